@@ -1,0 +1,111 @@
+#include "base/base.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+/* Ranks are strictly increasing per thread, so a bit mask of those held is enough. */
+static _Thread_local unsigned held_mask;
+
+static void mark_taken(struct lock *lock)
+{
+    held_mask |= 1u << lock->_rank;
+    atomic_store_explicit(&lock->_owner, (unsigned long)pthread_self(), memory_order_relaxed);
+}
+
+static void mark_dropped(struct lock *lock)
+{
+    MUST(lock_held(lock));
+    atomic_store_explicit(&lock->_owner, 0, memory_order_relaxed);
+    held_mask &= ~(1u << lock->_rank);
+}
+
+void lock_init(struct lock *lock, enum lock_rank rank)
+{
+    MUST(pthread_mutex_init(&lock->_mutex, NULL) == 0);
+    lock->_rank = rank;
+    atomic_init(&lock->_owner, 0);
+}
+
+void lock_fini(struct lock *lock)
+{
+    MUST(pthread_mutex_destroy(&lock->_mutex) == 0);
+}
+
+void lock_take(struct lock *lock)
+{
+    MUST(held_mask >> lock->_rank == 0); /* lock order: see LOCK_TABLE */
+    MUST(pthread_mutex_lock(&lock->_mutex) == 0);
+    mark_taken(lock);
+}
+
+void lock_drop(struct lock *lock)
+{
+    mark_dropped(lock);
+    MUST(pthread_mutex_unlock(&lock->_mutex) == 0);
+}
+
+bool lock_held(const struct lock *lock)
+{
+    return atomic_load_explicit(&lock->_owner, memory_order_relaxed) ==
+           (unsigned long)pthread_self();
+}
+
+void cond_init(struct cond *cond)
+{
+    pthread_condattr_t attr;
+    MUST(pthread_condattr_init(&attr) == 0);
+    MUST(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    MUST(pthread_cond_init(&cond->_cond, &attr) == 0);
+    pthread_condattr_destroy(&attr);
+}
+
+void cond_fini(struct cond *cond)
+{
+    MUST(pthread_cond_destroy(&cond->_cond) == 0);
+}
+
+bool cond_wait(struct cond *cond, struct lock *lock, unsigned timeout_ms)
+{
+    int rc;
+    mark_dropped(lock);
+    if (timeout_ms == 0) {
+        rc = pthread_cond_wait(&cond->_cond, &lock->_mutex);
+    } else {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += timeout_ms / 1000;
+        until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        rc = pthread_cond_timedwait(&cond->_cond, &lock->_mutex, &until);
+    }
+    mark_taken(lock);
+    MUST(rc == 0 || rc == ETIMEDOUT);
+    return rc == 0;
+}
+
+void cond_wake(struct cond *cond)
+{
+    MUST(pthread_cond_signal(&cond->_cond) == 0);
+}
+
+void cond_wake_all(struct cond *cond)
+{
+    MUST(pthread_cond_broadcast(&cond->_cond) == 0);
+}
+
+int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    MUST(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    int rc = pthread_create(thread, NULL, run, arg);
+    MUST(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (rc)
+        return CE_NOMEM;
+    pthread_setname_np(*thread, name);
+    return 0;
+}

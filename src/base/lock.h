@@ -1,0 +1,57 @@
+/* lock: mutexes with a name and a rank. A thread may only take a lock of a higher rank than any it
+ * holds; the table below is that order, and taking one out of order is a bug that aborts. */
+#ifndef BASE_LOCK_H
+#define BASE_LOCK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* In order of acquisition. */
+#define LOCK_TABLE(X)                                                                              \
+    X(FILL, "single flight of read-through")                                                       \
+    X(L3, "one database connection")                                                               \
+    X(STRIPE, "a stripe of L1")                                                                    \
+    X(ROOM, "requests that wait for memory")                                                       \
+    X(BEHIND, "the write-behind queue")                                                            \
+    X(L2_QUEUE, "orders for the L2 writer")                                                        \
+    X(JOURNAL, "the journal's gathering buffer")                                                   \
+    X(MAILBOX, "messages for a worker")
+
+enum lock_rank {
+    LOCK_RANK_NONE_,
+#define X(name, what) LOCK_##name,
+    LOCK_TABLE(X)
+#undef X
+};
+
+struct lock {
+    pthread_mutex_t _mutex;
+    enum lock_rank _rank;
+    _Atomic unsigned long _owner; /* pthread_self() of the holder, 0 when free */
+};
+
+void lock_init(struct lock *lock, enum lock_rank rank);
+void lock_fini(struct lock *lock);
+void lock_take(struct lock *lock);
+void lock_drop(struct lock *lock);
+/* True when the calling thread holds it; for MUST(lock_held(..)) at the head of *_locked(). */
+bool lock_held(const struct lock *lock);
+
+/* A condition that goes with one lock. timeout_ms 0 = wait for ever; returns false on time-out.
+ * Time-outs run on the monotonic clock. */
+struct cond {
+    pthread_cond_t _cond;
+};
+void cond_init(struct cond *cond);
+void cond_fini(struct cond *cond);
+bool cond_wait(struct cond *cond, struct lock *lock, unsigned timeout_ms);
+void cond_wake(struct cond *cond);
+void cond_wake_all(struct cond *cond);
+
+/* Starts a named thread with all signals blocked (main takes them); CE_NOMEM when there is none to
+ * be had. Join with pthread_join. */
+int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+    __attribute__((warn_unused_result));
+
+#endif

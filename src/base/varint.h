@@ -1,0 +1,51 @@
+/* varint: LEB128, 7 bits a byte, low group first; only the shortest form is accepted, so equal
+ * values have equal bytes. */
+#ifndef BASE_VARINT_H
+#define BASE_VARINT_H
+
+#include "base/slice.h"
+
+#define VARINT_MAX 10 /* bytes of a u64 */
+
+static inline size_t varint_put(uint8_t *out, uint64_t value)
+{
+    size_t at = 0;
+    while (value >= 0x80) {
+        out[at++] = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    out[at++] = (uint8_t)value;
+    return at;
+}
+
+/* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */
+static inline bool varint_take(struct slice *in, uint64_t *out)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < in->len && i < VARINT_MAX; i++) {
+        uint8_t byte = in->bytes[i];
+        if (i == VARINT_MAX - 1 && byte > 1)
+            return false;
+        value |= (uint64_t)(byte & 0x7f) << (7 * i);
+        if (byte & 0x80)
+            continue;
+        if (byte == 0 && i > 0)
+            return false;
+        *in = slice_from(*in, i + 1);
+        *out = value;
+        return true;
+    }
+    return false;
+}
+
+static inline uint64_t zigzag(int64_t value)
+{
+    return ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+}
+
+static inline int64_t unzigzag(uint64_t value)
+{
+    return (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* journal: one append-only sequence of checksummed records in one order for all carts. Workers
+ * append to a gathering buffer (memory only); one thread writes what has gathered and syncs once
+ * for all that wait (group commit). A crash loses a suffix, never leaves a hole.
+ *
+ * A position (lsn) is a byte offset in the endless sequence; it never goes back, over restarts too.
+ * Segments are files `<dir>/<20 digits of first lsn>.log`, dropped once released.
+ * Happy path: append -> lsn -> thread writes -> written -> fdatasync -> synced -> advanced().
+ * Failures: a write or sync that fails sets journal_failed(): nothing more is called written or
+ * synced until all bytes since the last good sync (kept in memory until then) have been written
+ * again to a new segment and synced; retried with backoff for as long as it takes. */
+#ifndef TIER_JOURNAL_JOURNAL_H
+#define TIER_JOURNAL_JOURNAL_H
+
+#include "base/base.h"
+
+/* How safe a write is when it is acknowledged (design.md section 4; `quorum` comes with peers). */
+enum ack_level {
+    ACK_RAM,  /* applied in memory */
+    ACK_OS,   /* in the journal file: survives kill -9 */
+    ACK_SYNC, /* and fdatasynced: survives power loss */
+};
+
+#define JOURNAL_RECORD_BYTES_MAX (80u << 20)
+#define JOURNAL_BUFFER_BYTES_MAX (256u << 20) /* gathered and not yet synced; then CE_BUSY */
+
+struct journal_config {
+    const struct env *env;
+    const char *dir;
+    uint64_t segment_bytes;     /* a new segment begins after so many; default 64 MiB */
+    unsigned sync_interval_ms;  /* written records are synced at the latest after this; 1000 */
+    void (*advanced)(void *ctx); /* on the journal thread, after written/synced/failed moved */
+    void *ctx;
+};
+
+struct journal;
+
+/* Opens the directory (made when missing), reads the segment headers. Owner: caller. Start-up
+ * thread. CE_NODISK, CE_IO, CE_NOMEM. */
+int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
+
+/* Calls `each` for every whole record with an end position > from_lsn, in order. A torn or corrupt
+ * tail ends the replay and is truncated at the last good record (logged); a corrupt record in the
+ * middle: the rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
+ * the next segment (logged as an error, counted in journal_quarantined). Stops early when `each`
+ * returns non-zero and returns that. Before journal_start, start-up thread. */
+int journal_replay(struct journal *journal, uint64_t from_lsn,
+                   int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+                   void *arg) MUST_USE;
+
+/* Starts the thread and a new segment at max(end of what was found, lsn_min). */
+int journal_start(struct journal *journal, uint64_t lsn_min) MUST_USE;
+
+/* Gathers one record: type and payload (copied). *end_lsn is the position behind it. Never waits
+ * for the disk. `level` says what the caller waits for: SYNC and OS wake the thread at once. CE_BUSY when
+ * JOURNAL_BUFFER_BYTES_MAX is gathered, CE_NODISK while failed and level > ACK_RAM, CE_STOPPED.
+ * Any thread, also under a stripe lock. */
+int journal_append(struct journal *journal, uint8_t type, struct slice payload,
+                   enum ack_level level, uint64_t *end_lsn) MUST_USE;
+
+/* True when everything up to lsn is as safe as `level` says. Lock-free, any thread. */
+bool journal_reached(const struct journal *journal, uint64_t lsn, enum ack_level level);
+bool journal_failed(const struct journal *journal);
+/* Position behind the newest appended record. Lock-free. */
+uint64_t journal_end(const struct journal *journal);
+
+/* Makes the thread reach `level` for everything appended before the call and waits for it.
+ * CE_NODISK when it failed, CE_BUSY when timeout_ms passed first. Not for workers: it blocks. */
+int journal_flush(struct journal *journal, enum ack_level level, unsigned timeout_ms) MUST_USE;
+
+/* Everything before lsn is in L2: segments wholly before it will be removed by the thread. */
+void journal_release(struct journal *journal, uint64_t lsn);
+
+/* Writes and syncs what is left (at most timeout_ms), ends the thread, closes. Takes and nulls.
+ * Returns 0 or CE_NODISK/CE_BUSY when not everything reached the disk. */
+int journal_stop(struct journal **journal, unsigned timeout_ms) MUST_USE;
+
+uint64_t journal_quarantined(const struct journal *journal);
+
+#define JOURNAL_STATS(X)                                                                           \
+    X(journal_records, "records appended")                                                         \
+    X(journal_bytes, "bytes appended, with headers")                                               \
+    X(journal_writes, "write calls")                                                               \
+    X(journal_syncs, "fdatasync calls")                                                            \
+    X(journal_pending_bytes, "gathered and not yet synced")                                        \
+    X(journal_segments, "segment files now")                                                       \
+    X(journal_errors, "failed writes and syncs")                                                   \
+    X(journal_quarantined, "segments set aside as corrupt")                                        \
+    X(journal_failed, "1 while the disk refuses")
+void journal_stats(const struct journal *journal, const struct stat_sink *sink);
+
+#endif

@@ -1,0 +1,129 @@
+/* l1: memory. A hash table in stripes, each with a lock, an eviction queue and a list of what L2
+ * does not have yet. Answers now or misses, never waits for anything but a stripe's lock, which no
+ * one holds over a syscall.
+ *
+ * Functions ending in _locked MUST be called between l1_lock and l1_unlock of the same hash. An
+ * item pointer is valid until the lock is dropped or the same key is put or removed.
+ * Eviction (SIEVE, one bit set per hit): plain and absent items are dropped, carts only when clean
+ * (promise 5: L1 eviction only demotes). */
+#ifndef TIER_L1_L1_H
+#define TIER_L1_L1_H
+
+#include "base/base.h"
+
+#define L1_STRIPES 1024 /* power of two */
+#define L1_KEY_MAX 250
+
+enum l1_kind {
+    L1_PLAIN,  /* a memcached item */
+    L1_CART,   /* a cart state */
+    L1_ABSENT, /* this cart is known to be in no tier; no value */
+};
+
+struct l1;
+
+/* What a plain item carries. */
+struct l1_plain {
+    uint64_t cas;
+    uint32_t flags;
+    uint32_t exptime_s;  /* seconds on the cmd clock; 0 = never */
+    uint32_t stored_s;   /* for flush_all */
+};
+
+/* What a cart carries beside its state; goes to L2 with it. */
+struct l1_cart {
+    uint64_t actor;  /* whose dots this process makes on this cart; 0 = not minted yet */
+    uint64_t lsn;    /* end of the last journal record that changed it */
+    uint32_t l3_rev; /* revision of its row in L3 as far as known; 0 = none */
+};
+
+struct l1_item {
+    struct l1_item *_next, *_older, *_newer;
+    uint32_t value_bytes;
+    uint8_t key_bytes;
+    uint8_t kind;   /* enum l1_kind */
+    uint8_t _bits;
+    union {
+        struct l1_plain plain;
+        struct l1_cart cart;
+    };
+    uint8_t _bytes[]; /* key, then value */
+};
+
+static inline struct slice l1_key(const struct l1_item *item)
+{
+    return slice_of(item->_bytes, item->key_bytes);
+}
+
+static inline uint8_t *l1_value(struct l1_item *item)
+{
+    return item->_bytes + item->key_bytes;
+}
+
+static inline struct slice l1_value_slice(const struct l1_item *item)
+{
+    return slice_of(item->_bytes + item->key_bytes, item->value_bytes);
+}
+
+/* bytes_max counts items, tables and allocator overhead. CE_NOMEM. */
+int l1_new(size_t bytes_max, struct l1 **l1) MUST_USE;
+void l1_free(struct l1 **l1);
+
+/* Changes the limit (cache_memlimit); evicts down to it as it can. */
+void l1_limit_set(struct l1 *l1, size_t bytes_max);
+
+/* Makes `bytes` fit under the limit by evicting from all stripes in turn. MUST NOT hold a stripe.
+ * Cheap when there is room. CE_NOMEM when everything left is dirty or pinned. */
+int l1_room(struct l1 *l1, size_t bytes) MUST_USE;
+
+void l1_lock(struct l1 *l1, uint64_t hash);
+void l1_unlock(struct l1 *l1, uint64_t hash);
+
+/* The item or NULL. `hash` = hash_64(key) here and everywhere. Counts as a use for eviction. */
+struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key);
+
+/* Makes or replaces the item of a key: kind, value of value_bytes (uninitialised, caller fills).
+ * When the key had an item, its plain/cart part and dirtiness are kept if the kind is the same, and
+ * zeroed if not (MUST NOT change the kind of a dirty cart). A new item has the part zeroed. A hit
+ * that fits in place moves nothing. CE_NOMEM (malloc failed), the old item is then untouched. */
+int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind kind,
+                  size_t value_bytes, struct l1_item **item) MUST_USE;
+
+/* MUST NOT be a dirty cart. */
+void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
+
+/* Marks a cart as newer than L2. Idempotent. CE_NOMEM: call l1_dirty_reserve_locked first. */
+void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
+/* Guarantees that one l1_dirty_locked on this stripe will not need memory. */
+int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;
+
+/* ---- for the L2 writer (one thread) ----------------------------------------------------------- */
+
+/* Takes up to `max` dirty carts of one stripe: calls `each` for each under the stripe's lock
+ * (copy, do not block), marks them clean but pinned (not evictable) until l1_unpin. Returns how many;
+ * fewer than max means that the stripe has no more. `each` returning non-zero leaves that cart dirty
+ * and ends the call. */
+size_t l1_dirty_take(struct l1 *l1, unsigned stripe, size_t max,
+                     int (*each)(void *arg, uint64_t hash, const struct l1_item *item), void *arg);
+
+/* The state taken before is safe in L2 (ok) or was not written (then it is dirty again). Finds the
+ * item by key; gone is fine only when ok. */
+void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok);
+
+/* Number of dirty carts; lock-free, approximate. */
+uint64_t l1_dirty_count(const struct l1 *l1);
+
+/* ---- whole-table -------------------------------------------------------------------------------- */
+
+#define L1_STATS(X)                                                                                \
+    X(bytes, "bytes used by items, tables and overhead")                                           \
+    X(curr_items, "items now")                                                                     \
+    X(total_items, "items ever stored")                                                            \
+    X(evictions, "plain items dropped for room")                                                   \
+    X(cart_demotions, "clean carts dropped from memory; L2 has them")                              \
+    X(curr_carts, "carts in memory now")                                                           \
+    X(dirty_carts, "carts that L2 does not have yet")                                              \
+    X(limit_maxbytes, "-m in bytes")
+void l1_stats(const struct l1 *l1, const struct stat_sink *sink);
+
+#endif

@@ -1,0 +1,80 @@
+/* l2: LevelDB on local disk. Survives a restart and holds what does not fit in memory. Never on the
+ * reply path: one thread writes (WriteBatch, each synced: leveldb#193), pool threads read.
+ *
+ * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than L2;
+ * 'M' name -> daemon's own values. be32(ring hash) first, so that an arc of the ring is one range
+ * (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, XXH3 of the rest, state.
+ * A directory that does not open is moved aside to <path>.broken-<time> and a new one is begun. */
+#ifndef TIER_L2_L2_H
+#define TIER_L2_L2_H
+
+#include "base/base.h"
+
+#define L2_KEY_MAX 250
+
+struct l2;
+
+struct l2_config {
+    const struct env *env;
+    const char *path;
+    size_t write_buffer_bytes; /* default 8 MiB */
+    size_t cache_bytes;        /* block cache; default 8 MiB */
+};
+
+/* A cart as L2 holds it. */
+struct l2_cart {
+    uint64_t boot;   /* process that minted `actor` */
+    uint64_t actor;
+    uint32_t l3_rev;
+    struct slice state;
+};
+
+/* Opens or makes the database; *moved_aside tells that an unreadable one was set aside. CE_NODISK,
+ * CE_IO, CE_NOMEM. Start-up thread. */
+int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside) MUST_USE;
+void l2_close(struct l2 **l2);
+
+/* Reads a cart; `storage` is cleared and owns the bytes that out->state points to. CE_NOTFOUND,
+ * CE_CORRUPT (checksum), CE_IO, CE_NOMEM. Any thread but workers: it blocks. */
+int l2_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart *out) MUST_USE;
+
+/* A small value of the daemon's own, as l2_get. */
+int l2_meta_get(struct l2 *l2, const char *name, struct buf *storage) MUST_USE;
+
+/* ---- writing: one thread ------------------------------------------------------------------------- */
+
+struct l2_batch;
+int l2_batch_new(struct l2_batch **batch) MUST_USE;
+void l2_batch_free(struct l2_batch **batch);
+int l2_batch_put(struct l2_batch *batch, struct slice key, const struct l2_cart *cart) MUST_USE;
+void l2_batch_delete(struct l2_batch *batch, struct slice key); /* the cart and its marker */
+void l2_batch_mark(struct l2_batch *batch, struct slice key);   /* L3 is older */
+void l2_batch_unmark(struct l2_batch *batch, struct slice key); /* L3 has it */
+void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value);
+size_t l2_batch_bytes(const struct l2_batch *batch);
+
+/* Writes all of the batch, synced, and clears it on success. On an error LevelDB refuses for good
+ * (cluster-notes 6): the database is closed and reopened before the next try. CE_NODISK, CE_IO. */
+int l2_batch_commit(struct l2 *l2, struct l2_batch *batch) MUST_USE;
+
+/* Calls `each` for up to `max` marked keys behind `*cursor` (raw bytes, empty = from the start) and
+ * moves the cursor; returns how many, 0 at the end. `each` copies the key. */
+int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
+             void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
+
+/* Calls `each` for every cart in ring order until it returns non-zero; returns that. A record that
+ * fails its checksum is passed with state.bytes == NULL. For verify and rebuilds; blocks. */
+int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
+            void *arg) MUST_USE;
+
+#define L2_STATS(X)                                                                                \
+    X(l2_gets, "reads")                                                                            \
+    X(l2_hits, "reads that found the cart")                                                        \
+    X(l2_writes, "batches written")                                                                \
+    X(l2_carts_written, "carts written")                                                           \
+    X(l2_bytes_written, "bytes handed to LevelDB")                                                 \
+    X(l2_errors, "failed calls")                                                                   \
+    X(l2_reopens, "times the database was closed and opened again")
+void l2_stats(const struct l2 *l2, const struct stat_sink *sink);
+
+#endif

@@ -1,0 +1,63 @@
+/* l3: the relational truth. One table of drivers; a connection belongs to one thread at a time.
+ * A cart is one row of `cart` (plain columns, its revision, its binary state in `image`) and its
+ * visible lines as rows of `cart_line`. A write is guarded by compare-and-swap on the revision, so any
+ * writer may flush and none can undo another (cluster-notes 5.3). Tables: doc/sql.md. */
+#ifndef TIER_L3_L3_H
+#define TIER_L3_L3_H
+
+#include "base/base.h"
+
+enum l3_cart_state { L3_ACTIVE = 0, L3_DELETED = 3 }; /* 1 frozen, 2 merged: later rooms */
+
+struct l3_line {
+    struct slice line, sku, shop, ext;
+    int64_t qty;
+    bool has_price, checked;
+    int64_t price;
+    uint64_t added_us, updated_us;
+};
+
+enum l3_outcome {
+    L3_FAILED,   /* nothing is known; try again */
+    L3_DONE,     /* written; `rev` is the new revision */
+    L3_CONFLICT, /* the row's revision was not `rev`: l3_load, merge, try again */
+};
+
+/* One cart to write. Slices are borrowed for the call. */
+struct l3_cart {
+    struct slice key;
+    uint32_t rev; /* in: revision expected, 0 = no row; out: the row's revision when L3_DONE */
+    enum l3_cart_state state;
+    uint64_t version, cas;
+    char currency[4];
+    uint32_t lines_count, qty, checked_qty;
+    bool amount_known, checked_amount_known;
+    int64_t amount, checked_amount;
+    uint64_t updated_us, expires_us; /* expires 0 = never */
+    struct slice image;
+    const struct l3_line *lines; /* lines_count visible lines; none when deleted */
+    enum l3_outcome outcome;     /* out */
+};
+
+struct l3;
+
+/* Opens `url`: "sqlite:PATH". Makes or checks the schema. CE_INVAL (unknown driver, bad URL), CE_DB,
+ * CE_NODISK, CE_NOMEM. `message` gets words for the operator. */
+int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes) MUST_USE;
+void l3_close(struct l3 **l3);
+
+/* Writes all carts in one transaction; keys MUST be unique and sorted by slice_cmp. 0: committed,
+ * look at each outcome. CE_DB, CE_NODISK: nothing is known to be written, all L3_FAILED. Blocks. */
+int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
+
+/* Reads a cart's binary state and revision. CE_NOTFOUND, CE_DB, CE_NOMEM. Blocks. */
+int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) MUST_USE;
+
+/* Calls `each` for every row; for verify. */
+int l3_each(struct l3 *l3, int (*each)(void *arg, struct slice key, uint32_t rev,
+                                       struct slice image), void *arg) MUST_USE;
+
+/* What the last failed call said, for the log. Borrowed until the next call. */
+const char *l3_message(const struct l3 *l3);
+
+#endif
