@@ -26,6 +26,8 @@ struct env {
     int (*file_remove)(void *ctx, const char *path);
     int (*dir_make)(void *ctx, const char *path); /* existing is success; parents too */
     int (*dir_sync)(void *ctx, const char *path);
+    /* Keeps other processes out of a directory until *fd is closed. CE_BUSY: one is there. */
+    int (*dir_lock)(void *ctx, const char *path, int *fd);
     /* Calls `each` with the base name of every entry but "." and "..", in name order. */
     int (*dir_list)(void *ctx, const char *path, void (*each)(void *arg, const char *name),
                     void *arg);

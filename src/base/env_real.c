@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -178,6 +179,20 @@ static int real_dir_sync(void *ctx, const char *path)
     return sync_and_close(fd, 0);
 }
 
+static int real_dir_lock(void *ctx, const char *path, int *fd)
+{
+    (void)ctx;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0)
+        return errno_code();
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    int rc = errno == EWOULDBLOCK ? CE_BUSY : errno_code();
+    close(*fd);
+    *fd = -1;
+    return rc;
+}
+
 static int real_dir_list(void *ctx, const char *path, void (*each)(void *, const char *), void *arg)
 {
     (void)ctx;
@@ -209,6 +224,7 @@ static const struct env real = {
     .file_remove = real_file_remove,
     .dir_make = real_dir_make,
     .dir_sync = real_dir_sync,
+    .dir_lock = real_dir_lock,
     .dir_list = real_dir_list,
 };
 

@@ -1,0 +1,213 @@
+/* cart_text: cadd, cset, crem, cget, cdel (cart-protocol section 1). */
+#include "cmd/cmd_int.h"
+
+static bool has_flag(const struct request *request, char letter)
+{
+    return (request->cart.seen & proto_flag(letter)) != 0;
+}
+
+static void answer_of(const struct cart_summary *summary, struct cart_answer *out)
+{
+    *out = (struct cart_answer){.version = summary->version,
+                                .cas = summary->cas,
+                                .lines = summary->lines,
+                                .qty = summary->qty,
+                                .amount_known = summary->checked_amount_known,
+                                .amount = summary->checked_amount};
+}
+
+static enum run refuse(struct session *session, const struct request *request, int code)
+{
+    return reply_end(session, text_cart_error(session->out, code, request));
+}
+
+/* ---- the key ------------------------------------------------------------------------------------------ */
+
+static int find_key(struct session *session, const struct request *request, struct slice *key)
+{
+    struct cmd_worker *worker = session->worker;
+    struct cart_key parsed;
+    *key = request->key;
+    if (has_flag(request, 'b')) {
+        worker->key.len = 0;
+        if (proto_base64_decode(request->key, &worker->key))
+            return CE_BAD_CART;
+        *key = buf_slice(&worker->key);
+    }
+    if (key->len < 1 || key->len > PROTO_KEY_MAX ||
+        cart_key_parse(worker, *key, &parsed) != KEY_CART)
+        return CE_BAD_CART;
+    return 0;
+}
+
+/* ---- cget ------------------------------------------------------------------------------------------------ */
+
+static enum run run_get(struct session *session, const struct request *request, struct slice key)
+{
+    struct buf *text = &session->worker->text;
+    struct cart_summary summary;
+    struct cart_answer answer;
+    struct slice state;
+    int code;
+    enum run run = cart_read_state(session, key, &state, &code);
+    if (run != RUN_DONE)
+        return run;
+    if (code)
+        return refuse(session, request, code);
+    uint64_t now_us = env_wall_us(session->cmd->config.env);
+    cart_summary(state, now_us, &summary);
+    answer_of(&summary, &answer);
+    answer.ack = 'r';
+    if (!summary.exists) {
+        count(&session->worker->get_misses);
+        return request->noreply ? RUN_DONE
+                                : reply_end(session, text_cart_status(session->out, "EN", request,
+                                                                      &answer));
+    }
+    count(&session->worker->get_hits);
+    if (has_flag(request, 'N') && request->cart.since_version == summary.version)
+        return reply_end(session, text_cart_status(session->out, "HD", request, &answer));
+    enum cart_json_scope scope = has_flag(request, 's')   ? CART_JSON_SUMMARY
+                                 : has_flag(request, 'c') ? CART_JSON_CHECKED
+                                                          : CART_JSON_ALL;
+    text->len = 0;
+    code = cart_json(state, now_us, key, scope, text);
+    if (code)
+        return refuse(session, request, code);
+    return reply_end(session, text_cart_value(session->out, buf_slice(text), request, &answer));
+}
+
+/* ---- mutations -------------------------------------------------------------------------------------------- */
+
+static int prepare_op(struct session *session, const struct request *request, struct cart_op *op)
+{
+    *op = (struct cart_op){.line = request->line};
+    if (request->verb == VERB_CDEL) {
+        op->kind = CART_FORGET;
+        return 0;
+    }
+    op->kind = request->verb == VERB_CADD   ? CART_ADD
+               : request->verb == VERB_CSET ? CART_SET
+                                            : CART_REMOVE;
+    if (op->kind != CART_REMOVE && !num_i64(request->number, &op->n))
+        return CE_BAD_QTY;
+    if (has_flag(request, 'P')) {
+        op->flags |= CART_OP_PRICE;
+        op->price = request->cart.price;
+    }
+    if (has_flag(request, 'G')) {
+        op->flags |= CART_OP_SHOP;
+        op->shop = request->cart.shop;
+    }
+    if (has_flag(request, 'L'))
+        op->flags |= CART_OP_CLAMP;
+    if (has_flag(request, 'E')) {
+        struct buf *text = &session->worker->text;
+        text->len = 0;
+        int rc = proto_base64_decode(request->cart.ext_b64, text);
+        op->flags |= CART_OP_EXT;
+        op->ext = buf_slice(text);
+        return rc;
+    }
+    return 0;
+}
+
+static int find_level(struct session *session, const struct request *request,
+                      enum ack_level *level)
+{
+    *level = session->cmd->config.bucket.ack;
+    if (!has_flag(request, 'D'))
+        return 0;
+    switch (request->cart.ack) {
+    case 'r': *level = ACK_RAM; return 0;
+    case 'o': *level = ACK_OS; return 0;
+    case 's': *level = ACK_SYNC; return 0;
+    default: return CE_NOTSAFE; /* quorum: this daemon has no peers */
+    }
+}
+
+static int prepare(struct session *session, const struct request *request,
+                   struct cart_write *write)
+{
+    struct cart_step *step = &write->step;
+    const struct cart_flags *flags = &request->cart;
+    int rc = find_level(session, request, &write->level);
+    if (rc == 0)
+        rc = prepare_op(session, request, step->ops);
+    if (rc)
+        return rc;
+    step->token = has_flag(request, 'I') ? flags->token : slice_of(NULL, 0);
+    memcpy(step->currency, flags->currency, sizeof step->currency);
+    step->has_if_cas = has_flag(request, 'V');
+    step->if_cas = flags->if_cas;
+    if (has_flag(request, 'T')) {
+        if (flags->life_s > UINT32_MAX)
+            return CE_BAD_FLAG;
+        step->life = flags->life_s ? CART_LIFE_SLIDING : CART_LIFE_NONE;
+        step->life_us = flags->life_s * 1000000;
+    }
+    return 0;
+}
+
+/* EX always tells the version and cas of now, so that a client retries in one round trip. */
+static enum run answer_differs(struct session *session, const struct request *request,
+                               const struct cart_answer *answer)
+{
+    struct request told = *request;
+    uint8_t count_kept = 2;
+    memcpy(told.cart.order, "vc", 2);
+    for (uint8_t i = 0; i < request->cart.order_count; i++) {
+        char letter = request->cart.order[i];
+        if (letter == 'k' || letter == 'O')
+            told.cart.order[count_kept++] = letter;
+    }
+    told.cart.order_count = count_kept;
+    return reply_end(session, text_cart_status(session->out, "EX", &told, answer));
+}
+
+static enum run answer(struct session *session, const struct request *request,
+                       const struct cart_write *write, int code)
+{
+    static const uint8_t letters[] = {[ACK_RAM] = 'r', [ACK_OS] = 'o', [ACK_SYNC] = 's'};
+    struct cart_answer answer;
+    if (code && code != CE_EXISTS && code != CE_NOTFOUND)
+        return refuse(session, request, code);
+    answer_of(&write->result.summary, &answer);
+    answer.line_qty = write->result.line_qty;
+    answer.ack = letters[write->level];
+    answer.repeated = write->result.repeated;
+    answer.behind_ms = tier_behind_age_ms(session->cmd->tier);
+    if (code == CE_EXISTS)
+        return answer_differs(session, request, &answer);
+    if (code == 0 && request->noreply)
+        return RUN_DONE;
+    return reply_end(session, text_cart_status(session->out, code == 0 ? "HD" : "NF", request,
+                                               &answer));
+}
+
+static enum run run_write(struct session *session, const struct request *request, struct slice key)
+{
+    struct cart_write write = {.key = key,
+                               .step = {.ops = session->worker->ops, .ops_count = 1},
+                               .must_exist = request->verb == VERB_CDEL};
+    size_t start = session->out->len;
+    int code = prepare(session, request, &write);
+    enum run run = code ? RUN_DONE : cart_write_run(session, &write, &code);
+    if (run != RUN_DONE)
+        return run;
+    run = answer(session, request, &write, code);
+    if (run != RUN_DONE || code)
+        return run;
+    return session_hold(session, start, write.lsn, write.level);
+}
+
+enum run cart_text_run(struct session *session, const struct request *request)
+{
+    struct slice key;
+    int code = find_key(session, request, &key);
+    if (code)
+        return refuse(session, request, code);
+    if (request->verb == VERB_CGET)
+        return run_get(session, request, key);
+    return run_write(session, request, key);
+}

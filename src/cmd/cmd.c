@@ -1,0 +1,71 @@
+/* cmd: makes and ends the room. */
+#include "cmd/cmd_int.h"
+
+#include <stdlib.h>
+
+const struct net_handler *cmd_net_handler(struct cmd *cmd)
+{
+    MUST_OBJ(cmd, CMD_MAGIC);
+    return &cmd->handler;
+}
+
+void cmd_attach(struct cmd *cmd, struct net *net, struct tier *tier)
+{
+    MUST_OBJ(cmd, CMD_MAGIC);
+    cmd->net = net;
+    cmd->tier = tier;
+}
+
+static int worker_init(struct cmd_worker *worker, struct cmd *cmd)
+{
+    worker->cmd = cmd;
+    worker->ops = calloc(CART_STEP_OPS_MAX, sizeof *worker->ops);
+    return worker->ops ? cart_new(&worker->cart) : CE_NOMEM;
+}
+
+static void worker_release(struct cmd_worker *worker)
+{
+    if (worker->cart)
+        cart_free(&worker->cart);
+    free(worker->ops);
+    buf_free(&worker->state);
+    buf_free(&worker->text);
+    buf_free(&worker->key);
+    buf_free(&worker->record);
+}
+
+int cmd_new(const struct cmd_config *config, struct cmd **out)
+{
+    struct cmd *cmd = calloc(1, sizeof *cmd);
+    if (!cmd)
+        return CE_NOMEM;
+    *out = cmd;
+    cmd->magic = CMD_MAGIC;
+    cmd->config = *config;
+    cmd->start_mono_ms = env_mono_ms(config->env);
+    cmd->start_wall_s = env_wall_us(config->env) / 1000000;
+    session_handler(cmd, &cmd->handler);
+    cmd->workers = calloc(config->workers, sizeof *cmd->workers);
+    cmd->replay_ops = calloc(CART_STEP_OPS_MAX, sizeof *cmd->replay_ops);
+    int rc = cmd->workers && cmd->replay_ops ? cart_new(&cmd->replay_cart) : CE_NOMEM;
+    for (unsigned i = 0; i < config->workers && rc == 0; i++)
+        rc = worker_init(&cmd->workers[i], cmd);
+    if (rc)
+        cmd_free(out);
+    return rc;
+}
+
+void cmd_free(struct cmd **out)
+{
+    struct cmd *cmd = *out;
+    MUST_OBJ(cmd, CMD_MAGIC);
+    *out = NULL;
+    for (unsigned i = 0; cmd->workers && i < cmd->config.workers; i++)
+        worker_release(&cmd->workers[i]);
+    if (cmd->replay_cart)
+        cart_free(&cmd->replay_cart);
+    free(cmd->replay_ops);
+    free(cmd->workers);
+    cmd->magic = 0;
+    free(cmd);
+}

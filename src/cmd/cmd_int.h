@@ -1,0 +1,167 @@
+/* cmd_int: what the files of cmd share. */
+#ifndef CMD_CMD_INT_H
+#define CMD_CMD_INT_H
+
+#include "cmd/cmd.h"
+#include "proto/proto.h"
+
+#define CMD_MAGIC     0x636d6421
+#define SESSION_MAGIC 0x73657373
+
+/* Counters of one worker, summed by `stats`. Names are memcached's where memcached has them. */
+#define CMD_STATS(X)                                                                               \
+    X(cmd_get, "keys asked for")                                                                   \
+    X(cmd_set, "storage commands")                                                                 \
+    X(cmd_flush, "flush_all commands")                                                             \
+    X(cmd_touch, "touch and gat")                                                                  \
+    X(get_hits, "keys found")                                                                      \
+    X(get_misses, "keys not found")                                                                \
+    X(get_expired, "keys found expired")                                                           \
+    X(get_flushed, "keys found flushed")                                                           \
+    X(delete_hits, "")                                                                             \
+    X(delete_misses, "")                                                                           \
+    X(incr_hits, "")                                                                               \
+    X(incr_misses, "")                                                                             \
+    X(decr_hits, "")                                                                               \
+    X(decr_misses, "")                                                                             \
+    X(cas_hits, "")                                                                                \
+    X(cas_misses, "")                                                                              \
+    X(cas_badval, "")                                                                              \
+    X(touch_hits, "")                                                                              \
+    X(touch_misses, "")                                                                            \
+    X(cart_reads, "carts read")                                                                    \
+    X(cart_writes, "cart steps applied")                                                           \
+    X(cart_refused, "cart steps refused")                                                          \
+    X(cart_repeats, "retries answered from a token")                                               \
+    X(cart_parked, "requests that waited for a lower tier or for memory")                          \
+    X(held_failed, "replies replaced because the journal failed")
+
+/* One per worker thread; scratch memory that a request may use until it is answered. */
+struct cmd_worker {
+    struct cmd *cmd;
+    struct cart *cart;        /* for writing */
+    struct cart_op *ops;      /* CART_STEP_OPS_MAX */
+    struct buf state;         /* a copy of a cart's state, for reading */
+    struct buf text;          /* JSON on its way out, decoded ext, ... */
+    struct buf key;           /* decoded base64 key */
+    struct buf record;        /* journal record */
+    uint8_t line[CART_LINE_KEY_MAX];
+#define X(name, what) _Atomic uint64_t name;
+    CMD_STATS(X)
+#undef X
+};
+
+struct cmd {
+    unsigned magic;
+    struct cmd_config config;
+    struct net *net;
+    struct tier *tier;
+    struct net_handler handler;
+    struct cmd_worker *workers;
+    uint64_t start_mono_ms, start_wall_s;
+    _Atomic uint64_t next_cas;     /* of plain items */
+    _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
+    _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
+    _Atomic uint64_t replayed, replay_gaps;
+    struct cart *replay_cart;      /* start-up thread */
+    struct cart_op *replay_ops;
+};
+
+enum run {
+    RUN_DONE,  /* answered; the request is used up */
+    RUN_PARK,  /* will be run again from its start */
+    RUN_FULL,  /* will be run again when output has drained */
+    RUN_CLOSE, /* the connection is to be closed behind what it was answered */
+};
+
+struct session {
+    unsigned magic;
+    unsigned worker_index;
+    struct cmd *cmd;
+    struct cmd_worker *worker;
+    struct net_conn *conn;
+    struct buf *out;
+    size_t skip;         /* input bytes to throw away (a data block that was refused) */
+    size_t get_offset;   /* where a get goes on when it is run again */
+    uint64_t room_until_ms; /* a write waits for memory until then; 0 = it does not */
+    int wait_rc;         /* how what it waited for ended */
+    struct tier_wait wait;
+    struct net_task resume;
+};
+
+/* session.c */
+void session_handler(struct cmd *cmd, struct net_handler *handler);
+enum run session_park_fill(struct session *session, struct slice key, int *error);
+enum run session_park_room(struct session *session, int *error);
+/* The error left by what the session waited for, once; 0 when none. */
+int session_wait_error(struct session *session);
+/* Ends a reply that began at `start`: it may go out when (lsn, level) is reached. */
+enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum ack_level level);
+
+/* table.c */
+enum run table_run(struct session *session, const struct request *request);
+
+/* reply.c: RUN_DONE, or RUN_CLOSE when there is no memory to answer. Silent when noreply. */
+enum run reply_line(struct session *session, const struct request *request, const char *line);
+enum run reply_error(struct session *session, int code); /* errors are said even with noreply */
+enum run reply_end(struct session *session, int rc);     /* rc of the last append */
+
+/* plain.c: memcached items */
+enum run plain_get(struct session *session, const struct request *request, struct slice key);
+enum run plain_store(struct session *session, const struct request *request);
+enum run plain_delete(struct session *session, const struct request *request);
+enum run plain_arith(struct session *session, const struct request *request);
+enum run plain_touch(struct session *session, const struct request *request);
+void plain_flush(struct cmd *cmd, int64_t delay_s);
+
+/* clock.c: memcached's relative seconds */
+uint32_t clock_now_s(const struct cmd *cmd);
+uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime);
+/* A cart's end of life in wall microseconds for a memcached exptime; 0 = never. */
+uint64_t clock_life_us(const struct cmd *cmd, int64_t exptime);
+
+/* cart_key.c: what a key means */
+enum cart_key_kind { KEY_PLAIN, KEY_CART, KEY_LINE, KEY_QTY, KEY_BAD };
+struct cart_key {
+    struct slice cart; /* the cart's key, prefix included */
+    struct slice line; /* decoded, in the worker's scratch */
+};
+/* KEY_BAD: below a cart prefix, but not a cart key or path. */
+enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
+                                  struct cart_key *out);
+
+/* cart_step.c: the way of every cart mutation */
+struct cart_write {
+    struct slice key;
+    struct cart_step step;   /* in: all but actor, now, fold, limits */
+    enum ack_level level;
+    bool must_exist;         /* refuse with CE_NOTFOUND when there is no cart */
+    struct cart_result result;
+    uint64_t lsn;            /* what the acknowledgement waits for */
+};
+/* *code: 0, or why it was refused (see cart_apply), valid when RUN_DONE is returned. */
+enum run cart_write_run(struct session *session, struct cart_write *write, int *code);
+/* Copies a cart's state into worker->state; empty when there is none. */
+enum run cart_read_state(struct session *session, struct slice key, struct slice *state,
+                         int *code);
+
+/* cart_path.c: carts for clients that speak only memcached */
+enum run path_get(struct session *session, const struct request *request, struct slice key,
+                  enum cart_key_kind kind, const struct cart_key *parsed);
+enum run path_write(struct session *session, const struct request *request,
+                    enum cart_key_kind kind, const struct cart_key *parsed);
+
+/* cart_text.c: cadd cset crem cget cdel */
+enum run cart_text_run(struct session *session, const struct request *request);
+
+/* stats.c */
+enum run stats_run(struct session *session, const struct request *request);
+
+static inline void count(_Atomic uint64_t *counter)
+{
+    /* One thread writes each counter. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* replay: journal records back into carts, at start-up.
+ *
+ * A step is applied only where it belongs: the cart has seen exactly the actor's steps before it. A
+ * state that has seen it already (L2 or L3 were newer) skips it; one that misses a step before it (a
+ * quarantined segment) can't take it, which is logged and counted, and what L2 and L3 hold is used. */
+#include "cmd/cmd_int.h"
+
+static bool take_key(struct slice *payload, struct slice *key)
+{
+    if (payload->len < 1 || payload->bytes[0] == 0 || payload->bytes[0] > L1_KEY_MAX ||
+        payload->len < 1u + payload->bytes[0])
+        return false;
+    *key = slice_of(payload->bytes + 1, payload->bytes[0]);
+    *payload = slice_from(*payload, 1 + key->len);
+    return true;
+}
+
+static int put_cart(struct cmd *cmd, struct slice key, uint64_t lsn)
+{
+    struct slice after;
+    int rc = cart_store(cmd->replay_cart, &after);
+    return rc ? rc : tier_replay_put(cmd->tier, key, after, lsn);
+}
+
+static int replay_step(struct cmd *cmd, struct slice key, struct slice payload, struct slice state,
+                       uint64_t lsn)
+{
+    struct cart_step step;
+    struct cart_result result;
+    uint64_t seq;
+    if (!varint_take(&payload, &seq) || cart_step_decode(payload, cmd->replay_ops, &step))
+        return CE_CORRUPT;
+    uint64_t have = cart_seq(state, step.actor);
+    if (have >= seq)
+        return 0;
+    if (have + 1 != seq)
+        return CE_NOTFOUND;
+    int rc = cart_load(cmd->replay_cart, state);
+    if (rc == 0)
+        rc = cart_apply(cmd->replay_cart, &step, &result);
+    return rc ? rc : put_cart(cmd, key, lsn);
+}
+
+static int replay_state(struct cmd *cmd, struct slice key, struct slice theirs, struct slice ours,
+                        uint64_t lsn)
+{
+    int rc = cart_check(theirs);
+    if (rc || (ours.len && cart_covers(ours, theirs)))
+        return rc;
+    rc = cart_load(cmd->replay_cart, ours);
+    if (rc == 0)
+        rc = cart_merge(cmd->replay_cart, theirs);
+    return rc ? rc : put_cart(cmd, key, lsn);
+}
+
+int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
+{
+    struct cmd *cmd = arg;
+    struct slice key = {0};
+    struct buf state = {0};
+    MUST_OBJ(cmd, CMD_MAGIC);
+    int rc = take_key(&payload, &key) ? tier_replay_get(cmd->tier, key, &state) : CE_CORRUPT;
+    if (rc == 0 && type == CMD_RECORD_STEP)
+        rc = replay_step(cmd, key, payload, buf_slice(&state), end_lsn);
+    else if (rc == 0 && type == CMD_RECORD_STATE)
+        rc = replay_state(cmd, key, payload, buf_slice(&state), end_lsn);
+    else if (rc == 0)
+        rc = CE_CORRUPT;
+    buf_free(&state);
+    if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO)
+        return rc; /* this start can't go on; nothing is lost by trying again */
+    atomic_fetch_add(rc ? &cmd->replay_gaps : &cmd->replayed, 1);
+    if (rc)
+        log_error("cmd", "journal record at %llu can't be applied to %.*s: %s",
+                  (unsigned long long)end_lsn, (int)key.len, (const char *)key.bytes,
+                  rc == CE_NOTFOUND ? "a step before it is missing" : err_text(rc));
+    return 0;
+}

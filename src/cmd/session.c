@@ -1,0 +1,187 @@
+/* session: one connection's requests, one after the other.
+ *
+ * input -> parse -> table_run -> used. A request that parks is not used up: it is parsed and run again
+ * when what it waited for has come, so whatever it had parsed may move meanwhile. */
+#include "cmd/cmd_int.h"
+
+#include <stdlib.h>
+
+static int session_open(void *ctx, struct net_conn *conn, unsigned worker, void **out)
+{
+    struct cmd *cmd = ctx;
+    struct session *session = calloc(1, sizeof *session);
+    if (!session)
+        return CE_NOMEM;
+    session->magic = SESSION_MAGIC;
+    session->cmd = cmd;
+    session->worker_index = worker;
+    session->worker = &cmd->workers[worker];
+    session->conn = conn;
+    session->out = net_out(conn);
+    *out = session;
+    return 0;
+}
+
+static void session_close(void *arg)
+{
+    struct session *session = arg;
+    MUST_OBJ(session, SESSION_MAGIC);
+    session->magic = 0;
+    free(session);
+}
+
+/* ---- waiting ---------------------------------------------------------------------------------------- */
+
+static void run_resume(struct net_task *task)
+{
+    struct session *session =
+        (struct session *)((char *)task - offsetof(struct session, resume));
+    MUST_OBJ(session, SESSION_MAGIC);
+    net_resume(session->conn);
+}
+
+/* On whatever thread ended the wait. */
+static void wait_done(struct tier_wait *wait, int rc)
+{
+    struct session *session = (struct session *)((char *)wait - offsetof(struct session, wait));
+    MUST_OBJ(session, SESSION_MAGIC);
+    session->wait_rc = rc;
+    session->resume.run = run_resume;
+    net_post(session->cmd->net, session->worker_index, &session->resume);
+}
+
+enum run session_park_fill(struct session *session, struct slice key, int *error)
+{
+    session->wait.done = wait_done;
+    *error = tier_fill(session->cmd->tier, key, &session->wait);
+    if (*error)
+        return RUN_DONE;
+    count(&session->worker->cart_parked);
+    return RUN_PARK;
+}
+
+enum run session_park_room(struct session *session, int *error)
+{
+    uint64_t now_ms = env_mono_ms(session->cmd->config.env);
+    if (!session->room_until_ms)
+        session->room_until_ms = now_ms + TIER_ROOM_WAIT_MS;
+    if (now_ms >= session->room_until_ms) {
+        session->room_until_ms = 0;
+        *error = CE_NOMEM;
+        return RUN_DONE;
+    }
+    session->wait.done = wait_done;
+    tier_wait_room(session->cmd->tier, &session->wait);
+    count(&session->worker->cart_parked);
+    return RUN_PARK;
+}
+
+int session_wait_error(struct session *session)
+{
+    int rc = session->wait_rc;
+    session->wait_rc = 0;
+    if (rc)
+        session->room_until_ms = 0;
+    return rc;
+}
+
+enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum ack_level level)
+{
+    if (session->out->len == start || level == ACK_RAM || lsn == 0)
+        return RUN_DONE;
+    if (journal_reached(tier_journal(session->cmd->tier), lsn, level))
+        return RUN_DONE;
+    if (net_hold(session->conn, start, lsn, (int)level) == 0)
+        return RUN_DONE;
+    session->out->len = start; /* a promise that can't be watched is not made */
+    return RUN_CLOSE;
+}
+
+static int hold_state(void *ctx, uint64_t lsn, int level)
+{
+    const struct journal *journal = tier_journal(((struct cmd *)ctx)->tier);
+    if (journal_reached(journal, lsn, (enum ack_level)level))
+        return 0;
+    return journal_failed(journal) ? CE_NODISK : 1;
+}
+
+static int hold_failed(void *ctx, struct slice reply, int code, struct buf *instead)
+{
+    (void)ctx, (void)reply;
+    return text_error(instead, code);
+}
+
+/* ---- input -------------------------------------------------------------------------------------------- */
+
+static enum run run_bad(struct session *session, const struct request *request, int error,
+                        bool fatal)
+{
+    bool of_cart = request->verb >= VERB_CADD && request->verb <= VERB_CDEL;
+    int rc = of_cart ? text_cart_error(session->out, error, request)
+                     : text_error(session->out, error);
+    return rc || fatal ? RUN_CLOSE : RUN_DONE;
+}
+
+/* One request off the front of `in`. MORE is told by *more. */
+static enum run run_one(struct session *session, struct slice in, size_t *used, size_t *want,
+                        bool *more)
+{
+    struct request request;
+    int error = 0;
+    bool fatal = false;
+    size_t length = 0;
+    request.verb = VERB_COUNT_;
+    enum parse parse = text_parse(in, session->cmd->config.value_bytes_max, &request, &length, want,
+                                  &error, &fatal);
+    *more = parse == PARSE_MORE;
+    if (*more)
+        return RUN_DONE;
+    enum run run = parse == PARSE_BAD ? run_bad(session, &request, error, fatal)
+                                      : table_run(session, &request);
+    if (run == RUN_PARK || run == RUN_FULL)
+        return run;
+    session->get_offset = 0;
+    session->room_until_ms = 0;
+    *used = length < in.len ? length : in.len;
+    session->skip = length - *used;
+    return run;
+}
+
+static size_t skip_refused(struct session *session, struct slice in)
+{
+    size_t len = session->skip < in.len ? session->skip : in.len;
+    session->skip -= len;
+    return len;
+}
+
+static enum net_next session_input(void *arg, struct slice in, size_t *used, size_t *want)
+{
+    struct session *session = arg;
+    MUST_OBJ(session, SESSION_MAGIC);
+    *used = skip_refused(session, in);
+    for (unsigned turn = 0; turn < NET_TURN_REQUESTS; turn++) {
+        size_t length = 0;
+        bool more = false;
+        if (*used == in.len)
+            return NET_MORE;
+        if (net_out_full(session->conn))
+            return NET_FULL;
+        enum run run = run_one(session, slice_from(in, *used), &length, want, &more);
+        *used += length;
+        if (more)
+            return NET_MORE;
+        if (run != RUN_DONE)
+            return run == RUN_PARK ? NET_PARK : run == RUN_FULL ? NET_FULL : NET_CLOSE;
+    }
+    return NET_YIELD;
+}
+
+void session_handler(struct cmd *cmd, struct net_handler *handler)
+{
+    *handler = (struct net_handler){.ctx = cmd,
+                                    .conn_open = session_open,
+                                    .conn_input = session_input,
+                                    .conn_close = session_close,
+                                    .hold_state = hold_state,
+                                    .hold_failed = hold_failed};
+}

@@ -1,0 +1,138 @@
+/* down: what write-behind asks of the tiers. It is given the states that L2 has, never L1's: L2 has
+ * only what the journal has synced, so L3 can never know of an operation that a crash takes back. */
+#include "tier/tier_int.h"
+
+static int snapshot(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
+{
+    struct tier *tier = ctx;
+    struct l2_cart cart = {.l3_rev = 0};
+    struct buf storage = {0};
+    int rc = l2_get(tier->l2, key, &storage, &cart);
+    if (rc == 0)
+        rc = buf_append(state, cart.state.bytes, cart.state.len);
+    /* The revision that this state covers; L1's may belong to a state that L2 has not yet. */
+    *l3_rev = cart.l3_rev;
+    buf_free(&storage);
+    return rc;
+}
+
+static int row(void *ctx, struct slice key, struct slice state, struct buf *arena,
+               struct l3_cart *out)
+{
+    struct tier *tier = ctx;
+    return tier->config.value->row(key, state, arena, out);
+}
+
+static void flushed(void *ctx, struct slice key, struct slice state, uint32_t rev)
+{
+    struct tier *tier = ctx;
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    l1_lock(tier->l1, hash);
+    if (tier_find_locked(tier, hash, key, &item) == TIER_HERE)
+        item->cart.l3_rev = rev; /* goes to L2 with the next change */
+    l1_unlock(tier->l1, hash);
+    drain_unmark(tier, key, state);
+}
+
+/* Journals a joined state and makes it the cart's. */
+static int put_joined(struct tier *tier, uint64_t hash, struct slice key, struct slice state,
+                      uint64_t actor)
+{
+    struct buf record = {0};
+    uint64_t lsn;
+    int rc = state_record(key, state, &record);
+    if (rc == 0)
+        rc = tier_put_locked(tier, hash, key, actor, state, tier->config.state_record,
+                             buf_slice(&record), ACK_RAM, &lsn);
+    buf_free(&record);
+    return rc;
+}
+
+/* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either way
+ * the cart becomes dirty, so that state and revision reach L2 together and from there L3. */
+static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struct l1_item *item,
+                       struct slice image, uint32_t rev)
+{
+    const struct tier_value *value = tier->config.value;
+    struct buf joined = {0};
+    int rc = l1_dirty_reserve_locked(tier->l1, hash);
+    if (rc == 0 && !value->covers(l1_value_slice(item), image)) {
+        rc = value->merge(l1_value_slice(item), image, &joined);
+        if (rc == 0)
+            rc = put_joined(tier, hash, key, buf_slice(&joined), item->cart.actor);
+        if (rc == 0)
+            MUST(tier_find_locked(tier, hash, key, &item) == TIER_HERE);
+    }
+    if (rc == 0) {
+        item->cart.l3_rev = rev;
+        l1_dirty_locked(tier->l1, hash, item);
+    }
+    buf_free(&joined);
+    return rc;
+}
+
+static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
+{
+    struct tier *tier = ctx;
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    int rc = tier->config.value->check(image);
+    if (rc == 0)
+        rc = fill_now(tier, key);
+    if (rc == 0)
+        rc = l1_room(tier->l1, 2 * (key.len + image.len));
+    if (rc)
+        return rc;
+    l1_lock(tier->l1, hash);
+    if (tier_find_locked(tier, hash, key, &item) == TIER_HERE)
+        rc = join_locked(tier, hash, key, item, image, rev);
+    else
+        rc = CE_BUSY; /* evicted again in between: write-behind comes back */
+    l1_unlock(tier->l1, hash);
+    drain_kick(tier);
+    return rc;
+}
+
+static void add_marked(void *arg, struct slice key)
+{
+    behind_add(((struct tier *)arg)->behind, key);
+}
+
+static int refill(void *ctx, size_t max)
+{
+    struct tier *tier = ctx;
+    size_t count = 0;
+    int rc = l2_marks(tier->l2, &tier->refill_cursor, max, add_marked, tier, &count);
+    if (rc)
+        return rc;
+    if (count == 0) {
+        tier->refill_cursor.len = 0;
+        return CE_NOTFOUND;
+    }
+    return 0;
+}
+
+int down_resume(struct tier *tier)
+{
+    /* One more than the queue holds, so that it knows when there are more. */
+    int rc = refill(tier, BEHIND_QUEUE_MAX + 1);
+    tier->refill_cursor.len = 0;
+    return rc == CE_NOTFOUND ? 0 : rc;
+}
+
+int down_new(struct tier *tier)
+{
+    tier->behind_owner = (struct behind_owner){.ctx = tier,
+                                               .snapshot = snapshot,
+                                               .row = row,
+                                               .merge = merge,
+                                               .flushed = flushed,
+                                               .refill = refill};
+    struct behind_config config = {.env = tier->config.env,
+                                   .owner = &tier->behind_owner,
+                                   .url = tier->l3_url,
+                                   .delay_ms = 500,
+                                   .batch_max = BEHIND_BATCH_MAX};
+    return behind_new(&config, &tier->behind);
+}

@@ -1,0 +1,286 @@
+/* drain: the L2 writer. Takes dirty carts out of L1 and writes them to LevelDB in synced batches.
+ *
+ * A sweep: note the journal's end E -> take dirty carts of each stripe (pinned meanwhile) -> journal
+ * synced at least as far as what was taken -> batch of states and marks -> unpin, tell write-behind ->
+ * after the last stripe: checkpoint = E, older journal segments may go. Whoever changed a cart before
+ * E did so under its stripe's lock and marked it dirty there, so the sweep meets it.
+ * Failure: what was taken is dirty again, the checkpoint stays, retry after DRAIN_RETRY_MS. */
+#include "tier/tier_int.h"
+
+#include <stdlib.h>
+
+/* A cart in `gather`; key and state follow. */
+struct taken {
+    uint64_t hash;
+    uint64_t actor;
+    uint32_t l3_rev;
+    uint32_t state_bytes;
+    uint32_t key_bytes;
+};
+
+static int take_one(void *arg, uint64_t hash, const struct l1_item *item)
+{
+    struct buf *gather = arg;
+    struct slice key = l1_key(item), state = l1_value_slice(item);
+    struct taken taken = {.hash = hash,
+                          .actor = item->cart.actor,
+                          .l3_rev = item->cart.l3_rev,
+                          .state_bytes = (uint32_t)state.len,
+                          .key_bytes = (uint32_t)key.len};
+    if (buf_reserve(gather, sizeof taken + key.len + state.len))
+        return CE_NOMEM;
+    memcpy(gather->bytes + gather->len, &taken, sizeof taken);
+    memcpy(gather->bytes + gather->len + sizeof taken, key.bytes, key.len);
+    memcpy(gather->bytes + gather->len + sizeof taken + key.len, state.bytes, state.len);
+    gather->len += sizeof taken + key.len + state.len;
+    return 0;
+}
+
+/* Steps through `gather`; false at the end. */
+static bool next_taken(struct slice *rest, struct taken *taken, struct slice *key,
+                       struct slice *state)
+{
+    if (rest->len == 0)
+        return false;
+    memcpy(taken, rest->bytes, sizeof *taken);
+    *key = slice_of(rest->bytes + sizeof *taken, taken->key_bytes);
+    *state = slice_of(key->bytes + key->len, taken->state_bytes);
+    *rest = slice_from(*rest, sizeof *taken + key->len + state->len);
+    return true;
+}
+
+static void unpin_taken(struct tier *tier, bool ok)
+{
+    struct slice rest = buf_slice(&tier->drain.gather), key, state;
+    struct taken taken;
+    while (next_taken(&rest, &taken, &key, &state)) {
+        l1_unpin(tier->l1, taken.hash, key, ok);
+        if (ok && tier->behind)
+            behind_add(tier->behind, key);
+    }
+    tier->drain.gather.len = 0;
+    buf_shrink(&tier->drain.gather, 2 * DRAIN_BATCH_BYTES);
+}
+
+/* Everyone who waits for memory looks again, or gives up. */
+static void wake_room(struct tier *tier, int rc)
+{
+    lock_take(&tier->room_lock);
+    struct tier_wait *waits = tier->room_waits;
+    tier->room_waits = NULL;
+    lock_drop(&tier->room_lock);
+    for (struct tier_wait *wait = waits, *next; wait; wait = next) {
+        next = wait->_next;
+        wait->done(wait, rc);
+    }
+}
+
+static int fill_batch(struct tier *tier)
+{
+    struct slice rest = buf_slice(&tier->drain.gather), key, state;
+    struct taken taken;
+    while (next_taken(&rest, &taken, &key, &state)) {
+        struct l2_cart cart = {.boot = tier->boot,
+                               .actor = taken.actor,
+                               .l3_rev = taken.l3_rev,
+                               .state = state};
+        if (l2_batch_put(tier->drain.batch, key, &cart))
+            return CE_NOMEM;
+        if (tier->l3_url)
+            l2_batch_mark(tier->drain.batch, key);
+    }
+    return 0;
+}
+
+/* Writes what was gathered (and what else is in the batch). */
+static int commit_gathered(struct tier *tier)
+{
+    int rc = 0;
+    if (tier->drain.gather.len) /* L2 is never ahead of what the journal would survive with */
+        rc = journal_flush(tier->journal, ACK_SYNC, JOURNAL_WAIT_MS);
+    if (rc == 0)
+        rc = fill_batch(tier);
+    if (rc == 0 && l2_batch_bytes(tier->drain.batch))
+        rc = l2_batch_commit(tier->l2, tier->drain.batch);
+    unpin_taken(tier, rc == 0);
+    wake_room(tier, rc ? CE_NOMEM : 0);
+    return rc;
+}
+
+static int sweep_stripe(struct tier *tier, unsigned stripe)
+{
+    size_t took;
+    do {
+        took = l1_dirty_take(tier->l1, stripe, DRAIN_STRIPE_CARTS, take_one, &tier->drain.gather);
+        if (tier->drain.gather.len >= DRAIN_BATCH_BYTES) {
+            int rc = commit_gathered(tier);
+            if (rc)
+                return rc;
+        }
+    } while (took == DRAIN_STRIPE_CARTS);
+    return 0;
+}
+
+/* ---- marks ------------------------------------------------------------------------------------------- */
+
+void drain_unmark(struct tier *tier, struct slice key, struct slice state)
+{
+    struct unmark *unmark = malloc(sizeof *unmark + key.len);
+    if (!unmark)
+        return; /* the mark stays: the cart is written to L3 once more after a restart */
+    unmark->state_hash = hash_64(state);
+    unmark->key_bytes = (uint8_t)key.len;
+    memcpy(unmark->key, key.bytes, key.len);
+    lock_take(&tier->drain.lock);
+    unmark->next = tier->drain.unmarks;
+    tier->drain.unmarks = unmark;
+    if (atomic_load(&tier->drain.idle))
+        cond_wake(&tier->drain.cond);
+    lock_drop(&tier->drain.lock);
+}
+
+
+/* Puts the unmarks into the batch in front of this sweep's states, whose marks then win. Only a
+ * state that is still the same in L2 loses its mark (I9). */
+static void batch_unmarks(struct tier *tier)
+{
+    struct buf storage = {0};
+    struct l2_cart cart;
+    lock_take(&tier->drain.lock);
+    struct unmark *list = tier->drain.unmarks;
+    tier->drain.unmarks = NULL;
+    lock_drop(&tier->drain.lock);
+    for (struct unmark *unmark = list, *next; unmark; unmark = next) {
+        struct slice key = slice_of(unmark->key, unmark->key_bytes);
+        next = unmark->next;
+        if (l2_get(tier->l2, key, &storage, &cart) == 0 &&
+            hash_64(cart.state) == unmark->state_hash)
+            l2_batch_unmark(tier->drain.batch, key);
+        free(unmark);
+    }
+    buf_free(&storage);
+}
+
+/* ---- the sweep ------------------------------------------------------------------------------------------ */
+
+int drain_sweep(struct tier *tier)
+{
+    uint64_t end = journal_end(tier->journal);
+    int rc = 0;
+    batch_unmarks(tier);
+    for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
+        rc = sweep_stripe(tier, stripe);
+    if (rc == 0 && end != tier->drain.checkpoint)
+        l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
+    if (rc == 0)
+        rc = commit_gathered(tier);
+    if (rc) {
+        atomic_fetch_add(&tier->drain.errors, 1);
+        return rc;
+    }
+    tier->drain.checkpoint = end;
+    journal_release(tier->journal, end);
+    return 0;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------------------ */
+
+void drain_kick(struct tier *tier)
+{
+    lock_take(&tier->drain.lock);
+    tier->drain.kicked = true;
+    cond_wake(&tier->drain.cond);
+    lock_drop(&tier->drain.lock);
+}
+
+void drain_dirty(struct tier *tier)
+{
+    if (!atomic_load(&tier->drain.idle))
+        return;
+    lock_take(&tier->drain.lock);
+    atomic_store(&tier->drain.idle, false);
+    cond_wake(&tier->drain.cond);
+    lock_drop(&tier->drain.lock);
+}
+
+/* Sleeps until there is something to do, then lets it gather for a while. False: stop. */
+static bool wait_for_work(struct tier *tier, bool failed)
+{
+    struct drain *drain = &tier->drain;
+    lock_take(&drain->lock);
+    atomic_store(&drain->idle, true);
+    while (!drain->stopping && !drain->kicked && !drain->unmarks && !failed &&
+           atomic_load(&drain->idle) && l1_dirty_count(tier->l1) == 0)
+        cond_wait(&drain->cond, &drain->lock, 0);
+    atomic_store(&drain->idle, false);
+    if (!drain->stopping && !drain->kicked)
+        cond_wait(&drain->cond, &drain->lock, failed ? DRAIN_RETRY_MS : DRAIN_DELAY_MS);
+    drain->kicked = false;
+    bool go = !drain->stopping;
+    lock_drop(&drain->lock);
+    return go;
+}
+
+static void *run_drain(void *arg)
+{
+    struct tier *tier = arg;
+    bool failed = false, told = false;
+    while (wait_for_work(tier, failed)) {
+        int rc = drain_sweep(tier);
+        failed = rc != 0;
+        if (failed && !told)
+            log_error("tier", "writing to L2 failed: %s; carts stay in memory and the journal, "
+                              "trying again", err_text(rc));
+        if (!failed && told)
+            log_info("tier", "writing to L2 works again");
+        told = failed;
+    }
+    return NULL;
+}
+
+int drain_start(struct tier *tier)
+{
+    int rc = thread_start(&tier->drain.thread, "l2-writer", run_drain, tier);
+    tier->drain.started = rc == 0;
+    return rc;
+}
+
+void drain_stop(struct tier *tier)
+{
+    if (!tier->drain.started)
+        return;
+    lock_take(&tier->drain.lock);
+    tier->drain.stopping = true;
+    cond_wake(&tier->drain.cond);
+    lock_drop(&tier->drain.lock);
+    pthread_join(tier->drain.thread, NULL);
+    tier->drain.started = false;
+    wake_room(tier, CE_NOMEM);
+}
+
+/* ---- another database ---------------------------------------------------------------------------------- */
+
+static int mark_one(void *arg, struct slice key, const struct l2_cart *cart)
+{
+    struct tier *tier = arg;
+    (void)cart;
+    l2_batch_mark(tier->drain.batch, key);
+    if (l2_batch_bytes(tier->drain.batch) < DRAIN_BATCH_BYTES)
+        return 0;
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}
+
+int drain_mark_all(struct tier *tier)
+{
+    struct buf marked_for = {0};
+    int rc = l2_meta_get(tier->l2, "l3", &marked_for);
+    bool same = rc == 0 && slice_eq(buf_slice(&marked_for), slice_str(tier->l3_url));
+    buf_free(&marked_for);
+    if (same)
+        return 0;
+    rc = l2_each(tier->l2, mark_one, tier);
+    if (rc)
+        return rc;
+    l2_batch_meta(tier->drain.batch, "l3", slice_str(tier->l3_url));
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}

@@ -1,0 +1,395 @@
+/* tier: opens and ends the tiers in the right order, and the calls of the reply path. */
+#include "tier/tier_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SEGMENT_BYTES    (64u << 20)
+#define SYNC_INTERVAL_MS 1000
+#define L2_WRITE_BUFFER  (8u << 20)
+#define L2_CACHE         (8u << 20)
+#define UNDO_STACK_BYTES 4096
+
+/* ---- open ------------------------------------------------------------------------------------------ */
+
+static char *join_path(const char *dir, const char *name)
+{
+    size_t len = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(len);
+    if (path)
+        snprintf(path, len, "%s/%s", dir, name);
+    return path;
+}
+
+static int open_l2(struct tier *tier)
+{
+    bool moved_aside = false;
+    struct l2_config config = {.env = tier->config.env,
+                               .path = tier->l2_path,
+                               .write_buffer_bytes = L2_WRITE_BUFFER,
+                               .cache_bytes = L2_CACHE};
+    int rc = l2_open(&config, &tier->l2, &moved_aside);
+    if (moved_aside)
+        log_error("tier", "%s could not be read and was moved aside; begun anew, filled from the "
+                          "journal and the database", tier->l2_path);
+    return rc;
+}
+
+static int open_journal(struct tier *tier)
+{
+    struct journal_config config = {.env = tier->config.env,
+                                    .dir = tier->journal_dir,
+                                    .segment_bytes = SEGMENT_BYTES,
+                                    .sync_interval_ms = SYNC_INTERVAL_MS,
+                                    .advanced = tier->config.advanced,
+                                    .ctx = tier->config.ctx};
+    return journal_open(&config, &tier->journal);
+}
+
+static int first_row(void *arg, struct slice key, uint32_t rev, struct slice image)
+{
+    (void)arg, (void)key, (void)rev, (void)image;
+    return CE_EXISTS;
+}
+
+/* True when L3 has no cart at all, so that an empty L2 beside it lacks nothing. */
+static bool l3_is_empty(struct tier *tier)
+{
+    struct l3 *l3 = NULL;
+    char message[256];
+    if (l3_open(tier->l3_url, &l3, message, sizeof message)) {
+        log_warn("tier", "database: %s", message);
+        return false;
+    }
+    int rc = l3_each(l3, first_row, NULL);
+    l3_close(&l3);
+    return rc == 0;
+}
+
+/* Finds out whether L2 is complete, and writes it down. */
+static int settle_complete(struct tier *tier)
+{
+    struct buf value = {0};
+    int rc = l2_meta_get(tier->l2, "complete", &value);
+    buf_free(&value);
+    if (rc != 0 && rc != CE_NOTFOUND)
+        return rc;
+    bool complete = !tier->l3_url || rc == 0 || l3_is_empty(tier);
+    atomic_store(&tier->l2_complete, complete);
+    if (rc == 0 || !tier->l3_url || !complete)
+        return 0;
+    l2_batch_meta(tier->drain.batch, "complete", slice_str("1"));
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}
+
+static int read_checkpoint(struct tier *tier)
+{
+    struct buf value = {0};
+    int rc = l2_meta_get(tier->l2, "checkpoint", &value);
+    if (rc == 0 && value.len == sizeof tier->drain.checkpoint)
+        memcpy(&tier->drain.checkpoint, value.bytes, value.len);
+    buf_free(&value);
+    return rc == CE_NOTFOUND ? 0 : rc;
+}
+
+static int open_parts(struct tier *tier, const char **what)
+{
+    const struct env *env = tier->config.env;
+    int rc;
+    *what = "memory";
+    tier->journal_dir = join_path(tier->config.data_dir, "journal");
+    tier->l2_path = join_path(tier->config.data_dir, "l2");
+    tier->l3_url = tier->config.l3_url ? strdup(tier->config.l3_url) : NULL;
+    if (!tier->journal_dir || !tier->l2_path || (tier->config.l3_url && !tier->l3_url))
+        return CE_NOMEM;
+    if ((rc = l1_new(tier->config.l1_bytes_max, &tier->l1)) ||
+        (rc = l2_batch_new(&tier->drain.batch)))
+        return rc;
+    *what = "data directory";
+    if ((rc = env->dir_make(env->ctx, tier->config.data_dir)) ||
+        (rc = env->dir_lock(env->ctx, tier->config.data_dir, &tier->dir_fd)))
+        return rc;
+    *what = "l2";
+    if ((rc = open_l2(tier)) || (rc = read_checkpoint(tier)) || (rc = settle_complete(tier)))
+        return rc;
+    *what = "journal";
+    if ((rc = open_journal(tier)))
+        return rc;
+    *what = "write-behind";
+    return tier->l3_url ? down_new(tier) : 0;
+}
+
+static void free_parts(struct tier *tier)
+{
+    if (tier->behind)
+        behind_stop(&tier->behind);
+    if (tier->l2)
+        l2_close(&tier->l2);
+    if (tier->l1)
+        l1_free(&tier->l1);
+    if (tier->drain.batch)
+        l2_batch_free(&tier->drain.batch);
+    buf_free(&tier->drain.gather);
+    buf_free(&tier->refill_cursor);
+    lock_fini(&tier->room_lock);
+    lock_fini(&tier->drain.lock);
+    cond_fini(&tier->drain.cond);
+    lock_fini(&tier->fills.lock);
+    cond_fini(&tier->fills.cond);
+    if (tier->dir_fd >= 0 && tier->config.env->file_close(tier->config.env->ctx, tier->dir_fd))
+        log_warn("tier", "closing %s failed", tier->config.data_dir);
+    free(tier->journal_dir);
+    free(tier->l2_path);
+    free(tier->l3_url);
+    tier->magic = 0;
+    free(tier);
+}
+
+int tier_open(const struct tier_config *config, struct tier **out, char *message,
+              size_t message_bytes)
+{
+    const char *what;
+    struct tier *tier = calloc(1, sizeof *tier);
+    if (!tier)
+        return CE_NOMEM;
+    tier->magic = TIER_MAGIC;
+    tier->config = *config;
+    tier->dir_fd = -1;
+    tier->boot = env_random_u64(config->env);
+    lock_init(&tier->room_lock, LOCK_ROOM);
+    lock_init(&tier->drain.lock, LOCK_L2_QUEUE);
+    cond_init(&tier->drain.cond);
+    lock_init(&tier->fills.lock, LOCK_FILL);
+    cond_init(&tier->fills.cond);
+    tier->fills.queue_tail = &tier->fills.queue;
+    int rc = open_parts(tier, &what);
+    if (rc) {
+        snprintf(message, message_bytes, "%s in %s: %s", what, config->data_dir, err_text(rc));
+        if (tier->journal && journal_stop(&tier->journal, 0))
+            log_debug("tier", "journal not started"); /* nothing was appended */
+        free_parts(tier);
+        return rc;
+    }
+    *out = tier;
+    return 0;
+}
+
+int tier_start(struct tier *tier,
+               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+               void *arg)
+{
+    MUST_OBJ(tier, TIER_MAGIC);
+    int rc = journal_replay(tier->journal, tier->drain.checkpoint, replay, arg);
+    if (rc == 0)
+        rc = journal_start(tier->journal, tier->drain.checkpoint);
+    if (rc == 0 && tier->l3_url)
+        rc = drain_mark_all(tier);
+    if (rc == 0)
+        rc = drain_start(tier);
+    if (rc == 0)
+        rc = fill_start(tier);
+    if (rc == 0 && tier->behind)
+        rc = down_resume(tier);
+    if (rc == 0 && tier->behind)
+        rc = behind_start(tier->behind);
+    return rc;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------ */
+
+static int first_error(int a, int b)
+{
+    return a ? a : b;
+}
+
+int tier_stop(struct tier **out, unsigned timeout_ms)
+{
+    struct tier *tier = *out;
+    MUST_OBJ(tier, TIER_MAGIC);
+    *out = NULL;
+    fill_stop(tier);
+    drain_stop(tier);
+    int rc = drain_sweep(tier);
+    if (tier->behind) {
+        rc = first_error(rc, behind_drain(tier->behind, timeout_ms));
+        behind_stop(&tier->behind);
+        rc = first_error(rc, drain_sweep(tier)); /* the marks of what L3 has now */
+    }
+    rc = first_error(rc, journal_stop(&tier->journal, timeout_ms));
+    free_parts(tier);
+    return rc;
+}
+
+/* ---- the reply path ---------------------------------------------------------------------------------- */
+
+struct l1 *tier_l1(struct tier *tier)
+{
+    return tier->l1;
+}
+
+struct journal *tier_journal(struct tier *tier)
+{
+    return tier->journal;
+}
+
+enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                 struct l1_item **item)
+{
+    *item = l1_find_locked(tier->l1, hash, key);
+    if (!*item)
+        return TIER_ASK;
+    return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
+}
+
+/* What a put must be able to take back when the journal refuses. */
+struct undo {
+    bool was_cart;
+    size_t len;
+    uint8_t *bytes;
+    uint8_t stack[UNDO_STACK_BYTES];
+};
+
+static int undo_save(struct undo *undo, const struct l1_item *item)
+{
+    undo->was_cart = item && item->kind == L1_CART;
+    undo->len = undo->was_cart ? item->value_bytes : 0;
+    undo->bytes = undo->len <= sizeof undo->stack ? undo->stack : malloc(undo->len);
+    if (!undo->bytes)
+        return CE_NOMEM;
+    if (undo->len)
+        memcpy(undo->bytes, l1_value_slice(item).bytes, undo->len);
+    return 0;
+}
+
+static void undo_free(struct undo *undo)
+{
+    if (undo->bytes != undo->stack)
+        free(undo->bytes);
+}
+
+static void undo_apply(struct undo *undo, struct l1 *l1, uint64_t hash, struct slice key,
+                       struct l1_item *item)
+{
+    if (!undo->was_cart) {
+        l1_remove_locked(l1, hash, item);
+        return;
+    }
+    /* No memory to put the old state back: stop, and let the journal tell what is true. */
+    MUST(l1_put_locked(l1, hash, key, L1_CART, undo->len, &item) == 0);
+    memcpy(l1_value(item), undo->bytes, undo->len);
+}
+
+int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
+                    struct slice state, uint8_t type, struct slice record, enum ack_level level,
+                    uint64_t *lsn)
+{
+    struct undo undo;
+    struct l1_item *item = l1_find_locked(tier->l1, hash, key);
+    if (level > ACK_RAM && journal_failed(tier->journal))
+        return CE_NODISK;
+    if (l1_dirty_reserve_locked(tier->l1, hash) || undo_save(&undo, item))
+        return CE_NOMEM;
+    int rc = l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item);
+    if (rc == 0) {
+        memcpy(l1_value(item), state.bytes, state.len);
+        rc = journal_append(tier->journal, type, record, level, lsn);
+        if (rc)
+            undo_apply(&undo, tier->l1, hash, key, item);
+    }
+    if (rc == 0) {
+        item->cart.actor = actor;
+        item->cart.lsn = *lsn;
+        l1_dirty_locked(tier->l1, hash, item);
+        drain_dirty(tier);
+    }
+    undo_free(&undo);
+    return rc;
+}
+
+/* ---- waiting for memory ------------------------------------------------------------------------------- */
+
+void tier_wait_room(struct tier *tier, struct tier_wait *wait)
+{
+    lock_take(&tier->room_lock);
+    wait->_next = tier->room_waits;
+    tier->room_waits = wait;
+    lock_drop(&tier->room_lock);
+    drain_kick(tier);
+}
+
+/* ---- replay --------------------------------------------------------------------------------------------- */
+
+int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
+{
+    uint64_t hash = hash_64(key);
+    struct l1_item *item;
+    l1_lock(tier->l1, hash);
+    bool here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
+    struct slice value = here ? l1_value_slice(item) : slice_of(NULL, 0);
+    int rc = buf_append(state, value.bytes, value.len);
+    l1_unlock(tier->l1, hash);
+    if (rc || here)
+        return rc;
+    struct buf storage = {0};
+    struct l2_cart cart;
+    struct l3 *l3 = NULL;
+    bool from_l3;
+    rc = fill_read(tier, &l3, key, &storage, &cart, &from_l3);
+    if (rc == 0)
+        rc = buf_append(state, cart.state.bytes, cart.state.len);
+    if (l3)
+        l3_close(&l3);
+    buf_free(&storage);
+    return rc == CE_NOTFOUND ? 0 : rc;
+}
+
+int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn)
+{
+    uint64_t hash = hash_64(key);
+    struct l1_item *item;
+    if (l1_room(tier->l1, state.len + key.len)) {
+        int rc = drain_sweep(tier); /* the replay is larger than memory: make the oldest clean */
+        if (rc)
+            return rc;
+    }
+    l1_lock(tier->l1, hash);
+    int rc = l1_dirty_reserve_locked(tier->l1, hash);
+    if (rc == 0)
+        rc = l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item);
+    if (rc == 0) {
+        memcpy(l1_value(item), state.bytes, state.len);
+        item->cart.lsn = lsn;
+        l1_dirty_locked(tier->l1, hash, item);
+    }
+    l1_unlock(tier->l1, hash);
+    return rc;
+}
+
+/* ---- stats ------------------------------------------------------------------------------------------------ */
+
+uint64_t tier_behind_age_ms(const struct tier *tier)
+{
+    return tier->behind ? behind_age_ms(tier->behind) : 0;
+}
+
+void tier_stats(struct tier *tier, const struct stat_sink *sink)
+{
+    struct fills *of = &tier->fills;
+    uint64_t fills = atomic_load(&of->asked), fills_joined = atomic_load(&of->joined);
+    uint64_t l2_loads = atomic_load(&of->l2_loads), l3_loads = atomic_load(&of->l3_loads);
+    uint64_t fill_errors = atomic_load(&of->errors);
+    uint64_t drain_errors = atomic_load(&tier->drain.errors);
+    uint64_t drain_pending = l1_dirty_count(tier->l1);
+    uint64_t l2_complete = atomic_load(&tier->l2_complete);
+    lock_take(&of->lock);
+    uint64_t fill_waiting = of->waiting;
+    lock_drop(&of->lock);
+#define X(name, what) stat_u64(sink, #name, name);
+    TIER_STATS(X)
+#undef X
+    l1_stats(tier->l1, sink);
+    journal_stats(tier->journal, sink);
+    l2_stats(tier->l2, sink);
+    if (tier->behind)
+        behind_stats(tier->behind, sink);
+}

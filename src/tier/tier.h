@@ -1,0 +1,118 @@
+/* tier: the three places a cart can be, as one. Lookup order l1 -> l2 -> l3, fill-up with single
+ * flight, and the way down: journal, L1's dirty carts -> L2 (drain), L2 -> L3 (behind).
+ *
+ * What holds at every instant (each has a test):
+ * - L3 never has what L2 has not, L2 never has what the journal has not synced: so what a crash takes
+ *   is a suffix of the journal, in every tier.
+ * - A journal segment goes only when L2 has all of it; a mark in L2 (L3 is older) goes only when L3
+ *   has exactly that state.
+ * - L2 knows whether it is complete (holds every cart that L3 has). While it is, a miss in L2 is an
+ *   answer and no query goes to L3; a new or lost L2 beside a filled L3 is not.
+ * States are opaque here; `struct tier_value` says what a tier must know of them. */
+#ifndef TIER_TIER_H
+#define TIER_TIER_H
+
+#include "base/base.h"
+#include "tier/journal/journal.h"
+#include "tier/l1/l1.h"
+#include "tier/l3/l3.h"
+
+#define TIER_FILL_WAITERS_MAX 65536 /* requests waiting for lower tiers; then CE_BUSY */
+#define TIER_FILL_THREADS     2
+#define TIER_ROOM_WAIT_MS     1000 /* how long a write waits for memory before CE_NOMEM */
+
+struct tier;
+
+/* What tiers need to know of a state. Any thread, several at once. */
+struct tier_value {
+    int (*check)(struct slice state);                                   /* 0 or CE_CORRUPT */
+    int (*merge)(struct slice a, struct slice b, struct buf *out);      /* appends the join to out */
+    bool (*covers)(struct slice a, struct slice b);                     /* a has all of b */
+    int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
+               struct l3_cart *out);
+};
+
+struct tier_config {
+    const struct env *env;
+    const char *data_dir; /* journal/, l2/ below it */
+    const char *l3_url;   /* NULL = none */
+    size_t l1_bytes_max;
+    const struct tier_value *value;
+    uint8_t state_record; /* journal record type of a whole state: u8 key length, key, state */
+    void (*advanced)(void *ctx); /* the journal moved; journal thread */
+    void *ctx;
+};
+
+/* Opens all tiers; no thread runs yet. `message` says what failed. Start-up thread. */
+int tier_open(const struct tier_config *config, struct tier **tier, char *message,
+              size_t message_bytes) MUST_USE;
+
+/* Starts the journal, the L2 writer and write-behind after handing every journal record that L2 may
+ * lack to `replay` (which uses tier_replay_*). Returns replay's error, CE_NODISK, CE_NOMEM. */
+int tier_start(struct tier *tier,
+               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+               void *arg) MUST_USE;
+
+/* Workers have ended. L1 -> L2, L2 -> L3, journal: each at most timeout_ms. Takes and nulls. 0, or
+ * the first error: what is not in L3 yet is in L2 or the journal and goes on at the next start. */
+int tier_stop(struct tier **tier, unsigned timeout_ms) MUST_USE;
+
+struct l1 *tier_l1(struct tier *tier);
+struct journal *tier_journal(struct tier *tier);
+
+/* ---- carts on the reply path: workers, under the stripe lock ------------------------------------- */
+
+enum tier_found {
+    TIER_HERE, /* *item is a cart */
+    TIER_NONE, /* no tier has it */
+    TIER_ASK,  /* L1 does not know: tier_fill, then look again */
+};
+enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                 struct l1_item **item);
+
+/* Puts a changed cart: value into L1, record into the journal (or neither), dirty. `record` is the
+ * payload of journal record `type`. `*lsn` is what an acknowledgement waits for. Keeps the item's
+ * l3_rev; sets its actor. CE_NOMEM, CE_NODISK, CE_BUSY, CE_STOPPED: nothing changed. */
+int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
+                    struct slice state, uint8_t type, struct slice record, enum ack_level level,
+                    uint64_t *lsn) MUST_USE;
+
+/* ---- waiting, workers, no lock held ----------------------------------------------------------------- */
+
+/* Embedded in the request that waits; `done` is called exactly once, on another thread. */
+struct tier_wait {
+    struct tier_wait *_next;
+    void (*done)(struct tier_wait *wait, int rc);
+};
+
+/* Brings a cart into L1 (or the knowledge that there is none), from L2 or L3. One query for all who
+ * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't come. */
+int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_USE;
+
+/* Waits until memory was freed by writing dirty carts to L2: done(0) look again, done(CE_NOMEM) after
+ * TIER_ROOM_WAIT_MS. */
+void tier_wait_room(struct tier *tier, struct tier_wait *wait);
+
+/* ---- replay, start-up thread ------------------------------------------------------------------------ */
+
+/* The newest state that any tier has, appended to `state` (nothing when there is none). */
+int tier_replay_get(struct tier *tier, struct slice key, struct buf *state) MUST_USE;
+/* The state after a replayed record that ends at lsn. */
+int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn) MUST_USE;
+
+/* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
+uint64_t tier_behind_age_ms(const struct tier *tier);
+
+#define TIER_STATS(X)                                                                              \
+    X(fills, "read-throughs asked for")                                                            \
+    X(fills_joined, "of them answered by another's query (single flight)")                         \
+    X(l2_loads, "carts that came from L2")                                                         \
+    X(l3_loads, "queries to L3")                                                                   \
+    X(fill_waiting, "requests waiting for lower tiers now")                                        \
+    X(fill_errors, "read-throughs that failed")                                                    \
+    X(drain_errors, "failed writes to L2")                                                         \
+    X(drain_pending, "carts that L2 does not have yet")                                            \
+    X(l2_complete, "1 when a miss in L2 needs no query to L3")
+void tier_stats(struct tier *tier, const struct stat_sink *sink);
+
+#endif

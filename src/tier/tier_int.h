@@ -1,0 +1,109 @@
+/* tier_int: what the files of tier share. */
+#ifndef TIER_TIER_INT_H
+#define TIER_TIER_INT_H
+
+#include "tier/behind/behind.h"
+#include "tier/l2/l2.h"
+#include "tier/tier.h"
+
+#define TIER_MAGIC          0x74696572
+#define DRAIN_DELAY_MS      250         /* a dirty cart waits so long for more changes */
+#define DRAIN_RETRY_MS      500         /* after a failed write to L2 */
+#define DRAIN_BATCH_BYTES   (1u << 20)  /* of states in one L2 batch */
+#define DRAIN_STRIPE_CARTS  256         /* taken under one hold of a stripe's lock */
+#define JOURNAL_WAIT_MS     1000        /* for the sync that must come before a write to L2 */
+
+struct fill;
+
+/* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
+struct unmark {
+    struct unmark *next;
+    uint64_t state_hash;
+    uint8_t key_bytes;
+    uint8_t key[];
+};
+
+struct drain {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE: kicked, stopping, unmarks */
+    struct cond cond;
+    bool kicked, stopping;
+    struct unmark *unmarks;
+    _Atomic bool idle; /* the thread sleeps and wants to hear of the first dirty cart */
+    struct buf gather; /* thread's own: states on their way into a batch */
+    struct l2_batch *batch;
+    uint64_t checkpoint; /* everything before it is in L2 */
+    _Atomic uint64_t errors;
+};
+
+struct fills {
+    pthread_t threads[TIER_FILL_THREADS];
+    unsigned threads_count;
+    struct lock lock; /* LOCK_FILL */
+    struct cond cond;
+    bool stopping;
+    struct fill *table; /* uthash by key: asked for and not yet answered */
+    struct fill *queue, **queue_tail;
+    unsigned waiting;
+    _Atomic uint64_t asked, joined, l2_loads, l3_loads, errors;
+};
+
+struct tier {
+    unsigned magic;
+    struct tier_config config;
+    char *journal_dir, *l2_path, *l3_url;
+    int dir_fd; /* keeps other daemons out of the data directory */
+    uint64_t boot; /* this process; an actor in L2 is ours only when it was minted under it */
+    struct l1 *l1;
+    struct l2 *l2;
+    struct journal *journal;
+    struct behind *behind; /* NULL without L3 */
+    struct behind_owner behind_owner;
+    struct buf refill_cursor; /* write-behind thread's own */
+    _Atomic bool l2_complete;
+    struct drain drain;
+    struct fills fills;
+    struct lock room_lock; /* LOCK_ROOM */
+    struct tier_wait *room_waits;
+};
+
+/* drain.c: L1 -> L2 */
+int drain_start(struct tier *tier) MUST_USE;
+void drain_stop(struct tier *tier);
+/* Writes all carts that are dirty now, and handles unmarks. The L2 writer's thread, or any one
+ * thread while that one does not run. */
+int drain_sweep(struct tier *tier) MUST_USE;
+void drain_kick(struct tier *tier);
+void drain_dirty(struct tier *tier); /* a cart became dirty; cheap; under a stripe's lock */
+void drain_unmark(struct tier *tier, struct slice key, struct slice state);
+/* Marks every cart of L2 when the database is another than the marks were made for. */
+int drain_mark_all(struct tier *tier) MUST_USE;
+
+/* fill.c: L2, L3 -> L1 */
+int fill_start(struct tier *tier) MUST_USE;
+void fill_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
+/* The state of a cart from L2, else L3. *from_l3 tells which. CE_NOTFOUND when neither has it. `l3` may be
+ * NULL and is opened when needed. */
+int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
+              struct l2_cart *cart, bool *from_l3) MUST_USE;
+
+/* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock held. */
+int fill_now(struct tier *tier, struct slice key) MUST_USE;
+
+/* The payload of a state record: u8 key length, key, state. */
+static inline int state_record(struct slice key, struct slice state, struct buf *out)
+{
+    uint8_t key_bytes = (uint8_t)key.len;
+    int rc = buf_append(out, &key_bytes, 1);
+    if (rc == 0)
+        rc = buf_append(out, key.bytes, key.len);
+    return rc ? rc : buf_append(out, state.bytes, state.len);
+}
+
+/* down.c: what write-behind asks for */
+int down_new(struct tier *tier) MUST_USE;
+/* Queues what earlier processes left behind. */
+int down_resume(struct tier *tier) MUST_USE;
+
+#endif
