@@ -17,8 +17,8 @@ int buf_reserve(struct buf *buf, size_t more) MUST_USE;
 
 int buf_append(struct buf *buf, const void *bytes, size_t len) MUST_USE;
 int buf_append_str(struct buf *buf, const char *text) MUST_USE;
-int buf_printf(struct buf *buf, const char *format, ...)
-    MUST_USE __attribute__((format(printf, 2, 3)));
+int buf_printf(struct buf *buf, const char *format, ...) MUST_USE
+    __attribute__((format(printf, 2, 3)));
 
 /* Replaces buf[at, at+old_len) by `with`; the tail moves. */
 int buf_splice(struct buf *buf, size_t at, size_t old_len, struct slice with) MUST_USE;

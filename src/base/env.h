@@ -20,7 +20,7 @@ struct env {
     int (*file_write)(void *ctx, int fd, struct slice bytes); /* all of it, at the end */
     int (*file_sync)(void *ctx, int fd);                      /* fdatasync */
     int (*file_close)(void *ctx, int fd);
-    int (*file_read)(void *ctx, const char *path, struct buf *out); /* appends the whole file */
+    int (*file_read)(void *ctx, const char *path, struct buf *out);  /* appends the whole file */
     int (*file_truncate)(void *ctx, const char *path, uint64_t len); /* and fsyncs it */
     int (*file_rename)(void *ctx, const char *from, const char *to);
     int (*file_remove)(void *ctx, const char *path);

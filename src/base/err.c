@@ -3,10 +3,9 @@
 static const struct {
     const char *text;
     const char *wire;
-} errors[] = {
-    {"ok", ""},
+} errors[] = {{"ok", ""},
 #define X(name, text, wire) {text, wire},
-    ERR_TABLE(X)
+              ERR_TABLE(X)
 #undef X
 };
 

@@ -1,6 +1,7 @@
 /* err: the one table of operating errors. Each has its text (log) and its wire reply (text
  * protocol). CLIENT_ERROR = refused, nothing changed; SERVER_ERROR = outcome not guaranteed, safe
- * to retry with the same token (cart-protocol, section 1). Functions return 0 or a negative CE_*. */
+ * to retry with the same token (cart-protocol, section 1). Functions return 0 or a negative CE_*.
+ */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
@@ -25,8 +26,7 @@
     X(TOO_LARGE, "value too large", "SERVER_ERROR object too large for cache")                     \
     X(STORE_NOMEM, "no room", "SERVER_ERROR out of memory storing object")                         \
     X(DELTA, "bad delta", "CLIENT_ERROR invalid numeric delta argument")                           \
-    X(NON_NUMERIC, "not a number",                                                                 \
-      "CLIENT_ERROR cannot increment or decrement non-numeric value")                              \
+    X(NON_NUMERIC, "not a number", "CLIENT_ERROR cannot increment or decrement non-numeric value") \
     X(EXPTIME, "bad exptime", "CLIENT_ERROR invalid exptime argument")                             \
     /* carts: codes of cart-protocol section 1 */                                                  \
     X(BAD_CART, "not a cart key", "CLIENT_ERROR BAD_CART not a cart key")                          \

@@ -1,5 +1,6 @@
-/* cart_key: what a key means. `cart:ID` is a cart, `cart:ID/LINE` one of its lines, `cart:ID/LINE/qty`
- * that line's quantity; `/` and `%` inside LINE are written %2F and %25 (cart-protocol section 2). */
+/* cart_key: what a key means. `cart:ID` is a cart, `cart:ID/LINE` one of its lines,
+ * `cart:ID/LINE/qty` that line's quantity; `/` and `%` inside LINE are written %2F and %25
+ * (cart-protocol section 2). */
 #include "cmd/cmd_int.h"
 
 static bool decode_escape(struct slice text, uint8_t *out)

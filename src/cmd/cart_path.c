@@ -2,7 +2,7 @@
  * its JSON document, a line as its JSON object, `/qty` as digits; storage commands write them. */
 #include "cmd/cmd_int.h"
 
-/* ---- reading -------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int render(struct session *session, struct slice state, uint64_t now_us,
                   enum cart_key_kind kind, const struct cart_key *parsed)
@@ -50,7 +50,7 @@ enum run path_get(struct session *session, const struct request *request, struct
     if (run != RUN_DONE)
         return run;
     if (code)
-        return reply_error(session, code);
+        return reply_error(session, request, code);
     uint64_t now_us = env_wall_us(session->cmd->config.env);
     if (kind != KEY_BAD)
         cart_summary(state, now_us, &summary);
@@ -61,19 +61,19 @@ enum run path_get(struct session *session, const struct request *request, struct
     }
     count(&session->worker->get_hits);
     if (code)
-        return reply_error(session, code);
+        return reply_error(session, request, code);
     return reply_end(session, text_value(session->out, key, 0, buf_slice(&session->worker->text),
                                          with_cas, summary.cas));
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* What an operation on a path becomes, and what each outcome is called in memcached's words. */
 struct path_op {
     struct cart_write write;
-    const char *done;       /* NULL: the quantity of the line */
-    const char *exists;     /* for CE_EXISTS */
-    const char *not_found;  /* for CE_NOTFOUND */
+    const char *done;      /* NULL: the quantity of the line */
+    const char *exists;    /* for CE_EXISTS */
+    const char *not_found; /* for CE_NOTFOUND */
 };
 
 static int parse_value(struct session *session, const struct request *request,
@@ -160,10 +160,8 @@ static int prepare_arith(struct session *session, const struct request *request,
         return CE_BAD_QTY;
     /* More than any line can hold takes the line away, whatever the number. */
     int64_t n = request->delta > INT32_MAX ? INT32_MAX : (int64_t)request->delta;
-    *op->write.step.ops = (struct cart_op){.kind = CART_ADD,
-                                           .flags = CART_OP_IF_PRESENT,
-                                           .n = incr ? n : -n,
-                                           .line = parsed->line};
+    *op->write.step.ops = (struct cart_op){
+        .kind = CART_ADD, .flags = CART_OP_IF_PRESENT, .n = incr ? n : -n, .line = parsed->line};
     op->write.must_exist = true;
     op->not_found = "NOT_FOUND";
     return 0;
@@ -205,9 +203,9 @@ static void count_path(struct cmd_worker *worker, const struct request *request,
     case VERB_DECR: count(hit ? &worker->decr_hits : &worker->decr_misses); break;
     case VERB_TOUCH: count(hit ? &worker->touch_hits : &worker->touch_misses); break;
     case VERB_CAS:
-        count(hit                  ? &worker->cas_hits
+        count(hit                 ? &worker->cas_hits
               : code == CE_EXISTS ? &worker->cas_badval
-                                   : &worker->cas_misses);
+                                  : &worker->cas_misses);
         break;
     default: break;
     }
@@ -222,7 +220,7 @@ static enum run answer(struct session *session, const struct request *request,
     if (code == CE_NOTFOUND && op->not_found)
         return reply_line(session, request, op->not_found);
     if (code)
-        return reply_error(session, code);
+        return reply_error(session, request, code);
     if (op->done)
         return reply_line(session, request, op->done);
     if (request->noreply)
@@ -231,8 +229,8 @@ static enum run answer(struct session *session, const struct request *request,
     return reply_end(session, text_number(session->out, qty > 0 ? (uint64_t)qty : 0));
 }
 
-enum run path_write(struct session *session, const struct request *request,
-                    enum cart_key_kind kind, const struct cart_key *parsed)
+enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
+                    const struct cart_key *parsed)
 {
     struct path_op op = {.write = {.key = parsed->cart,
                                    .level = session->cmd->config.bucket.ack,

@@ -1,8 +1,11 @@
-/* cart_step: the way of every cart mutation: L1 (or wait for it) -> apply -> L1, journal -> what the
- * acknowledgement waits for. All under one hold of the cart's stripe, none of it over a syscall. */
+/* cart_step: the way of every cart mutation: L1 (or wait for it) -> apply -> L1, journal -> what
+ * the acknowledgement waits for. All under one hold of the cart's stripe, none of it over a
+ * syscall. */
 #include "cmd/cmd_int.h"
 
-#define STEP_GROWTH_BYTES 512 /* head, token, actor, entry: what a step adds beside its own text */
+#define STEP_GROWTH_BYTES                                                                          \
+    512 /* head, token, actor, entry: what a step adds beside its own text                         \
+         */
 
 static size_t growth_bytes(const struct cart_step *step)
 {
@@ -14,8 +17,8 @@ static size_t growth_bytes(const struct cart_step *step)
     return bytes;
 }
 
-/* High half the second of minting, low half random: age is numeric order, and two actors of one cart
- * are the same only by a chance of 2^-32 within one second. Never 0. */
+/* High half the second of minting, low half random: age is numeric order, and two actors of one
+ * cart are the same only by a chance of 2^-32 within one second. Never 0. */
 static uint64_t mint_actor(const struct env *env)
 {
     return (env_wall_us(env) / 1000000) << 32 | (env_random_u64(env) & UINT32_MAX) | 1;
@@ -110,7 +113,6 @@ enum run cart_read_state(struct session *session, struct slice key, struct slice
     *code = session_wait_error(session);
     if (*code)
         return RUN_DONE;
-    count(&worker->cart_reads);
     worker->state.len = 0;
     l1_lock(l1, hash);
     enum tier_found found = tier_find_locked(session->cmd->tier, hash, key, &item);
@@ -120,5 +122,7 @@ enum run cart_read_state(struct session *session, struct slice key, struct slice
     }
     l1_unlock(l1, hash);
     *state = buf_slice(&worker->state);
+    if (found != TIER_ASK)
+        count(&worker->cart_reads);
     return found == TIER_ASK ? session_park_fill(session, key, code) : RUN_DONE;
 }

@@ -1,9 +1,10 @@
 /* clock: memcached's seconds: counted from shortly before the start, so that 0 can mean never. */
 #include "cmd/cmd_int.h"
 
-#define CLOCK_START_S      2 /* as memcached: an item stored at once is younger than "before start" */
-#define RELATIVE_MAX_S     (60 * 60 * 24 * 30) /* a longer exptime is a Unix time (memcached protocol) */
-#define EXPIRED_S          1 /* a time that is over, and not 0 */
+#define CLOCK_START_S 2 /* as memcached: an item stored at once is younger than "before start" */
+#define RELATIVE_MAX_S                                                                             \
+    (60 * 60 * 24 * 30) /* a longer exptime is a Unix time (memcached protocol) */
+#define EXPIRED_S 1     /* a time that is over, and not 0 */
 
 uint32_t clock_now_s(const struct cmd *cmd)
 {

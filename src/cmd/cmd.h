@@ -1,11 +1,11 @@
-/* cmd: the table of commands and the life of a request. The only room that sees net, proto, cart and
- * tier together.
+/* cmd: the table of commands and the life of a request. The only room that sees net, proto, cart
+ * and tier together.
  *
- * A request: bytes -> proto -> table -> handler -> reply appended to the connection's output, held if
- * it promises something that the journal has not reached yet. A handler that needs a cart that is not in
- * memory parks the connection and is run again from the start of the request when the cart has come; so a
- * handler has no effect before it has all it needs.
- * A session belongs to its connection's worker thread. */
+ * A request: bytes -> proto -> table -> handler -> reply appended to the connection's output, held
+ * if it promises something that the journal has not reached yet. A handler that needs a cart that
+ * is not in memory parks the connection and is run again from the start of the request when the
+ * cart has come; so a handler has no effect before it has all it needs. A session belongs to its
+ * connection's worker thread. */
 #ifndef CMD_CMD_H
 #define CMD_CMD_H
 
@@ -45,8 +45,8 @@ void cmd_free(struct cmd **cmd);
 const struct net_handler *cmd_net_handler(struct cmd *cmd);
 /* What a tier must know of carts. Never freed. */
 const struct tier_value *cmd_tier_value(void);
-/* For tier_start: applies one journal record. `arg` is the struct cmd. CE_CORRUPT never stops a start:
- * a record that can't be applied is logged and counted. */
+/* For tier_start: applies one journal record. `arg` is the struct cmd. CE_CORRUPT never stops a
+ * start: a record that can't be applied is logged and counted. */
 int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
 
 /* Hands the parts over once they exist; before the first connection. */

@@ -39,12 +39,12 @@
 /* One per worker thread; scratch memory that a request may use until it is answered. */
 struct cmd_worker {
     struct cmd *cmd;
-    struct cart *cart;        /* for writing */
-    struct cart_op *ops;      /* CART_STEP_OPS_MAX */
-    struct buf state;         /* a copy of a cart's state, for reading */
-    struct buf text;          /* JSON on its way out, decoded ext, ... */
-    struct buf key;           /* decoded base64 key */
-    struct buf record;        /* journal record */
+    struct cart *cart;   /* for writing */
+    struct cart_op *ops; /* CART_STEP_OPS_MAX */
+    struct buf state;    /* a copy of a cart's state, for reading */
+    struct buf text;     /* JSON on its way out, decoded ext, ... */
+    struct buf key;      /* decoded base64 key */
+    struct buf record;   /* journal record */
     uint8_t line[CART_LINE_KEY_MAX];
 #define X(name, what) _Atomic uint64_t name;
     CMD_STATS(X)
@@ -59,11 +59,11 @@ struct cmd {
     struct net_handler handler;
     struct cmd_worker *workers;
     uint64_t start_mono_ms, start_wall_s;
-    _Atomic uint64_t next_cas;     /* of plain items */
+    _Atomic uint64_t next_cas;      /* of plain items */
     _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
     _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
     _Atomic uint64_t replayed, replay_gaps;
-    struct cart *replay_cart;      /* start-up thread */
+    struct cart *replay_cart; /* start-up thread */
     struct cart_op *replay_ops;
 };
 
@@ -81,10 +81,10 @@ struct session {
     struct cmd_worker *worker;
     struct net_conn *conn;
     struct buf *out;
-    size_t skip;         /* input bytes to throw away (a data block that was refused) */
-    size_t get_offset;   /* where a get goes on when it is run again */
+    size_t skip;            /* input bytes to throw away (a data block that was refused) */
+    size_t get_offset;      /* where a get goes on when it is run again */
     uint64_t room_until_ms; /* a write waits for memory until then; 0 = it does not */
-    int wait_rc;         /* how what it waited for ended */
+    int wait_rc;            /* how what it waited for ended */
     struct tier_wait wait;
     struct net_task resume;
 };
@@ -101,10 +101,11 @@ enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum 
 /* table.c */
 enum run table_run(struct session *session, const struct request *request);
 
-/* reply.c: RUN_DONE, or RUN_CLOSE when there is no memory to answer. Silent when noreply. */
+/* reply.c: RUN_DONE, or RUN_CLOSE when there is no memory to answer. Silent when noreply, also
+ * about errors, as memcached. */
 enum run reply_line(struct session *session, const struct request *request, const char *line);
-enum run reply_error(struct session *session, int code); /* errors are said even with noreply */
-enum run reply_end(struct session *session, int rc);     /* rc of the last append */
+enum run reply_error(struct session *session, const struct request *request, int code);
+enum run reply_end(struct session *session, int rc); /* rc of the last append */
 
 /* plain.c: memcached items */
 enum run plain_get(struct session *session, const struct request *request, struct slice key);
@@ -113,6 +114,8 @@ enum run plain_delete(struct session *session, const struct request *request);
 enum run plain_arith(struct session *session, const struct request *request);
 enum run plain_touch(struct session *session, const struct request *request);
 void plain_flush(struct cmd *cmd, int64_t delay_s);
+/* A set that fails takes the old value away, so that nobody reads what is stale (memcached). */
+void plain_drop(struct session *session, struct slice key);
 
 /* clock.c: memcached's relative seconds */
 uint32_t clock_now_s(const struct cmd *cmd);
@@ -133,25 +136,24 @@ enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
 /* cart_step.c: the way of every cart mutation */
 struct cart_write {
     struct slice key;
-    struct cart_step step;   /* in: all but actor, now, fold, limits */
+    struct cart_step step; /* in: all but actor, now, fold, limits */
     enum ack_level level;
-    bool must_exist;         /* refuse with CE_NOTFOUND when there is no cart */
+    bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
     struct cart_result result;
-    uint64_t lsn;            /* what the acknowledgement waits for */
+    uint64_t lsn; /* what the acknowledgement waits for */
 };
 /* *code: 0, or why it was refused (see cart_apply), valid when RUN_DONE is returned. */
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code);
 /* Copies a cart's state into worker->state; empty when there is none. */
-enum run cart_read_state(struct session *session, struct slice key, struct slice *state,
-                         int *code);
+enum run cart_read_state(struct session *session, struct slice key, struct slice *state, int *code);
 
 /* cart_path.c: carts for clients that speak only memcached */
 enum run path_get(struct session *session, const struct request *request, struct slice key,
                   enum cart_key_kind kind, const struct cart_key *parsed);
-enum run path_write(struct session *session, const struct request *request,
-                    enum cart_key_kind kind, const struct cart_key *parsed);
+enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
+                    const struct cart_key *parsed);
 
-/* cart_text.c: cadd cset crem cget cdel */
+/* cart_commands.c: cadd cset crem cget cdel */
 enum run cart_text_run(struct session *session, const struct request *request);
 
 /* stats.c */

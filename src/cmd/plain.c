@@ -14,7 +14,7 @@ static uint64_t next_cas(struct cmd *cmd)
     return atomic_fetch_add(&cmd->next_cas, 1) + 1;
 }
 
-/* ---- what is alive ---------------------------------------------------------------------------------------- */
+/* ---- what is alive ---- */
 
 void plain_flush(struct cmd *cmd, int64_t delay_s)
 {
@@ -50,7 +50,7 @@ static struct l1_item *find_alive(struct session *session, uint64_t hash, struct
     return NULL;
 }
 
-/* ---- get ------------------------------------------------------------------------------------------------------ */
+/* ---- get ---- */
 
 enum run plain_get(struct session *session, const struct request *request, struct slice key)
 {
@@ -74,7 +74,7 @@ enum run plain_get(struct session *session, const struct request *request, struc
     return reply_end(session, rc);
 }
 
-/* ---- storage ------------------------------------------------------------------------------------------------- */
+/* ---- storage ---- */
 
 /* May the command store, given what is there? NULL: yes; else the reply. */
 static const char *refuse_store(struct session *session, const struct request *request,
@@ -87,9 +87,9 @@ static const char *refuse_store(struct session *session, const struct request *r
     case VERB_APPEND:
     case VERB_PREPEND: return item ? NULL : "NOT_STORED";
     case VERB_CAS:
-        count(!item                               ? &worker->cas_misses
+        count(!item                             ? &worker->cas_misses
               : item->plain.cas == request->cas ? &worker->cas_hits
-                                                  : &worker->cas_badval);
+                                                : &worker->cas_badval);
         if (!item)
             return "NOT_FOUND";
         return item->plain.cas == request->cas ? NULL : "EXISTS";
@@ -130,12 +130,15 @@ static int put_locked(struct session *session, const struct request *request, ui
     return 0;
 }
 
-/* memcached: a set that fails takes the old value away, so that nobody reads what is stale. */
-static void drop_stale(struct session *session, const struct request *request, uint64_t hash)
+void plain_drop(struct session *session, struct slice key)
 {
+    uint64_t hash = hash_64(key);
+    struct cart_key parsed;
+    if (cart_key_parse(session->worker, key, &parsed) != KEY_PLAIN)
+        return;
     l1_lock(l1_of(session), hash);
-    struct l1_item *item = l1_find_locked(l1_of(session), hash, request->key);
-    if (item && request->verb == VERB_SET)
+    struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
+    if (item)
         l1_remove_locked(l1_of(session), hash, item);
     l1_unlock(l1_of(session), hash);
 }
@@ -146,22 +149,23 @@ enum run plain_store(struct session *session, const struct request *request)
     bool joins = request->verb == VERB_APPEND || request->verb == VERB_PREPEND;
     int code = 0;
     if (l1_room(l1_of(session), request->key.len + request->value.len + ITEM_SLACK_BYTES)) {
-        drop_stale(session, request, hash);
-        return reply_error(session, CE_STORE_NOMEM);
+        if (request->verb == VERB_SET)
+            plain_drop(session, request->key);
+        return reply_error(session, request, CE_STORE_NOMEM);
     }
     l1_lock(l1_of(session), hash);
     struct l1_item *item = find_alive(session, hash, request->key);
     const char *refused = refuse_store(session, request, item);
     if (!refused)
-        code = joins ? join_locked(session, request, hash, item)
-                     : put_locked(session, request, hash);
+        code =
+            joins ? join_locked(session, request, hash, item) : put_locked(session, request, hash);
     l1_unlock(l1_of(session), hash);
     if (code)
-        return reply_error(session, code);
+        return reply_error(session, request, code);
     return reply_line(session, request, refused ? refused : "STORED");
 }
 
-/* ---- delete, touch ---------------------------------------------------------------------------------------- */
+/* ---- delete, touch ---- */
 
 enum run plain_delete(struct session *session, const struct request *request)
 {
@@ -187,7 +191,7 @@ enum run plain_touch(struct session *session, const struct request *request)
     return reply_line(session, request, item ? "TOUCHED" : "NOT_FOUND");
 }
 
-/* ---- incr, decr -------------------------------------------------------------------------------------------- */
+/* ---- incr, decr ---- */
 
 /* memcached: digits, possibly followed by the spaces that a decr left. */
 static bool read_number(const struct l1_item *item, uint64_t *value)
@@ -243,7 +247,7 @@ enum run plain_arith(struct session *session, const struct request *request)
         return reply_line(session, request, "NOT_FOUND");
     }
     if (code)
-        return reply_error(session, code);
+        return reply_error(session, request, code);
     count(incr ? &worker->incr_hits : &worker->decr_hits);
     return request->noreply ? RUN_DONE : reply_end(session, text_number(session->out, value));
 }

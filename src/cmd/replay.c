@@ -1,8 +1,9 @@
 /* replay: journal records back into carts, at start-up.
  *
  * A step is applied only where it belongs: the cart has seen exactly the actor's steps before it. A
- * state that has seen it already (L2 or L3 were newer) skips it; one that misses a step before it (a
- * quarantined segment) can't take it, which is logged and counted, and what L2 and L3 hold is used. */
+ * state that has seen it already (L2 or L3 were newer) skips it; one that misses a step before it
+ * (a quarantined segment) can't take it, which is logged and counted, and what L2 and L3 hold is
+ * used. */
 #include "cmd/cmd_int.h"
 
 static bool take_key(struct slice *payload, struct slice *key)

@@ -14,7 +14,9 @@ enum run reply_line(struct session *session, const struct request *request, cons
     return reply_end(session, text_line(session->out, line));
 }
 
-enum run reply_error(struct session *session, int code)
+enum run reply_error(struct session *session, const struct request *request, int code)
 {
+    if (request->noreply)
+        return RUN_DONE;
     return reply_end(session, text_error(session->out, code));
 }

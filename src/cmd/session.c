@@ -1,7 +1,7 @@
 /* session: one connection's requests, one after the other.
  *
- * input -> parse -> table_run -> used. A request that parks is not used up: it is parsed and run again
- * when what it waited for has come, so whatever it had parsed may move meanwhile. */
+ * input -> parse -> table_run -> used. A request that parks is not used up: it is parsed and run
+ * again when what it waited for has come, so whatever it had parsed may move meanwhile. */
 #include "cmd/cmd_int.h"
 
 #include <stdlib.h>
@@ -30,12 +30,11 @@ static void session_close(void *arg)
     free(session);
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 static void run_resume(struct net_task *task)
 {
-    struct session *session =
-        (struct session *)((char *)task - offsetof(struct session, resume));
+    struct session *session = (struct session *)((char *)task - offsetof(struct session, resume));
     MUST_OBJ(session, SESSION_MAGIC);
     net_resume(session->conn);
 }
@@ -111,14 +110,19 @@ static int hold_failed(void *ctx, struct slice reply, int code, struct buf *inst
     return text_error(instead, code);
 }
 
-/* ---- input -------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 static enum run run_bad(struct session *session, const struct request *request, int error,
                         bool fatal)
 {
     bool of_cart = request->verb >= VERB_CADD && request->verb <= VERB_CDEL;
-    int rc = of_cart ? text_cart_error(session->out, error, request)
-                     : text_error(session->out, error);
+    int rc = 0;
+    if (error == CE_TOO_LARGE && request->verb == VERB_SET)
+        plain_drop(session, request->key);
+    if (of_cart)
+        rc = text_cart_error(session->out, error, request);
+    else if (!request->noreply)
+        rc = text_error(session->out, error);
     return rc || fatal ? RUN_CLOSE : RUN_DONE;
 }
 

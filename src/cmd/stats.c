@@ -1,5 +1,5 @@
-/* stats: memcached's names where memcached has them, so that its monitoring agents work; every module
- * adds its own table. */
+/* stats: memcached's names where memcached has them, so that its monitoring agents work; every
+ * module adds its own table. */
 #include "cmd/cmd_int.h"
 
 #include <stdio.h>
@@ -84,7 +84,7 @@ enum run stats_run(struct session *session, const struct request *request)
     } else if (slice_eq(request->arg, slice_str("settings"))) {
         write_settings(cmd, &sink);
     } else {
-        return reply_error(session, CE_UNKNOWN);
+        return reply_error(session, request, CE_UNKNOWN);
     }
     return reply_end(session, writer.rc ? writer.rc : text_line(session->out, "END"));
 }

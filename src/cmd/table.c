@@ -1,7 +1,7 @@
 /* table: which handler runs a verb. */
 #include "cmd/cmd_int.h"
 
-/* ---- keys of either kind ------------------------------------------------------------------------------ */
+/* ---- keys of either kind ---- */
 
 static enum run get_key(struct session *session, const struct request *request, struct slice key)
 {
@@ -18,6 +18,8 @@ static enum run get_key(struct session *session, const struct request *request, 
 /* Goes on where it stopped when it had to wait in the middle. */
 static enum run run_get(struct session *session, const struct request *request)
 {
+    if (request->key.len == 0)
+        return reply_end(session, text_line(session->out, "END"));
     const uint8_t *end = request->keys.len ? request->keys.bytes + request->keys.len
                                            : request->key.bytes + request->key.len;
     struct slice all = slice_of(request->key.bytes, (size_t)(end - request->key.bytes));
@@ -68,7 +70,7 @@ static enum run run_touch(struct session *session, const struct request *request
     return run_mutation(session, request, plain_touch);
 }
 
-/* ---- the rest --------------------------------------------------------------------------------------------- */
+/* ---- the rest ---- */
 
 static enum run run_flush_all(struct session *session, const struct request *request)
 {
@@ -80,15 +82,13 @@ static enum run run_flush_all(struct session *session, const struct request *req
 static enum run run_version(struct session *session, const struct request *request)
 {
     (void)request;
-    return reply_end(session, buf_printf(session->out, "VERSION %s\r\n",
-                                         session->cmd->config.version));
+    return reply_end(session,
+                     buf_printf(session->out, "VERSION %s\r\n", session->cmd->config.version));
 }
 
 static enum run run_verbosity(struct session *session, const struct request *request)
 {
-    uint32_t level;
-    if (num_u32(request->arg, &level))
-        log_level_set(level == 0 ? LOG_INFO : LOG_DEBUG);
+    log_level_set(request->delta == 0 ? LOG_INFO : LOG_DEBUG);
     return reply_line(session, request, "OK");
 }
 
@@ -99,30 +99,14 @@ static enum run run_quit(struct session *session, const struct request *request)
 }
 
 static enum run (*const handlers[VERB_COUNT_])(struct session *, const struct request *) = {
-    [VERB_GET] = run_get,
-    [VERB_GETS] = run_get,
-    [VERB_GAT] = run_get,
-    [VERB_GATS] = run_get,
-    [VERB_SET] = run_store,
-    [VERB_ADD] = run_store,
-    [VERB_REPLACE] = run_store,
-    [VERB_APPEND] = run_store,
-    [VERB_PREPEND] = run_store,
-    [VERB_CAS] = run_store,
-    [VERB_DELETE] = run_delete,
-    [VERB_INCR] = run_arith,
-    [VERB_DECR] = run_arith,
-    [VERB_TOUCH] = run_touch,
-    [VERB_FLUSH_ALL] = run_flush_all,
-    [VERB_VERSION] = run_version,
-    [VERB_STATS] = stats_run,
-    [VERB_VERBOSITY] = run_verbosity,
-    [VERB_QUIT] = run_quit,
-    [VERB_CADD] = cart_text_run,
-    [VERB_CSET] = cart_text_run,
-    [VERB_CREM] = cart_text_run,
-    [VERB_CGET] = cart_text_run,
-    [VERB_CDEL] = cart_text_run,
+    [VERB_GET] = run_get,         [VERB_GETS] = run_get,       [VERB_GAT] = run_get,
+    [VERB_GATS] = run_get,        [VERB_SET] = run_store,      [VERB_ADD] = run_store,
+    [VERB_REPLACE] = run_store,   [VERB_APPEND] = run_store,   [VERB_PREPEND] = run_store,
+    [VERB_CAS] = run_store,       [VERB_DELETE] = run_delete,  [VERB_INCR] = run_arith,
+    [VERB_DECR] = run_arith,      [VERB_TOUCH] = run_touch,    [VERB_FLUSH_ALL] = run_flush_all,
+    [VERB_VERSION] = run_version, [VERB_STATS] = stats_run,    [VERB_VERBOSITY] = run_verbosity,
+    [VERB_QUIT] = run_quit,       [VERB_CADD] = cart_text_run, [VERB_CSET] = cart_text_run,
+    [VERB_CREM] = cart_text_run,  [VERB_CGET] = cart_text_run, [VERB_CDEL] = cart_text_run,
 };
 
 enum run table_run(struct session *session, const struct request *request)

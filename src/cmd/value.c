@@ -34,7 +34,8 @@ static int add_line(void *arg, const struct cart_line *line)
     return buf_append(arg, &row, sizeof row);
 }
 
-/* The row does not ask the clock: what has expired is taken away by an operation, not by looking. */
+/* The row does not ask the clock: what has expired is taken away by an operation, not by looking.
+ */
 static int describe_row(struct slice key, struct slice state, struct buf *arena,
                         struct l3_cart *out)
 {

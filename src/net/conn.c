@@ -111,7 +111,7 @@ static void conn_drop(struct net_conn *conn)
     event_del(&conn->write_event);
 }
 
-/* ---- output --------------------------------------------------------------------------------------- */
+/* ---- output ---- */
 
 /* Puts the error in place of a held reply whose promise can't be kept. */
 static int replace_reply(struct net_conn *conn, size_t index, int code)
@@ -178,8 +178,8 @@ static void compact_out(struct net_conn *conn)
 static bool send_some(struct net_conn *conn, size_t limit)
 {
     while (conn->out_sent < limit) {
-        ssize_t sent = send(conn->fd, conn->out.bytes + conn->out_sent, limit - conn->out_sent,
-                            MSG_NOSIGNAL);
+        ssize_t sent =
+            send(conn->fd, conn->out.bytes + conn->out_sent, limit - conn->out_sent, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
@@ -221,7 +221,7 @@ void conn_flush(struct net_conn *conn)
     }
 }
 
-/* ---- input ---------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 static void take_next(struct net_conn *conn, enum net_next next)
 {
@@ -248,8 +248,8 @@ void conn_run(struct net_conn *conn)
     if (!conn->parked && !conn->closing && !conn->full && !short_of_input) {
         size_t used = 0;
         conn->in_want = 0;
-        enum net_next next = conn->worker->net->config.handler->conn_input(conn->session, in, &used,
-                                                                           &conn->in_want);
+        enum net_next next =
+            conn->worker->net->config.handler->conn_input(conn->session, in, &used, &conn->in_want);
         MUST(used <= in.len);
         conn->in_used += used;
         take_next(conn, next);
@@ -350,7 +350,7 @@ void conn_bury(struct worker *worker)
     worker->abandoned = NULL;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 int conn_new(struct worker *worker, int fd)
 {
@@ -399,8 +399,8 @@ int net_hold(struct net_conn *conn, size_t start, uint64_t lsn, int level)
         conn->holds = holds;
         conn->holds_cap = cap;
     }
-    conn->holds[conn->holds_count++] = (struct hold){
-        .start = start, .end = conn->out.len, .lsn = lsn, .level = level};
+    conn->holds[conn->holds_count++] =
+        (struct hold){.start = start, .end = conn->out.len, .lsn = lsn, .level = level};
     return 0;
 }
 

@@ -1,12 +1,12 @@
-/* net: bytes in, bytes out. Listeners, one libevent base per worker thread, connections, pipelining.
- * Knows no command: it calls up through `struct net_handler`.
+/* net: bytes in, bytes out. Listeners, one libevent base per worker thread, connections,
+ * pipelining. Knows no command: it calls up through `struct net_handler`.
  *
  * A connection belongs to one worker for its life; its session is only ever touched by that thread.
- * Input gathers until the handler has used it; replies gather in net_out() and go out in one send per
- * turn of the loop. A reply may be held (net_hold) until the journal reached a position: it and all
- * replies behind it wait, so replies keep their order and a worker never blocks.
- * Limits: NET_OUT_BYTES_HIGH of unsent replies stop the reading of that connection until they drain;
- * the handler bounds what it keeps as input. */
+ * Input gathers until the handler has used it; replies gather in net_out() and go out in one send
+ * per turn of the loop. A reply may be held (net_hold) until the journal reached a position: it and
+ * all replies behind it wait, so replies keep their order and a worker never blocks. Limits:
+ * NET_OUT_BYTES_HIGH of unsent replies stop the reading of that connection until they drain; the
+ * handler bounds what it keeps as input. */
 #ifndef NET_NET_H
 #define NET_NET_H
 
@@ -31,8 +31,8 @@ struct net_handler {
     void *ctx;
     /* A new connection on `worker`. CE_NOMEM closes it. */
     int (*conn_open)(void *ctx, struct net_conn *conn, unsigned worker, void **session);
-    /* Run what `in` holds; *used bytes are done with; *want (0 = unknown) is the length `in` must grow
-     * to before another call makes sense. */
+    /* Run what `in` holds; *used bytes are done with; *want (0 = unknown) is the length `in` must
+     * grow to before another call makes sense. */
     enum net_next (*conn_input)(void *session, struct slice in, size_t *used, size_t *want);
     /* The connection is gone. MUST NOT be parked then (net keeps a parked one until resumed). */
     void (*conn_close)(void *session);
@@ -65,18 +65,19 @@ void net_run(struct net *net);
 bool net_stop(struct net *net, unsigned timeout_ms);
 void net_free(struct net **net);
 
-/* ---- for the handler, on the connection's worker ------------------------------------------------ */
+/* ---- for the handler, on the connection's worker ---- */
 
 /* Where replies are appended. */
 struct buf *net_out(struct net_conn *conn);
 /* True when the handler should return NET_FULL before it makes more output. */
 bool net_out_full(const struct net_conn *conn);
-/* The reply out[start..len), just appended, and all that follow it wait for (lsn, level). CE_NOMEM. */
+/* The reply out[start..len), just appended, and all that follow it wait for (lsn, level). CE_NOMEM.
+ */
 int net_hold(struct net_conn *conn, size_t start, uint64_t lsn, int level) MUST_USE;
 /* Takes up a parked connection again: its input is offered once more. */
 void net_resume(struct net_conn *conn);
 
-/* ---- any thread ----------------------------------------------------------------------------------- */
+/* ---- any thread ---- */
 
 /* A message to a worker; embedded in what it is about. Runs once on that worker. */
 struct net_task {

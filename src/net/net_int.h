@@ -26,9 +26,9 @@ struct net_conn {
     void *session;
     struct event read_event, write_event;
     struct buf in, out;
-    size_t in_used;   /* bytes of `in` the handler is done with */
-    size_t in_want;   /* do not call the handler below this length */
-    size_t out_sent;  /* bytes of `out` the kernel has */
+    size_t in_used;  /* bytes of `in` the handler is done with */
+    size_t in_want;  /* do not call the handler below this length */
+    size_t out_sent; /* bytes of `out` the kernel has */
     struct hold *holds;
     size_t holds_first, holds_count, holds_cap; /* live: [first, count) */
     bool parked, eof, closing, full, held, writing, queued;
@@ -77,16 +77,16 @@ struct net {
 
 /* conn.c; all on the connection's worker. */
 int conn_new(struct worker *worker, int fd) MUST_USE;
-void conn_flush(struct net_conn *conn);      /* may free conn */
-void conn_run(struct net_conn *conn);        /* may free conn */
-void conn_drain(struct net_conn *conn);      /* answer what is here, then close; may free conn */
-void conn_abandon(struct net_conn *conn);    /* the deadline of a stop: closes; frees unless parked */
-void conn_bury(struct worker *worker);       /* frees what was parked when it was abandoned */
+void conn_flush(struct net_conn *conn);   /* may free conn */
+void conn_run(struct net_conn *conn);     /* may free conn */
+void conn_drain(struct net_conn *conn);   /* answer what is here, then close; may free conn */
+void conn_abandon(struct net_conn *conn); /* the deadline of a stop: closes; frees unless parked */
+void conn_bury(struct worker *worker);    /* frees what was parked when it was abandoned */
 
 /* worker.c */
 int worker_start(struct worker *worker, struct net *net, unsigned index) MUST_USE;
 void worker_fini(struct worker *worker);
-void worker_ready(struct net_conn *conn);     /* run it again in the next turn */
+void worker_ready(struct net_conn *conn); /* run it again in the next turn */
 void worker_wake(struct worker *worker);
 void worker_stop_post(struct worker *worker); /* any thread */
 

@@ -96,7 +96,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-/* ---- stop ------------------------------------------------------------------------------------------ */
+/* ---- stop ---- */
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
@@ -135,7 +135,7 @@ void worker_stop_post(struct worker *worker)
     net_post(worker->net, worker->index, &stop->task);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 static void *run_worker(void *arg)
 {

@@ -1,5 +1,6 @@
 /* down: what write-behind asks of the tiers. It is given the states that L2 has, never L1's: L2 has
- * only what the journal has synced, so L3 can never know of an operation that a crash takes back. */
+ * only what the journal has synced, so L3 can never know of an operation that a crash takes back.
+ */
 #include "tier/tier_int.h"
 
 static int snapshot(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
@@ -49,15 +50,15 @@ static int put_joined(struct tier *tier, uint64_t hash, struct slice key, struct
     return rc;
 }
 
-/* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either way
- * the cart becomes dirty, so that state and revision reach L2 together and from there L3. */
+/* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either
+ * way the cart becomes dirty, so that state and revision reach L2 together and from there L3. */
 static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struct l1_item *item,
                        struct slice image, uint32_t rev)
 {
     const struct tier_value *value = tier->config.value;
     struct buf joined = {0};
     int rc = l1_dirty_reserve_locked(tier->l1, hash);
-    if (rc == 0 && !value->covers(l1_value_slice(item), image)) {
+    if (rc == 0 && image.len && !value->covers(l1_value_slice(item), image)) {
         rc = value->merge(l1_value_slice(item), image, &joined);
         if (rc == 0)
             rc = put_joined(tier, hash, key, buf_slice(&joined), item->cart.actor);
@@ -77,7 +78,7 @@ static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
     struct tier *tier = ctx;
     struct l1_item *item;
     uint64_t hash = hash_64(key);
-    int rc = tier->config.value->check(image);
+    int rc = image.len ? tier->config.value->check(image) : 0; /* empty: the row is gone */
     if (rc == 0)
         rc = fill_now(tier, key);
     if (rc == 0)

@@ -1,10 +1,11 @@
 /* drain: the L2 writer. Takes dirty carts out of L1 and writes them to LevelDB in synced batches.
  *
- * A sweep: note the journal's end E -> take dirty carts of each stripe (pinned meanwhile) -> journal
- * synced at least as far as what was taken -> batch of states and marks -> unpin, tell write-behind ->
- * after the last stripe: checkpoint = E, older journal segments may go. Whoever changed a cart before
- * E did so under its stripe's lock and marked it dirty there, so the sweep meets it.
- * Failure: what was taken is dirty again, the checkpoint stays, retry after DRAIN_RETRY_MS. */
+ * A sweep: note the journal's end E -> take dirty carts of each stripe (pinned meanwhile) ->
+ * journal synced at least as far as what was taken -> batch of states and marks -> unpin, tell
+ * write-behind -> after the last stripe: checkpoint = E, older journal segments may go. Whoever
+ * changed a cart before E did so under its stripe's lock and marked it dirty there, so the sweep
+ * meets it. Failure: what was taken is dirty again, the checkpoint stays, retry after
+ * DRAIN_RETRY_MS. */
 #include "tier/tier_int.h"
 
 #include <stdlib.h>
@@ -80,10 +81,8 @@ static int fill_batch(struct tier *tier)
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
     while (next_taken(&rest, &taken, &key, &state)) {
-        struct l2_cart cart = {.boot = tier->boot,
-                               .actor = taken.actor,
-                               .l3_rev = taken.l3_rev,
-                               .state = state};
+        struct l2_cart cart = {
+            .boot = tier->boot, .actor = taken.actor, .l3_rev = taken.l3_rev, .state = state};
         if (l2_batch_put(tier->drain.batch, key, &cart))
             return CE_NOMEM;
         if (tier->l3_url)
@@ -96,7 +95,8 @@ static int fill_batch(struct tier *tier)
 static int commit_gathered(struct tier *tier)
 {
     int rc = 0;
-    if (tier->drain.gather.len) /* L2 is never ahead of what the journal would survive with */
+    if (tier->drain.gather.len &&
+        tier->replayed) /* L2 is never ahead of what the journal would survive with */
         rc = journal_flush(tier->journal, ACK_SYNC, JOURNAL_WAIT_MS);
     if (rc == 0)
         rc = fill_batch(tier);
@@ -121,7 +121,7 @@ static int sweep_stripe(struct tier *tier, unsigned stripe)
     return 0;
 }
 
-/* ---- marks ------------------------------------------------------------------------------------------- */
+/* ---- marks ---- */
 
 void drain_unmark(struct tier *tier, struct slice key, struct slice state)
 {
@@ -138,7 +138,6 @@ void drain_unmark(struct tier *tier, struct slice key, struct slice state)
         cond_wake(&tier->drain.cond);
     lock_drop(&tier->drain.lock);
 }
-
 
 /* Puts the unmarks into the batch in front of this sweep's states, whose marks then win. Only a
  * state that is still the same in L2 loses its mark (I9). */
@@ -161,7 +160,7 @@ static void batch_unmarks(struct tier *tier)
     buf_free(&storage);
 }
 
-/* ---- the sweep ------------------------------------------------------------------------------------------ */
+/* ---- the sweep ---- */
 
 int drain_sweep(struct tier *tier)
 {
@@ -170,7 +169,7 @@ int drain_sweep(struct tier *tier)
     batch_unmarks(tier);
     for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
         rc = sweep_stripe(tier, stripe);
-    if (rc == 0 && end != tier->drain.checkpoint)
+    if (rc == 0 && tier->replayed && end != tier->drain.checkpoint)
         l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
     if (rc == 0)
         rc = commit_gathered(tier);
@@ -178,12 +177,14 @@ int drain_sweep(struct tier *tier)
         atomic_fetch_add(&tier->drain.errors, 1);
         return rc;
     }
-    tier->drain.checkpoint = end;
-    journal_release(tier->journal, end);
+    if (tier->replayed) {
+        tier->drain.checkpoint = end;
+        journal_release(tier->journal, end);
+    }
     return 0;
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------ */
+/* ---- the thread ---- */
 
 void drain_kick(struct tier *tier)
 {
@@ -229,8 +230,10 @@ static void *run_drain(void *arg)
         int rc = drain_sweep(tier);
         failed = rc != 0;
         if (failed && !told)
-            log_error("tier", "writing to L2 failed: %s; carts stay in memory and the journal, "
-                              "trying again", err_text(rc));
+            log_error("tier",
+                      "writing to L2 failed: %s; carts stay in memory and the journal, "
+                      "trying again",
+                      err_text(rc));
         if (!failed && told)
             log_info("tier", "writing to L2 works again");
         told = failed;
@@ -258,7 +261,7 @@ void drain_stop(struct tier *tier)
     wake_room(tier, CE_NOMEM);
 }
 
-/* ---- another database ---------------------------------------------------------------------------------- */
+/* ---- another database ---- */
 
 static int mark_one(void *arg, struct slice key, const struct l2_cart *cart)
 {

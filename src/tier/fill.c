@@ -1,10 +1,10 @@
 /* fill: read-through. A miss in L1 is asked of L2, then L3, on a small pool of threads; all who ask
  * for one cart at the same time share one query.
  *
- * A cart that only L3 had is journaled as a whole and made dirty when it enters L1: the records of its
- * later changes are small steps, and a replay needs what they build on.
- * "No tier has it" enters L1 as an absent item, so the request that waited finds an answer there, and a
- * flood of unknown keys is not a flood of queries. */
+ * A cart that only L3 had is journaled as a whole and made dirty when it enters L1: the records of
+ * its later changes are small steps, and a replay needs what they build on. "No tier has it" enters
+ * L1 as an absent item, so the request that waited finds an answer there, and a flood of unknown
+ * keys is not a flood of queries. */
 #include "tier/tier_int.h"
 
 #include <stdlib.h>
@@ -20,7 +20,7 @@ struct fill {
     uint8_t key[L1_KEY_MAX];
 };
 
-/* ---- asking ------------------------------------------------------------------------------------------ */
+/* ---- asking ---- */
 
 static struct fill *join_or_queue(struct fills *fills, struct slice key)
 {
@@ -65,7 +65,7 @@ int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait)
     return rc;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 
 static int read_l3(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
                    struct l2_cart *cart)
@@ -112,7 +112,7 @@ int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *s
     return read_l3(tier, l3, key, storage, cart);
 }
 
-/* ---- entering L1 ---------------------------------------------------------------------------------------- */
+/* ---- entering L1 ---- */
 
 static int put_absent(struct tier *tier, uint64_t hash, struct slice key)
 {
@@ -167,14 +167,14 @@ static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf 
         if (found == CE_NOTFOUND)
             rc = put_absent(tier, hash, key);
         else
-            rc = from_l3 ? put_from_l3(tier, hash, key, &cart)
-                         : put_from_l2(tier, hash, key, &cart);
+            rc =
+                from_l3 ? put_from_l3(tier, hash, key, &cart) : put_from_l2(tier, hash, key, &cart);
     }
     l1_unlock(tier->l1, hash);
     return rc;
 }
 
-/* ---- asking and waiting, for background threads -------------------------------------------------- */
+/* ---- asking and waiting, for background threads ---- */
 
 struct blocking_wait {
     struct tier_wait wait;
@@ -212,7 +212,7 @@ int fill_now(struct tier *tier, struct slice key)
     return rc;
 }
 
-/* ---- the pool --------------------------------------------------------------------------------------------- */
+/* ---- the pool ---- */
 
 static struct fill *next_fill(struct fills *fills)
 {

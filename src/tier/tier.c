@@ -10,7 +10,7 @@
 #define L2_CACHE         (8u << 20)
 #define UNDO_STACK_BYTES 4096
 
-/* ---- open ------------------------------------------------------------------------------------------ */
+/* ---- open ---- */
 
 static char *join_path(const char *dir, const char *name)
 {
@@ -30,8 +30,10 @@ static int open_l2(struct tier *tier)
                                .cache_bytes = L2_CACHE};
     int rc = l2_open(&config, &tier->l2, &moved_aside);
     if (moved_aside)
-        log_error("tier", "%s could not be read and was moved aside; begun anew, filled from the "
-                          "journal and the database", tier->l2_path);
+        log_error("tier",
+                  "%s could not be read and was moved aside; begun anew, filled from the "
+                  "journal and the database",
+                  tier->l2_path);
     return rc;
 }
 
@@ -182,6 +184,7 @@ int tier_start(struct tier *tier,
     int rc = journal_replay(tier->journal, tier->drain.checkpoint, replay, arg);
     if (rc == 0)
         rc = journal_start(tier->journal, tier->drain.checkpoint);
+    tier->replayed = rc == 0;
     if (rc == 0 && tier->l3_url)
         rc = drain_mark_all(tier);
     if (rc == 0)
@@ -195,7 +198,7 @@ int tier_start(struct tier *tier,
     return rc;
 }
 
-/* ---- stop ------------------------------------------------------------------------------------------ */
+/* ---- stop ---- */
 
 static int first_error(int a, int b)
 {
@@ -209,8 +212,8 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     *out = NULL;
     fill_stop(tier);
     drain_stop(tier);
-    int rc = drain_sweep(tier);
-    if (tier->behind) {
+    int rc = tier->replayed ? drain_sweep(tier) : 0;
+    if (tier->behind && tier->replayed) {
         rc = first_error(rc, behind_drain(tier->behind, timeout_ms));
         behind_stop(&tier->behind);
         rc = first_error(rc, drain_sweep(tier)); /* the marks of what L3 has now */
@@ -220,7 +223,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     return rc;
 }
 
-/* ---- the reply path ---------------------------------------------------------------------------------- */
+/* ---- the reply path ---- */
 
 struct l1 *tier_l1(struct tier *tier)
 {
@@ -306,7 +309,7 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
     return rc;
 }
 
-/* ---- waiting for memory ------------------------------------------------------------------------------- */
+/* ---- waiting for memory ---- */
 
 void tier_wait_room(struct tier *tier, struct tier_wait *wait)
 {
@@ -317,7 +320,7 @@ void tier_wait_room(struct tier *tier, struct tier_wait *wait)
     drain_kick(tier);
 }
 
-/* ---- replay --------------------------------------------------------------------------------------------- */
+/* ---- replay ---- */
 
 int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
 {
@@ -365,7 +368,7 @@ int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uin
     return rc;
 }
 
-/* ---- stats ------------------------------------------------------------------------------------------------ */
+/* ---- stats ---- */
 
 uint64_t tier_behind_age_ms(const struct tier *tier)
 {

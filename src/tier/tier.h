@@ -2,8 +2,8 @@
  * flight, and the way down: journal, L1's dirty carts -> L2 (drain), L2 -> L3 (behind).
  *
  * What holds at every instant (each has a test):
- * - L3 never has what L2 has not, L2 never has what the journal has not synced: so what a crash takes
- *   is a suffix of the journal, in every tier.
+ * - L3 never has what L2 has not, L2 never has what the journal has not synced: so what a crash
+ * takes is a suffix of the journal, in every tier.
  * - A journal segment goes only when L2 has all of it; a mark in L2 (L3 is older) goes only when L3
  *   has exactly that state.
  * - L2 knows whether it is complete (holds every cart that L3 has). While it is, a miss in L2 is an
@@ -25,9 +25,9 @@ struct tier;
 
 /* What tiers need to know of a state. Any thread, several at once. */
 struct tier_value {
-    int (*check)(struct slice state);                                   /* 0 or CE_CORRUPT */
-    int (*merge)(struct slice a, struct slice b, struct buf *out);      /* appends the join to out */
-    bool (*covers)(struct slice a, struct slice b);                     /* a has all of b */
+    int (*check)(struct slice state);                              /* 0 or CE_CORRUPT */
+    int (*merge)(struct slice a, struct slice b, struct buf *out); /* appends the join to out */
+    bool (*covers)(struct slice a, struct slice b);                /* a has all of b */
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
                struct l3_cart *out);
 };
@@ -60,7 +60,7 @@ int tier_stop(struct tier **tier, unsigned timeout_ms) MUST_USE;
 struct l1 *tier_l1(struct tier *tier);
 struct journal *tier_journal(struct tier *tier);
 
-/* ---- carts on the reply path: workers, under the stripe lock ------------------------------------- */
+/* ---- carts on the reply path: workers, under the stripe lock ---- */
 
 enum tier_found {
     TIER_HERE, /* *item is a cart */
@@ -77,7 +77,7 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
                     struct slice state, uint8_t type, struct slice record, enum ack_level level,
                     uint64_t *lsn) MUST_USE;
 
-/* ---- waiting, workers, no lock held ----------------------------------------------------------------- */
+/* ---- waiting, workers, no lock held ---- */
 
 /* Embedded in the request that waits; `done` is called exactly once, on another thread. */
 struct tier_wait {
@@ -86,14 +86,15 @@ struct tier_wait {
 };
 
 /* Brings a cart into L1 (or the knowledge that there is none), from L2 or L3. One query for all who
- * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't come. */
+ * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't
+ * come. */
 int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_USE;
 
-/* Waits until memory was freed by writing dirty carts to L2: done(0) look again, done(CE_NOMEM) after
- * TIER_ROOM_WAIT_MS. */
+/* Waits until memory was freed by writing dirty carts to L2: done(0) look again, done(CE_NOMEM)
+ * after TIER_ROOM_WAIT_MS. */
 void tier_wait_room(struct tier *tier, struct tier_wait *wait);
 
-/* ---- replay, start-up thread ------------------------------------------------------------------------ */
+/* ---- replay, start-up thread ---- */
 
 /* The newest state that any tier has, appended to `state` (nothing when there is none). */
 int tier_replay_get(struct tier *tier, struct slice key, struct buf *state) MUST_USE;

@@ -6,12 +6,12 @@
 #include "tier/l2/l2.h"
 #include "tier/tier.h"
 
-#define TIER_MAGIC          0x74696572
-#define DRAIN_DELAY_MS      250         /* a dirty cart waits so long for more changes */
-#define DRAIN_RETRY_MS      500         /* after a failed write to L2 */
-#define DRAIN_BATCH_BYTES   (1u << 20)  /* of states in one L2 batch */
-#define DRAIN_STRIPE_CARTS  256         /* taken under one hold of a stripe's lock */
-#define JOURNAL_WAIT_MS     1000        /* for the sync that must come before a write to L2 */
+#define TIER_MAGIC         0x74696572
+#define DRAIN_DELAY_MS     250        /* a dirty cart waits so long for more changes */
+#define DRAIN_RETRY_MS     500        /* after a failed write to L2 */
+#define DRAIN_BATCH_BYTES  (1u << 20) /* of states in one L2 batch */
+#define DRAIN_STRIPE_CARTS 256        /* taken under one hold of a stripe's lock */
+#define JOURNAL_WAIT_MS    1000       /* for the sync that must come before a write to L2 */
 
 struct fill;
 
@@ -53,11 +53,12 @@ struct tier {
     unsigned magic;
     struct tier_config config;
     char *journal_dir, *l2_path, *l3_url;
-    int dir_fd; /* keeps other daemons out of the data directory */
+    int dir_fd;    /* keeps other daemons out of the data directory */
     uint64_t boot; /* this process; an actor in L2 is ours only when it was minted under it */
     struct l1 *l1;
     struct l2 *l2;
     struct journal *journal;
+    bool replayed;         /* all of the journal is in L1 or L2, and its thread runs */
     struct behind *behind; /* NULL without L3 */
     struct behind_owner behind_owner;
     struct buf refill_cursor; /* write-behind thread's own */
@@ -83,12 +84,13 @@ int drain_mark_all(struct tier *tier) MUST_USE;
 /* fill.c: L2, L3 -> L1 */
 int fill_start(struct tier *tier) MUST_USE;
 void fill_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
-/* The state of a cart from L2, else L3. *from_l3 tells which. CE_NOTFOUND when neither has it. `l3` may be
- * NULL and is opened when needed. */
+/* The state of a cart from L2, else L3. *from_l3 tells which. CE_NOTFOUND when neither has it. `l3`
+ * may be NULL and is opened when needed. */
 int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
               struct l2_cart *cart, bool *from_l3) MUST_USE;
 
-/* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock held. */
+/* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock
+ * held. */
 int fill_now(struct tier *tier, struct slice key) MUST_USE;
 
 /* The payload of a state record: u8 key length, key, state. */

@@ -1,4 +1,4 @@
-/* cart_text: cadd, cset, crem, cget, cdel (cart-protocol section 1). */
+/* cart_commands: cadd, cset, crem, cget, cdel (cart-protocol section 1). */
 #include "cmd/cmd_int.h"
 
 static bool has_flag(const struct request *request, char letter)
@@ -21,7 +21,7 @@ static enum run refuse(struct session *session, const struct request *request, i
     return reply_end(session, text_cart_error(session->out, code, request));
 }
 
-/* ---- the key ------------------------------------------------------------------------------------------ */
+/* ---- the key ---- */
 
 static int find_key(struct session *session, const struct request *request, struct slice *key)
 {
@@ -40,7 +40,7 @@ static int find_key(struct session *session, const struct request *request, stru
     return 0;
 }
 
-/* ---- cget ------------------------------------------------------------------------------------------------ */
+/* ---- cget ---- */
 
 static enum run run_get(struct session *session, const struct request *request, struct slice key)
 {
@@ -60,9 +60,7 @@ static enum run run_get(struct session *session, const struct request *request, 
     answer.ack = 'r';
     if (!summary.exists) {
         count(&session->worker->get_misses);
-        return request->noreply ? RUN_DONE
-                                : reply_end(session, text_cart_status(session->out, "EN", request,
-                                                                      &answer));
+        return reply_end(session, text_cart_status(session->out, "EN", request, &answer));
     }
     count(&session->worker->get_hits);
     if (has_flag(request, 'N') && request->cart.since_version == summary.version)
@@ -77,7 +75,7 @@ static enum run run_get(struct session *session, const struct request *request, 
     return reply_end(session, text_cart_value(session->out, buf_slice(text), request, &answer));
 }
 
-/* ---- mutations -------------------------------------------------------------------------------------------- */
+/* ---- mutations ---- */
 
 static int prepare_op(struct session *session, const struct request *request, struct cart_op *op)
 {
@@ -112,8 +110,7 @@ static int prepare_op(struct session *session, const struct request *request, st
     return 0;
 }
 
-static int find_level(struct session *session, const struct request *request,
-                      enum ack_level *level)
+static int find_level(struct session *session, const struct request *request, enum ack_level *level)
 {
     *level = session->cmd->config.bucket.ack;
     if (!has_flag(request, 'D'))
@@ -126,8 +123,7 @@ static int find_level(struct session *session, const struct request *request,
     }
 }
 
-static int prepare(struct session *session, const struct request *request,
-                   struct cart_write *write)
+static int prepare(struct session *session, const struct request *request, struct cart_write *write)
 {
     struct cart_step *step = &write->step;
     const struct cart_flags *flags = &request->cart;
@@ -149,22 +145,6 @@ static int prepare(struct session *session, const struct request *request,
     return 0;
 }
 
-/* EX always tells the version and cas of now, so that a client retries in one round trip. */
-static enum run answer_differs(struct session *session, const struct request *request,
-                               const struct cart_answer *answer)
-{
-    struct request told = *request;
-    uint8_t count_kept = 2;
-    memcpy(told.cart.order, "vc", 2);
-    for (uint8_t i = 0; i < request->cart.order_count; i++) {
-        char letter = request->cart.order[i];
-        if (letter == 'k' || letter == 'O')
-            told.cart.order[count_kept++] = letter;
-    }
-    told.cart.order_count = count_kept;
-    return reply_end(session, text_cart_status(session->out, "EX", &told, answer));
-}
-
 static enum run answer(struct session *session, const struct request *request,
                        const struct cart_write *write, int code)
 {
@@ -177,12 +157,8 @@ static enum run answer(struct session *session, const struct request *request,
     answer.ack = letters[write->level];
     answer.repeated = write->result.repeated;
     answer.behind_ms = tier_behind_age_ms(session->cmd->tier);
-    if (code == CE_EXISTS)
-        return answer_differs(session, request, &answer);
-    if (code == 0 && request->noreply)
-        return RUN_DONE;
-    return reply_end(session, text_cart_status(session->out, code == 0 ? "HD" : "NF", request,
-                                               &answer));
+    const char *status = code == 0 ? "HD" : code == CE_EXISTS ? "EX" : "NF";
+    return reply_end(session, text_cart_status(session->out, status, request, &answer));
 }
 
 static enum run run_write(struct session *session, const struct request *request, struct slice key)
