@@ -39,6 +39,8 @@
     X('I', "max-item-size", "SIZE", "1m", "largest value of a plain item, with suffix k or m")     \
     X('D', "data", "DIR", "./var", "directory of journal, L2 and the default database")            \
     X('L', "l3", "URL", "sqlite:DIR/cartd.sqlite", "database: sqlite:PATH or none")                \
+    X('Q', "qty-max", "N", "1000000", "largest quantity of a cart line")                           \
+    X('N', "lines-max", "N", "200", "most lines of a cart")                                        \
     X('a', "ack", "LEVEL", "sync", "when a cart write is acknowledged: ram, os or sync")           \
     X('v', "verbose", NULL, NULL, "log more")                                                      \
     X('h', "help", NULL, NULL, "print this and exit")                                              \
@@ -46,7 +48,7 @@
 
 struct options {
     const char *listen, *data, *l3;
-    uint32_t port, threads, megabytes, conns, item_bytes;
+    uint32_t port, threads, megabytes, conns, item_bytes, qty_max, lines_max;
     enum ack_level ack;
     bool verbose, help, version;
     char message[MESSAGE_BYTES]; /* what is wrong */
@@ -75,7 +77,7 @@ static void print_help(void)
     }
 }
 
-/* ---- reading options --------------------------------------------------------------------------------- */
+/* ---- reading options ---- */
 
 static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
 {
@@ -123,6 +125,8 @@ static bool set_option(struct options *options, int letter, const char *text)
     case 'I': return parse_size(text, &options->item_bytes);
     case 'D': options->data = text; return *text != 0;
     case 'L': options->l3 = text; return *text != 0;
+    case 'Q': return parse_number(text, 1, CART_QTY_HARD, &options->qty_max);
+    case 'N': return parse_number(text, 1, CART_LINES_HARD, &options->lines_max);
     case 'a': return parse_ack(text, &options->ack);
     case 'v': options->verbose = true; return true;
     case 'h': options->help = true; return true;
@@ -185,7 +189,7 @@ static int read_options(int argc, char **argv, struct options *options)
     return 0;
 }
 
-/* ---- building and running ------------------------------------------------------------------------------- */
+/* ---- building and running ---- */
 
 struct parts {
     struct cmd *cmd;
@@ -210,9 +214,11 @@ static const char *find_l3(struct options *options, struct parts *parts)
 
 static int build(struct options *options, struct parts *parts)
 {
-    const struct cmd_bucket bucket = {.prefix = slice_str("cart:"),
-                                      .limits = CART_LIMITS_DEFAULT,
-                                      .ack = options->ack};
+    struct cart_limits limits = CART_LIMITS_DEFAULT;
+    limits.qty_max = options->qty_max;
+    limits.lines_max = options->lines_max;
+    const struct cmd_bucket bucket = {
+        .prefix = slice_str("cart:"), .limits = limits, .ack = options->ack};
     const struct cmd_config cmd = {.env = env_real(),
                                    .bucket = bucket,
                                    .value_bytes_max = options->item_bytes,
@@ -283,6 +289,8 @@ int main(int argc, char **argv)
                               .megabytes = 64,
                               .conns = 1024,
                               .item_bytes = 1u << 20,
+                              .qty_max = 1000000,
+                              .lines_max = 200,
                               .ack = ACK_SYNC};
     struct parts parts = {0};
     if (read_options(argc, argv, &options)) {

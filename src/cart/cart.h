@@ -12,27 +12,30 @@
 
 #include "base/base.h"
 
-#define CART_LINE_KEY_MAX 128      /* bytes; no space, no control characters */
-#define CART_SHOP_MAX     32       /* bytes of a shop group */
-#define CART_EXT_HARD     4096     /* bytes; limits.ext_bytes_max is what is configured */
-#define CART_TOKEN_MAX    32       /* bytes */
-#define CART_LINES_HARD   1000     /* visible lines */
-#define CART_QTY_HARD     1000000  /* per line */
-#define CART_STEP_OPS_MAX 1001     /* a batch has at most 250 ops, a document one per line + 1 */
-#define CART_ACTORS_MAX   32       /* beyond it, actors without a live dot are pruned, oldest first */
-#define CART_FOLD_MAX     32       /* own token-free adds of a line kept apart with peers */
-#define CART_TOKENS_MAX   100000   /* live tokens; beyond it CE_BUSY until the oldest expire */
-#define CART_TOKEN_LIFE_US (600ull * 1000000)
+#define CART_LINE_KEY_MAX     128     /* bytes; no space, no control characters */
+#define CART_SHOP_MAX         32      /* bytes of a shop group */
+#define CART_EXT_HARD         4096    /* bytes; limits.ext_bytes_max is what is configured */
+#define CART_TOKEN_MAX        32      /* bytes */
+#define CART_LINES_HARD       1000    /* visible lines */
+#define CART_QTY_HARD         1000000 /* per line */
+#define CART_STEP_OPS_MAX     1001    /* a batch has at most 250 ops, a document one per line + 1 */
+#define CART_ACTORS_MAX       32 /* beyond it, actors without a live dot are pruned, oldest first */
+#define CART_FOLD_MAX         32 /* own token-free adds of a line kept apart with peers */
+#define CART_TOKENS_MAX       100000 /* live tokens; beyond it CE_BUSY until the oldest expire */
+#define CART_TOKEN_LIFE_US    (600ull * 1000000)
 #define CART_STATE_BYTES_HARD (64u << 20) /* a longer state is CE_CORRUPT */
 
 /* What a shop allows. Checked only when a step carries limits (a replay carries none). */
 struct cart_limits {
-    uint32_t lines_max;     /* 1..CART_LINES_HARD; default 200 */
-    uint32_t qty_max;       /* 1..CART_QTY_HARD; default 999 */
-    uint32_t ext_bytes_max; /* 0..CART_EXT_HARD; default 512 */
+    uint32_t lines_max;       /* 1..CART_LINES_HARD; default 200 */
+    uint32_t qty_max;         /* 1..CART_QTY_HARD; default 999 */
+    uint32_t ext_bytes_max;   /* 0..CART_EXT_HARD; default 512 */
     uint32_t state_bytes_max; /* without tokens; default 1 MiB */
 };
-#define CART_LIMITS_DEFAULT {200, 999, 512, 1u << 20}
+#define CART_LIMITS_DEFAULT                                                                        \
+    {                                                                                              \
+        200, 999, 512, 1u << 20                                                                    \
+    }
 
 enum cart_op_kind {
     CART_ADD = 1, /* n signed; visible + n <= 0 removes the line; absent and n <= 0: nothing */
@@ -87,15 +90,16 @@ enum cart_life_kind {
 /* One atomic change: consumes one seq of `actor`, one version, whatever the number of ops. */
 struct cart_step {
     uint64_t actor;
-    uint64_t now_us; /* wall clock; the step's stamp is max(now_us, 1 + greatest stamp in the cart) */
+    uint64_t
+        now_us; /* wall clock; the step's stamp is max(now_us, 1 + greatest stamp in the cart) */
     enum cart_fold fold;
     enum cart_life_kind life;
     uint64_t life_us;
-    char currency[4];                 /* "" = not given; else 3 capital letters, sets or must match */
-    struct slice token;               /* empty = none; 1..CART_TOKEN_MAX bytes */
-    uint64_t args_hash;               /* filled by cart_apply when limits are given; kept by replay */
-    bool has_if_cas;                  /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
-    uint64_t if_cas;                  /* 0 = only if there is no cart (not exists) */
+    char currency[4];   /* "" = not given; else 3 capital letters, sets or must match */
+    struct slice token; /* empty = none; 1..CART_TOKEN_MAX bytes */
+    uint64_t args_hash; /* filled by cart_apply when limits are given; kept by replay */
+    bool has_if_cas;    /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
+    uint64_t if_cas;    /* 0 = only if there is no cart (not exists) */
     const struct cart_limits *limits; /* NULL = replay: all was checked before it was journaled */
     struct cart_op *ops;              /* resolved in place: clamped quantities are written back */
     size_t ops_count;                 /* 1..CART_STEP_OPS_MAX */
@@ -109,9 +113,9 @@ struct cart_summary {
     bool amount_known, checked_amount_known; /* false: a price is unknown, or int64 overflow */
     uint32_t lines, qty, checked_lines, checked_qty;
     int64_t amount, checked_amount;
-    char currency[4];      /* "" = none yet */
-    uint64_t expiry_us;    /* 0 = none */
-    uint64_t updated_us;   /* greatest stamp in the cart */
+    char currency[4];    /* "" = none yet */
+    uint64_t expiry_us;  /* 0 = none */
+    uint64_t updated_us; /* greatest stamp in the cart */
 };
 
 struct cart_result {
@@ -149,7 +153,7 @@ int cart_merge(struct cart *cart, struct slice other) MUST_USE;
 /* The canonical bytes; borrowed until the next call on this cart. CE_NOMEM. */
 int cart_store(struct cart *cart, struct slice *state) MUST_USE;
 
-/* ---- the step as bytes, for the journal ------------------------------------------------------ */
+/* ---- the step as bytes, for the journal ---- */
 
 /* Appends the resolved step. CE_NOMEM. */
 int cart_step_encode(const struct cart_step *step, struct buf *out) MUST_USE;
@@ -161,7 +165,7 @@ int cart_step_decode(struct slice in, struct cart_op *ops, struct cart_step *ste
 /* The seq that `actor` has in a state, 0 if none; for the contiguity check of a replay. */
 uint64_t cart_seq(struct slice state, uint64_t actor);
 
-/* ---- readers of states ------------------------------------------------------------------------ */
+/* ---- readers of states ---- */
 
 /* O(1) in the lines. `now_us` decides whether the cart has expired: then exists is false and the
  * counters are 0. MUST be a state that cart_load or cart_check accepted; empty slice: all zero. */
@@ -183,8 +187,8 @@ struct cart_line {
 struct slice cart_line_sku(struct slice line);
 
 /* 0 or CE_NOTFOUND. Linear in the lines, a few ns each. */
-int cart_line_find(struct slice state, uint64_t now_us, struct slice line, struct cart_line *out)
-    MUST_USE;
+int cart_line_find(struct slice state, uint64_t now_us, struct slice line,
+                   struct cart_line *out) MUST_USE;
 
 /* Calls `each` for every visible line in order of first adding, until it returns non-zero, and
  * returns that; 0 at the end. The cart's own order of lines IS the order of first adding. */
@@ -195,7 +199,7 @@ int cart_lines(struct slice state, uint64_t now_us,
  * come from disk, the database or a peer. */
 int cart_check(struct slice state) MUST_USE;
 
-/* ---- the JSON view (cart-protocol section 4) -------------------------------------------------- */
+/* ---- the JSON view (cart-protocol section 4) ---- */
 
 enum cart_json_scope { CART_JSON_ALL, CART_JSON_CHECKED, CART_JSON_SUMMARY };
 
@@ -212,8 +216,8 @@ int cart_line_json(const struct cart_line *line, struct buf *out) MUST_USE;
  * optional price, currency, shop, checked, ext|ext_b64. Fills op (kind CART_SET, line left alone)
  * and currency; op's slices point into `arena`, which grows. CE_BAD_QTY (number out of range),
  * CE_BAD_DOC (not such a value), CE_NOMEM. */
-int cart_line_parse(struct slice value, struct cart_op *op, char currency[4], struct buf *arena)
-    MUST_USE;
+int cart_line_parse(struct slice value, struct cart_op *op, char currency[4],
+                    struct buf *arena) MUST_USE;
 
 /* Reads a whole document: an object with "lines" (array of line objects, each with line|line_b64
  * and qty) and optional currency; unknown members are ignored (so a document we wrote can be

@@ -1,12 +1,13 @@
 /* behind: write-behind. Knows every cart whose L3 copy is older than L2's, and writes them in
- * batches: coalesced per cart, sorted by key, one transaction a batch. Its queue holds keys only; the
- * state is taken at the moment of writing. When it holds BEHIND_QUEUE_MAX keys it stops remembering
- * and refills from the marks in L2, so the backlog is bounded by disk, not by memory.
+ * batches: coalesced per cart, sorted by key, one transaction a batch. Its queue holds keys only;
+ * the state is taken at the moment of writing. When it holds BEHIND_QUEUE_MAX keys it stops
+ * remembering and refills from the marks in L2, so the backlog is bounded by disk, not by memory.
  *
  * Happy path: behind_add(key) -> delay -> snapshot() -> l3_flush -> flushed().
- * Conflict: l3_load -> merge() -> the cart is queued again. Batch fails: back off (100 ms doubling to
- * 5 s, jitter), then smaller batches down to one to find a poison cart; a cart that failed alone is
- * parked with its own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever dropped. */
+ * Conflict: l3_load -> merge() -> the cart is queued again. Batch fails: back off (100 ms doubling
+ * to 5 s, jitter), then smaller batches down to one to find a poison cart; a cart that failed alone
+ * is parked with its own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever
+ * dropped. */
 #ifndef TIER_BEHIND_BEHIND_H
 #define TIER_BEHIND_BEHIND_H
 
@@ -19,26 +20,28 @@
 /* What the queue needs from its owner; all are called on the write-behind thread. */
 struct behind_owner {
     void *ctx;
-    /* The newest state of a cart as bytes in `state`, and the L3 revision it is based on. CE_NOTFOUND
-     * when no tier has it (then the key is dropped); other errors park the cart. */
+    /* The newest state of a cart as bytes in `state`, and the L3 revision it is based on.
+     * CE_NOTFOUND when no tier has it (then the key is dropped); other errors park the cart. */
     int (*snapshot)(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev);
     /* Describes a state as a row; slices and lines may point into `state` and `arena`. */
     int (*row)(void *ctx, struct slice key, struct slice state, struct buf *arena,
                struct l3_cart *out);
-    /* L3 has `image` at revision `rev`, which we did not know: join it into the cart. */
+    /* L3 has `image` at revision `rev`, which we did not know: join it into the cart. The row is
+     * gone: empty image, rev 0. */
     int (*merge)(void *ctx, struct slice key, struct slice image, uint32_t rev);
     /* `state` is in L3 as revision `rev`. */
     void (*flushed)(void *ctx, struct slice key, struct slice state, uint32_t rev);
-    /* More marked keys: calls behind_add for up to `max`; CE_NOTFOUND when there are none left. */
+    /* More marked keys: calls behind_add for up to `max`; CE_NOTFOUND when there are none left.
+     * Goes on where it stopped; the call after CE_NOTFOUND starts with the first mark again. */
     int (*refill)(void *ctx, size_t max);
 };
 
 struct behind_config {
     const struct env *env;
     const struct behind_owner *owner;
-    const char *url;      /* as l3_open; the thread opens it and opens it again after failures */
-    unsigned delay_ms;    /* a cart waits so long for more changes before it is written; 500 */
-    size_t batch_max;     /* 1..BEHIND_BATCH_MAX */
+    const char *url;   /* as l3_open; the thread opens it and opens it again after failures */
+    unsigned delay_ms; /* a cart waits so long for more changes before it is written; 500 */
+    size_t batch_max;  /* 1..BEHIND_BATCH_MAX */
 };
 
 struct behind;
@@ -47,7 +50,8 @@ int behind_new(const struct behind_config *config, struct behind **behind) MUST_
 /* Starts the thread. Opening the database happens there: a database that is down stops nothing. */
 int behind_start(struct behind *behind) MUST_USE;
 
-/* L3 is older than the daemon for this key. Coalesces. Any thread; never blocks on the database. */
+/* L3 is older than the daemon for this key, whose mark MUST be in L2 already: a full queue drops
+ * the key and finds it there again. Coalesces. Any thread; never blocks on the database. */
 void behind_add(struct behind *behind, struct slice key);
 
 /* Waits until nothing is queued or in flight, without delay, at most timeout_ms. CE_BUSY. */

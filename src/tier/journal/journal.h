@@ -21,38 +21,44 @@ enum ack_level {
 };
 
 #define JOURNAL_RECORD_BYTES_MAX (80u << 20)
+#define JOURNAL_GATHER_MS        50
 #define JOURNAL_BUFFER_BYTES_MAX (256u << 20) /* gathered and not yet synced; then CE_BUSY */
 
+/* Zero means the default. */
 struct journal_config {
     const struct env *env;
     const char *dir;
-    uint64_t segment_bytes;     /* a new segment begins after so many; default 64 MiB */
-    unsigned sync_interval_ms;  /* written records are synced at the latest after this; 1000 */
+    uint64_t segment_bytes;      /* a new segment begins after so many; default 64 MiB */
+    uint64_t buffer_bytes_max;   /* default JOURNAL_BUFFER_BYTES_MAX */
+    unsigned sync_interval_ms;   /* written records are synced at the latest after this; 1000 */
     void (*advanced)(void *ctx); /* on the journal thread, after written/synced/failed moved */
     void *ctx;
 };
 
 struct journal;
 
-/* Opens the directory (made when missing), reads the segment headers. Owner: caller. Start-up
- * thread. CE_NODISK, CE_IO, CE_NOMEM. */
+/* Opens the directory (made when missing) and lists the segments. Owner: caller. Start-up thread.
+ * CE_NODISK, CE_IO, CE_NOMEM; CE_INVAL when the path is too long. */
 int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
 
 /* Calls `each` for every whole record with an end position > from_lsn, in order. A torn or corrupt
  * tail ends the replay and is truncated at the last good record (logged); a corrupt record in the
  * middle: the rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
  * the next segment (logged as an error, counted in journal_quarantined). Stops early when `each`
- * returns non-zero and returns that. Before journal_start, start-up thread. */
+ * returns non-zero and returns that. What was replayed is synced. Before journal_start, start-up
+ * thread. CE_IO, CE_NODISK, CE_NOMEM. */
 int journal_replay(struct journal *journal, uint64_t from_lsn,
                    int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
                    void *arg) MUST_USE;
 
-/* Starts the thread and a new segment at max(end of what was found, lsn_min). */
+/* Starts the thread and a new segment at max(end of what was found, lsn_min); a gap below lsn_min
+ * is legal. CE_NODISK, CE_IO, CE_NOMEM; may then be tried again. */
 int journal_start(struct journal *journal, uint64_t lsn_min) MUST_USE;
 
 /* Gathers one record: type and payload (copied). *end_lsn is the position behind it. Never waits
- * for the disk. `level` says what the caller waits for: SYNC and OS wake the thread at once. CE_BUSY when
- * JOURNAL_BUFFER_BYTES_MAX is gathered, CE_NODISK while failed and level > ACK_RAM, CE_STOPPED.
+ * for the disk. `level` says what the caller waits for: SYNC and OS wake the thread at once, RAM is
+ * written within JOURNAL_GATHER_MS. CE_BUSY when buffer_bytes_max is gathered, CE_NODISK while
+ * failed and level > ACK_RAM, CE_TOO_LARGE above JOURNAL_RECORD_BYTES_MAX, CE_NOMEM, CE_STOPPED.
  * Any thread, also under a stripe lock. */
 int journal_append(struct journal *journal, uint8_t type, struct slice payload,
                    enum ack_level level, uint64_t *end_lsn) MUST_USE;
@@ -70,8 +76,9 @@ int journal_flush(struct journal *journal, enum ack_level level, unsigned timeou
 /* Everything before lsn is in L2: segments wholly before it will be removed by the thread. */
 void journal_release(struct journal *journal, uint64_t lsn);
 
-/* Writes and syncs what is left (at most timeout_ms), ends the thread, closes. Takes and nulls.
- * Returns 0 or CE_NODISK/CE_BUSY when not everything reached the disk. */
+/* Writes and syncs what is left (tries for timeout_ms; a system call that hangs is waited for),
+ * ends the thread, closes. Takes and nulls. Also for a journal that was never started. Returns 0 or
+ * CE_NODISK/CE_BUSY when not everything reached the disk. */
 int journal_stop(struct journal **journal, unsigned timeout_ms) MUST_USE;
 
 uint64_t journal_quarantined(const struct journal *journal);

@@ -26,8 +26,8 @@ struct l1;
 struct l1_plain {
     uint64_t cas;
     uint32_t flags;
-    uint32_t exptime_s;  /* seconds on the cmd clock; 0 = never */
-    uint32_t stored_s;   /* for flush_all */
+    uint32_t exptime_s; /* seconds on the cmd clock; 0 = never */
+    uint32_t stored_s;  /* for flush_all */
 };
 
 /* What a cart carries beside its state; goes to L2 with it. */
@@ -41,7 +41,7 @@ struct l1_item {
     struct l1_item *_next, *_older, *_newer;
     uint32_t value_bytes;
     uint8_t key_bytes;
-    uint8_t kind;   /* enum l1_kind */
+    uint8_t kind; /* enum l1_kind */
     uint8_t _bits;
     union {
         struct l1_plain plain;
@@ -72,8 +72,11 @@ void l1_free(struct l1 **l1);
 /* Changes the limit (cache_memlimit); evicts down to it as it can. */
 void l1_limit_set(struct l1 *l1, size_t bytes_max);
 
-/* Makes `bytes` fit under the limit by evicting from all stripes in turn. MUST NOT hold a stripe.
- * Cheap when there is room. CE_NOMEM when everything left is dirty or pinned. */
+/* Makes an item of `bytes` (key and value; overhead is added here) fit under the limit by evicting
+ * from all stripes in turn. MUST NOT hold a stripe. Cheap when there is room. CE_NOMEM when
+ * everything left is dirty or pinned, or when no eviction could make that much room. What threads
+ * put at the same moment is not reserved: 64 KiB are kept free for it, the next call gets the rest
+ * back. */
 int l1_room(struct l1 *l1, size_t bytes) MUST_USE;
 
 void l1_lock(struct l1 *l1, uint64_t hash);
@@ -89,7 +92,7 @@ struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key);
 int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind kind,
                   size_t value_bytes, struct l1_item **item) MUST_USE;
 
-/* MUST NOT be a dirty cart. */
+/* MUST NOT be a dirty cart. A pinned one is the caller's risk: see l1_unpin. */
 void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 
 /* Marks a cart as newer than L2. Idempotent. CE_NOMEM: call l1_dirty_reserve_locked first. */
@@ -97,12 +100,13 @@ void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 /* Guarantees that one l1_dirty_locked on this stripe will not need memory. */
 int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;
 
-/* ---- for the L2 writer (one thread) ----------------------------------------------------------- */
+/* ---- for the L2 writer (one thread) ---- */
 
 /* Takes up to `max` dirty carts of one stripe: calls `each` for each under the stripe's lock
- * (copy, do not block), marks them clean but pinned (not evictable) until l1_unpin. Returns how many;
- * fewer than max means that the stripe has no more. `each` returning non-zero leaves that cart dirty
- * and ends the call. */
+ * (copy, do not block), marks them clean but pinned (not evictable) until l1_unpin. A cart that
+ * became dirty again while pinned is left for after its unpin. Returns how many; fewer than max
+ * means that the stripe has no more to take. `each` returning non-zero leaves that cart dirty and
+ * ends the call. */
 size_t l1_dirty_take(struct l1 *l1, unsigned stripe, size_t max,
                      int (*each)(void *arg, uint64_t hash, const struct l1_item *item), void *arg);
 
@@ -110,10 +114,10 @@ size_t l1_dirty_take(struct l1 *l1, unsigned stripe, size_t max,
  * item by key; gone is fine only when ok. */
 void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok);
 
-/* Number of dirty carts; lock-free, approximate. */
+/* Number of carts that L2 does not have yet: dirty or pinned. Lock-free. */
 uint64_t l1_dirty_count(const struct l1 *l1);
 
-/* ---- whole-table -------------------------------------------------------------------------------- */
+/* ---- whole-table ---- */
 
 #define L1_STATS(X)                                                                                \
     X(bytes, "bytes used by items, tables and overhead")                                           \

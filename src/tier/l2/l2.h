@@ -1,10 +1,11 @@
 /* l2: LevelDB on local disk. Survives a restart and holds what does not fit in memory. Never on the
  * reply path: one thread writes (WriteBatch, each synced: leveldb#193), pool threads read.
  *
- * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than L2;
- * 'M' name -> daemon's own values. be32(ring hash) first, so that an arc of the ring is one range
- * (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, XXH3 of the rest, state.
- * A directory that does not open is moved aside to <path>.broken-<time> and a new one is begun. */
+ * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than
+ * L2; 'M' name -> daemon's own values. be32(ring hash) first, so that an arc of the ring is one
+ * range (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, XXH3 of the rest,
+ * state. A directory that does not open is moved aside to <path>.broken-<time> and a new one is
+ * begun. */
 #ifndef TIER_L2_L2_H
 #define TIER_L2_L2_H
 
@@ -23,13 +24,14 @@ struct l2_config {
 
 /* A cart as L2 holds it. */
 struct l2_cart {
-    uint64_t boot;   /* process that minted `actor` */
+    uint64_t boot; /* process that minted `actor` */
     uint64_t actor;
     uint32_t l3_rev;
     struct slice state;
 };
 
-/* Opens or makes the database; *moved_aside tells that an unreadable one was set aside. CE_NODISK,
+/* Opens or makes the database; *moved_aside tells that an unreadable one was set aside. A full
+ * disk, a lock held by another process or missing rights are errors and move nothing. CE_NODISK,
  * CE_IO, CE_NOMEM. Start-up thread. */
 int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside) MUST_USE;
 void l2_close(struct l2 **l2);
@@ -41,7 +43,7 @@ int l2_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart 
 /* A small value of the daemon's own, as l2_get. */
 int l2_meta_get(struct l2 *l2, const char *name, struct buf *storage) MUST_USE;
 
-/* ---- writing: one thread ------------------------------------------------------------------------- */
+/* ---- writing: one thread ---- */
 
 struct l2_batch;
 int l2_batch_new(struct l2_batch **batch) MUST_USE;
@@ -58,12 +60,14 @@ size_t l2_batch_bytes(const struct l2_batch *batch);
 int l2_batch_commit(struct l2 *l2, struct l2_batch *batch) MUST_USE;
 
 /* Calls `each` for up to `max` marked keys behind `*cursor` (raw bytes, empty = from the start) and
- * moves the cursor; returns how many, 0 at the end. `each` copies the key. */
+ * moves the cursor; *count = how many, 0 at the end. `each` copies the key and does not call l2.
+ * CE_IO, CE_CORRUPT, CE_NOMEM. */
 int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
              void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
 
 /* Calls `each` for every cart in ring order until it returns non-zero; returns that. A record that
- * fails its checksum is passed with state.bytes == NULL. For verify and rebuilds; blocks. */
+ * fails its checksum is passed with state.bytes == NULL. For verify and rebuilds; blocks. `each`
+ * does not call l2. CE_IO, CE_CORRUPT. */
 int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
             void *arg) MUST_USE;
 

@@ -1,7 +1,7 @@
 /* l3: the relational truth. One table of drivers; a connection belongs to one thread at a time.
  * A cart is one row of `cart` (plain columns, its revision, its binary state in `image`) and its
- * visible lines as rows of `cart_line`. A write is guarded by compare-and-swap on the revision, so any
- * writer may flush and none can undo another (cluster-notes 5.3). Tables: doc/sql.md. */
+ * visible lines as rows of `cart_line`. A write is guarded by compare-and-swap on the revision, so
+ * any writer may flush and none can undo another (cluster-notes 5.3). Tables: doc/sql.md. */
 #ifndef TIER_L3_L3_H
 #define TIER_L3_L3_H
 
@@ -41,21 +41,25 @@ struct l3_cart {
 
 struct l3;
 
-/* Opens `url`: "sqlite:PATH". Makes or checks the schema. CE_INVAL (unknown driver, bad URL), CE_DB,
- * CE_NODISK, CE_NOMEM. `message` gets words for the operator. */
+/* Opens `url`: "sqlite:PATH". Makes or checks the schema. CE_INVAL (unknown driver, bad URL),
+ * CE_DB, CE_NODISK, CE_NOMEM. `message` gets words for the operator. */
 int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes) MUST_USE;
 void l3_close(struct l3 **l3);
 
 /* Writes all carts in one transaction; keys MUST be unique and sorted by slice_cmp. 0: committed,
- * look at each outcome. CE_DB, CE_NODISK: nothing is known to be written, all L3_FAILED. Blocks. */
+ * look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: nothing is known to be written (a commit may
+ * have happened: then the next try is a conflict), all L3_FAILED. Blocks. */
 int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
 
-/* Reads a cart's binary state and revision. CE_NOTFOUND, CE_DB, CE_NOMEM. Blocks. */
+/* Reads a cart's binary state and revision; `image` is replaced. CE_NOTFOUND, CE_DB, CE_NODISK,
+ * CE_NOMEM. Blocks. */
 int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) MUST_USE;
 
-/* Calls `each` for every row; for verify. */
-int l3_each(struct l3 *l3, int (*each)(void *arg, struct slice key, uint32_t rev,
-                                       struct slice image), void *arg) MUST_USE;
+/* Calls `each` for every row until it returns non-zero, and returns that; 0 at the end, or as
+ * l3_load. `each` may call l3_load on the same connection. For verify. */
+int l3_each(struct l3 *l3,
+            int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+            void *arg) MUST_USE;
 
 /* What the last failed call said, for the log. Borrowed until the next call. */
 const char *l3_message(const struct l3 *l3);

@@ -1,0 +1,350 @@
+/* text_parse: the classic text protocol. A line is cut off the front of the input, its verb looked
+ * up in a table, its words read by the verb's row, and for a storage command the data block is
+ * taken. What is accepted, which error wins and where reading goes on after an error are those of
+ * memcached 1.6.18 (doc/protocol-memcached.md says where not).
+ *
+ * How it fails: a bad line costs that line only, also for a storage command: its data block is then
+ * read as commands, because the length can't be trusted. Two cases know the length and skip the
+ * block: too large, and not followed by CRLF. */
+#include "proto/proto.h"
+#include "proto/proto_int.h"
+
+#define WORDS_MAX          7               /* one more than any command takes */
+#define WORDS_ANY          UINT8_MAX       /* no upper limit */
+#define LEADING_SPACES_MAX 100             /* before the verb of a long get line */
+#define VALUE_BYTES_HARD   (INT32_MAX - 2) /* a length above it is not believed */
+#define CRLF_BYTES         2
+
+/* A command line without its verb. */
+struct line {
+    struct slice args;
+    struct slice word[WORDS_MAX];
+    size_t count;
+    bool cut; /* the line held a NUL; all from there on is ignored */
+};
+
+struct command {
+    const char *name;
+    size_t name_len;
+    enum verb verb;
+    uint8_t words_min, words_max;
+    uint8_t noreply_min; /* a last word "noreply" counts when there are so many words; 0 = never */
+    int (*read)(const struct line *line, struct request *request);
+};
+
+bool text_take_word(struct slice *rest, struct slice *word)
+{
+    while (rest->len && rest->bytes[0] == ' ')
+        *rest = slice_from(*rest, 1);
+    if (rest->len == 0)
+        return false;
+    const uint8_t *space = memchr(rest->bytes, ' ', rest->len);
+    size_t len = space ? (size_t)(space - rest->bytes) : rest->len;
+    *word = slice_of(rest->bytes, len);
+    *rest = slice_from(*rest, len);
+    return true;
+}
+
+bool text_next_key(struct slice *keys, struct slice *key)
+{
+    return text_take_word(keys, key);
+}
+
+/* ---- words ---- */
+
+static bool is_white(uint8_t byte)
+{
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+/* The number in a word as strtol sees it: white space and a '+' may stand before it, and anything
+ * behind white space after it. */
+static struct slice trim_number(struct slice word)
+{
+    while (word.len && is_white(word.bytes[0]))
+        word = slice_from(word, 1);
+    if (word.len > 1 && word.bytes[0] == '+' && word.bytes[1] != '-')
+        word = slice_from(word, 1);
+    for (size_t i = 0; i < word.len; i++) {
+        if (is_white(word.bytes[i]))
+            return slice_of(word.bytes, i);
+    }
+    return word;
+}
+
+static int read_key(struct slice word, struct request *request)
+{
+    if (word.len > PROTO_KEY_MAX)
+        return CE_FORMAT;
+    request->key = word;
+    return 0;
+}
+
+/* ---- one function for each shape of command ---- */
+
+static int read_nothing(const struct line *line, struct request *request)
+{
+    (void)line;
+    (void)request;
+    return 0;
+}
+
+/* A key that is too long anywhere in the line fails all of it. */
+static int read_key_list(struct slice keys, struct request *request)
+{
+    struct slice key;
+    if (!text_take_word(&keys, &key))
+        return 0;
+    if (read_key(key, request))
+        return CE_FORMAT;
+    request->keys = keys;
+    while (text_take_word(&keys, &key)) {
+        if (key.len > PROTO_KEY_MAX)
+            return CE_FORMAT;
+    }
+    return 0;
+}
+
+static int read_get(const struct line *line, struct request *request)
+{
+    return read_key_list(line->args, request);
+}
+
+static int read_gat(const struct line *line, struct request *request)
+{
+    struct slice keys = line->args, exptime;
+    if (!text_take_word(&keys, &exptime) || !num_i64(trim_number(exptime), &request->exptime))
+        return CE_EXPTIME;
+    return read_key_list(keys, request);
+}
+
+/* Leaves the length in request->value; the bytes are taken later. */
+static int read_storage(const struct line *line, struct request *request)
+{
+    const struct slice *word = line->word;
+    int64_t length;
+    if (read_key(word[0], request))
+        return CE_FORMAT;
+    if (!num_u32(trim_number(word[1]), &request->flags) ||
+        !num_i64(trim_number(word[2]), &request->exptime) ||
+        !num_i64(trim_number(word[3]), &length))
+        return CE_FORMAT;
+    if (request->verb == VERB_CAS && !num_u64(trim_number(word[4]), &request->cas))
+        return CE_FORMAT;
+    if (length < 0 || length > VALUE_BYTES_HARD)
+        return CE_FORMAT;
+    request->value.len = (size_t)length;
+    return 0;
+}
+
+/* `delete k 0` is the rest of a feature memcached once had. */
+static int read_delete(const struct line *line, struct request *request)
+{
+    bool hold_is_zero = line->count > 1 && slice_eq(line->word[1], slice_str("0"));
+    size_t known = 1u + hold_is_zero + request->noreply;
+    if (line->count != known)
+        return CE_FORMAT;
+    return read_key(line->word[0], request);
+}
+
+static int read_delta(const struct line *line, struct request *request)
+{
+    if (read_key(line->word[0], request))
+        return CE_FORMAT;
+    return num_u64(trim_number(line->word[1]), &request->delta) ? 0 : CE_DELTA;
+}
+
+static int read_touch(const struct line *line, struct request *request)
+{
+    if (read_key(line->word[0], request))
+        return CE_FORMAT;
+    return num_i64(trim_number(line->word[1]), &request->exptime) ? 0 : CE_EXPTIME;
+}
+
+static int read_flush_all(const struct line *line, struct request *request)
+{
+    if (line->count == request->noreply)
+        return 0;
+    return num_i64(trim_number(line->word[0]), &request->exptime) ? 0 : CE_EXPTIME;
+}
+
+static int read_verbosity(const struct line *line, struct request *request)
+{
+    return num_u64(trim_number(line->word[0]), &request->delta) ? 0 : CE_FORMAT;
+}
+
+static int read_stats(const struct line *line, struct request *request)
+{
+    struct slice rest = line->args;
+    if (line->count == 0)
+        return 0;
+    const uint8_t *start = line->word[0].bytes;
+    while (rest.bytes[rest.len - 1] == ' ')
+        rest.len--;
+    request->arg = slice_of(start, (size_t)(rest.bytes + rest.len - start));
+    return 0;
+}
+
+static int read_cart(const struct line *line, struct request *request)
+{
+    return line->cut ? CE_FORMAT : text_cart_args(line->args, request);
+}
+
+#define NAME(text) text, sizeof(text) - 1
+
+/* In order of frequency: the search is linear. */
+static const struct command commands[] = {
+    {NAME("get"), VERB_GET, 1, WORDS_ANY, 0, read_get},
+    {NAME("set"), VERB_SET, 4, 5, 1, read_storage},
+    {NAME("cadd"), VERB_CADD, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cget"), VERB_CGET, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cset"), VERB_CSET, 0, WORDS_ANY, 0, read_cart},
+    {NAME("crem"), VERB_CREM, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cdel"), VERB_CDEL, 0, WORDS_ANY, 0, read_cart},
+    {NAME("gets"), VERB_GETS, 1, WORDS_ANY, 0, read_get},
+    {NAME("gat"), VERB_GAT, 1, WORDS_ANY, 0, read_gat},
+    {NAME("gats"), VERB_GATS, 1, WORDS_ANY, 0, read_gat},
+    {NAME("add"), VERB_ADD, 4, 5, 1, read_storage},
+    {NAME("replace"), VERB_REPLACE, 4, 5, 1, read_storage},
+    {NAME("append"), VERB_APPEND, 4, 5, 1, read_storage},
+    {NAME("prepend"), VERB_PREPEND, 4, 5, 1, read_storage},
+    {NAME("cas"), VERB_CAS, 5, 6, 1, read_storage},
+    {NAME("delete"), VERB_DELETE, 1, 3, 2, read_delete},
+    {NAME("incr"), VERB_INCR, 2, 3, 1, read_delta},
+    {NAME("decr"), VERB_DECR, 2, 3, 1, read_delta},
+    {NAME("touch"), VERB_TOUCH, 2, 3, 1, read_touch},
+    {NAME("flush_all"), VERB_FLUSH_ALL, 0, 2, 1, read_flush_all},
+    {NAME("version"), VERB_VERSION, 0, WORDS_ANY, 0, read_nothing},
+    {NAME("stats"), VERB_STATS, 0, WORDS_ANY, 0, read_stats},
+    {NAME("verbosity"), VERB_VERBOSITY, 1, 2, 1, read_verbosity},
+    {NAME("quit"), VERB_QUIT, 0, WORDS_ANY, 0, read_nothing},
+};
+
+static const struct command *find_command(struct slice verb)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        const struct command *command = &commands[i];
+        if (slice_eq(verb, slice_of(command->name, command->name_len)))
+            return command;
+    }
+    return NULL;
+}
+
+/* ---- lines and data blocks ---- */
+
+/* Only a get may have a line of more than PROTO_LINE_MAX bytes. */
+static bool is_get_line(struct slice in)
+{
+    static const char *const verbs[] = {"get ", "gets ", "gat ", "gats "};
+    for (size_t i = 0; i < LEADING_SPACES_MAX && in.len && in.bytes[0] == ' '; i++)
+        in = slice_from(in, 1);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (slice_starts(in, slice_str(verbs[i])))
+            return true;
+    }
+    return false;
+}
+
+/* Cuts the first line off `in`: *text is without its ending, *used counts it. BAD: too long. */
+static enum parse find_line(struct slice in, struct slice *text, size_t *used)
+{
+    size_t line_max = PROTO_LINE_MAX;
+    if (in.len > PROTO_LINE_MAX && is_get_line(in))
+        line_max = PROTO_GET_LINE_MAX;
+    size_t look_at = in.len <= line_max ? in.len : line_max + 1;
+    const uint8_t *end = look_at ? memchr(in.bytes, '\n', look_at) : NULL;
+    if (!end && look_at <= line_max)
+        return PARSE_MORE;
+    *used = end ? (size_t)(end - in.bytes) + 1 : look_at;
+    if (!end)
+        return PARSE_BAD;
+    size_t len = *used - 1;
+    if (len && in.bytes[len - 1] == '\r')
+        len--;
+    *text = slice_of(in.bytes, len);
+    return PARSE_OK;
+}
+
+/* memcached ends a line at a NUL. */
+static bool cut_at_nul(struct slice *text)
+{
+    const uint8_t *nul = text->len ? memchr(text->bytes, 0, text->len) : NULL;
+    if (nul)
+        text->len = (size_t)(nul - text->bytes);
+    return nul != NULL;
+}
+
+static int read_line(struct slice text, struct request *request)
+{
+    struct line line = {.cut = cut_at_nul(&text)};
+    struct slice verb, rest;
+    if (!text_take_word(&text, &verb))
+        return CE_UNKNOWN;
+    const struct command *command = find_command(verb);
+    if (!command)
+        return CE_UNKNOWN;
+    request->verb = command->verb;
+    line.args = rest = text;
+    while (line.count < WORDS_MAX && text_take_word(&rest, &line.word[line.count]))
+        line.count++;
+    if (line.count < command->words_min || line.count > command->words_max)
+        return CE_UNKNOWN;
+    if (command->noreply_min && line.count >= command->noreply_min)
+        request->noreply = slice_eq(line.word[line.count - 1], slice_str("noreply"));
+    return command->read(&line, request);
+}
+
+static bool takes_value(enum verb verb)
+{
+    return verb >= VERB_SET && verb <= VERB_CAS;
+}
+
+/* The data block behind the line; request->value.len is its length. */
+static enum parse take_value(struct slice in, size_t value_bytes_max, struct request *request,
+                             size_t *used, size_t *want, int *error)
+{
+    size_t start = *used, len = request->value.len;
+    *used = start + len + CRLF_BYTES;
+    if (len > value_bytes_max) {
+        request->value = slice_of(NULL, 0);
+        *error = CE_TOO_LARGE;
+        return PARSE_BAD;
+    }
+    if (in.len < *used) {
+        *want = *used;
+        *used = 0;
+        return PARSE_MORE;
+    }
+    request->value.bytes = in.bytes + start;
+    if (memcmp(in.bytes + start + len, "\r\n", CRLF_BYTES) != 0) {
+        *error = CE_CHUNK;
+        return PARSE_BAD;
+    }
+    return PARSE_OK;
+}
+
+enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *request,
+                      size_t *used, size_t *want, int *error, bool *fatal)
+{
+    MUST(request && used && want && error && fatal);
+    struct slice text;
+    *request = (struct request){.verb = VERB_COUNT_};
+    *used = *want = 0;
+    *error = 0;
+    *fatal = false;
+    enum parse found = find_line(in, &text, used);
+    if (found == PARSE_BAD) {
+        *error = CE_LINE_TOO_LONG;
+        *fatal = true;
+    }
+    if (found != PARSE_OK)
+        return found;
+    *error = read_line(text, request);
+    if (*error) {
+        request->value = slice_of(NULL, 0);
+        return PARSE_BAD;
+    }
+    if (!takes_value(request->verb))
+        return PARSE_OK;
+    return take_value(in, value_bytes_max, request, used, want, error);
+}

@@ -1,0 +1,234 @@
+/* text_reply: replies of the text protocol. Each function reserves the most it can need and then
+ * writes; so a reply is whole or not there at all. */
+#include "proto/proto.h"
+#include "proto/proto_int.h"
+
+#define CRLF_BYTES 2
+/* " x" and a number for each return flag, the key with " b", the opaque, " R". */
+#define CART_FLAGS_BYTES_MAX (10 * (2 + NUM_DIGITS_MAX) + PROTO_KEY_MAX + PROTO_OPAQUE_MAX + 8)
+#define VALUE_HEAD_BYTES_MAX (PROTO_KEY_MAX + 3 * (1 + NUM_DIGITS_MAX) + 16)
+
+static void put(struct buf *out, struct slice bytes)
+{
+    MUST(out->cap - out->len >= bytes.len);
+    if (bytes.len)
+        memcpy(out->bytes + out->len, bytes.bytes, bytes.len);
+    out->len += bytes.len;
+}
+
+static void put_text(struct buf *out, const char *text)
+{
+    put(out, slice_str(text));
+}
+
+static void put_char(struct buf *out, char c)
+{
+    put(out, slice_of(&c, 1));
+}
+
+static void put_u64(struct buf *out, uint64_t value)
+{
+    char digits[NUM_DIGITS_MAX];
+    put(out, slice_of(digits, num_put_u64(digits, value)));
+}
+
+static void put_i64(struct buf *out, int64_t value)
+{
+    char digits[NUM_DIGITS_MAX];
+    put(out, slice_of(digits, num_put_i64(digits, value)));
+}
+
+/* ---- classic ---- */
+
+int text_line(struct buf *out, const char *line)
+{
+    if (buf_reserve(out, strlen(line) + CRLF_BYTES))
+        return CE_NOMEM;
+    put_text(out, line);
+    put_text(out, "\r\n");
+    return 0;
+}
+
+int text_error(struct buf *out, int code)
+{
+    return text_line(out, err_wire(code));
+}
+
+int text_number(struct buf *out, uint64_t value)
+{
+    if (buf_reserve(out, NUM_DIGITS_MAX + CRLF_BYTES))
+        return CE_NOMEM;
+    put_u64(out, value);
+    put_text(out, "\r\n");
+    return 0;
+}
+
+int text_value(struct buf *out, struct slice key, uint32_t flags, struct slice value, bool with_cas,
+               uint64_t cas)
+{
+    MUST(key.len <= PROTO_KEY_MAX);
+    if (buf_reserve(out, VALUE_HEAD_BYTES_MAX + value.len + CRLF_BYTES))
+        return CE_NOMEM;
+    put_text(out, "VALUE ");
+    put(out, key);
+    put_char(out, ' ');
+    put_u64(out, flags);
+    put_char(out, ' ');
+    put_u64(out, value.len);
+    if (with_cas) {
+        put_char(out, ' ');
+        put_u64(out, cas);
+    }
+    put_text(out, "\r\n");
+    put(out, value);
+    put_text(out, "\r\n");
+    return 0;
+}
+
+int text_stat(struct buf *out, const char *name, const char *value)
+{
+    if (buf_reserve(out, strlen("STAT  \r\n") + strlen(name) + strlen(value)))
+        return CE_NOMEM;
+    put_text(out, "STAT ");
+    put_text(out, name);
+    put_char(out, ' ');
+    put_text(out, value);
+    put_text(out, "\r\n");
+    return 0;
+}
+
+/* ---- carts ---- */
+
+static const char *level_word(uint8_t ack)
+{
+    switch (ack) {
+    case 'r': return "ram";
+    case 'o': return "os";
+    case 's': return "sync";
+    default: MUST(ack == 'q'); return "quorum";
+    }
+}
+
+static void put_flag_u64(struct buf *out, char letter, uint64_t value)
+{
+    put_char(out, ' ');
+    put_char(out, letter);
+    put_u64(out, value);
+}
+
+static void put_flag_i64(struct buf *out, char letter, int64_t value)
+{
+    put_char(out, ' ');
+    put_char(out, letter);
+    put_i64(out, value);
+}
+
+/* k and O: they are echoed on every kind of answer. */
+static void put_echo(struct buf *out, char letter, const struct request *request)
+{
+    if (letter == 'O') {
+        put_text(out, " O");
+        put(out, request->cart.opaque);
+    }
+    if (letter == 'k' && request->key.len) {
+        put_text(out, " k");
+        put(out, request->key);
+        put_text(out, request->cart.seen & proto_flag('b') ? " b" : "");
+    }
+}
+
+static void put_echoes(struct buf *out, const struct request *request)
+{
+    for (size_t i = 0; i < request->cart.order_count; i++)
+        put_echo(out, request->cart.order[i], request);
+}
+
+static void put_return(struct buf *out, char letter, const struct cart_answer *answer)
+{
+    switch (letter) {
+    case 'v': put_flag_u64(out, letter, answer->version); break;
+    case 'c': put_flag_u64(out, letter, answer->cas); break;
+    case 'n': put_flag_u64(out, letter, answer->lines); break;
+    case 't': put_flag_u64(out, letter, answer->qty); break;
+    case 'x': put_flag_i64(out, letter, answer->line_qty); break;
+    case 'l': put_flag_u64(out, letter, answer->behind_ms); break;
+    case 'a':
+        if (answer->amount_known)
+            put_flag_i64(out, letter, answer->amount);
+        break;
+    case 'd':
+        put_text(out, " d");
+        put_text(out, level_word(answer->ack));
+        break;
+    default: break;
+    }
+}
+
+static void put_flags(struct buf *out, const struct request *request,
+                      const struct cart_answer *answer)
+{
+    for (size_t i = 0; i < request->cart.order_count; i++) {
+        put_return(out, request->cart.order[i], answer);
+        put_echo(out, request->cart.order[i], request);
+    }
+    if (answer->repeated)
+        put_text(out, " R");
+}
+
+/* The answers that `q` asks to leave out. */
+static bool is_quiet(const char *status, const struct request *request)
+{
+    if (!(request->cart.seen & proto_flag('q')))
+        return false;
+    return !strcmp(status, "HD") || (request->verb == VERB_CGET && !strcmp(status, "EN"));
+}
+
+int text_cart_status(struct buf *out, const char *status, const struct request *request,
+                     const struct cart_answer *answer)
+{
+    MUST(strlen(status) == 2 && request->key.len <= PROTO_KEY_MAX);
+    if (is_quiet(status, request))
+        return 0;
+    if (buf_reserve(out, 2 + CART_FLAGS_BYTES_MAX + CRLF_BYTES))
+        return CE_NOMEM;
+    put_text(out, status);
+    if (!strcmp(status, "HD")) {
+        put_flags(out, request, answer);
+    } else {
+        if (!strcmp(status, "EX")) {
+            put_flag_u64(out, 'v', answer->version);
+            put_flag_u64(out, 'c', answer->cas);
+        }
+        put_echoes(out, request);
+    }
+    put_text(out, "\r\n");
+    return 0;
+}
+
+int text_cart_value(struct buf *out, struct slice data, const struct request *request,
+                    const struct cart_answer *answer)
+{
+    MUST(request->key.len <= PROTO_KEY_MAX);
+    size_t head = strlen("VA ") + NUM_DIGITS_MAX + CART_FLAGS_BYTES_MAX + CRLF_BYTES;
+    if (buf_reserve(out, head + data.len + CRLF_BYTES))
+        return CE_NOMEM;
+    put_text(out, "VA ");
+    put_u64(out, data.len);
+    put_flags(out, request, answer);
+    put_text(out, "\r\n");
+    put(out, data);
+    put_text(out, "\r\n");
+    return 0;
+}
+
+int text_cart_error(struct buf *out, int code, const struct request *request)
+{
+    const char *line = err_wire(code);
+    MUST(request->key.len <= PROTO_KEY_MAX);
+    if (buf_reserve(out, strlen(line) + CART_FLAGS_BYTES_MAX + CRLF_BYTES))
+        return CE_NOMEM;
+    put_text(out, line);
+    put_echoes(out, request);
+    put_text(out, "\r\n");
+    return 0;
+}

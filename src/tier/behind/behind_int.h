@@ -1,0 +1,159 @@
+/* behind inside: the queue (behind_queue.c), one turn of the work (behind_turn.c), and the thread
+ * with the public calls (behind.c). */
+#ifndef TIER_BEHIND_BEHIND_INT_H
+#define TIER_BEHIND_BEHIND_INT_H
+
+#include "tier/behind/behind.h"
+
+#include <limits.h>
+
+/* Keys come from clients: a hash that spreads them well. Out of memory is answered, not fatal. */
+#define HASH_FUNCTION(key, len, hash) (hash) = (unsigned)hash_64(slice_of((key), (len)))
+#define HASH_NONFATAL_OOM             1
+#define uthash_nonfatal_oom(entry)    ((entry)->version = 0)
+#include <uthash.h>
+
+#define BEHIND_MAGIC            0xbe41d0e5
+#define BEHIND_MESSAGE_MAX      256
+#define BEHIND_BATCH_BYTES      (8u << 20) /* states of one transaction; at least one cart goes */
+#define BEHIND_BUFFER_KEEP      4096       /* bytes a cart's buffer keeps between batches */
+#define BEHIND_BACKOFF_FIRST_MS 100
+#define BEHIND_BACKOFF_MAX_MS   5000
+#define BEHIND_PARK_FIRST_MS    1000
+#define BEHIND_PARK_MAX_MS      60000
+#define BEHIND_SHRINK           8        /* a failed batch is tried again in parts of this many */
+#define BEHIND_CONFLICTS_MAX    5        /* in a row at once; then the cart waits its turn again */
+#define BEHIND_IDLE             UINT_MAX /* from behind_turn: nothing to do until behind_add */
+
+/* ---- the queue: not thread safe, callers hold the lock of struct behind -------------- */
+
+enum behind_place {
+    BEHIND_QUEUED, /* in order of due time; what is put back in front is due */
+    BEHIND_FLYING, /* being written by the current turn */
+    BEHIND_PARKED, /* failed alone; in order of due time */
+    BEHIND_PLACES
+};
+
+struct behind_entry {
+    struct behind_entry *prev, *next; /* of its place */
+    UT_hash_handle hh;
+    enum behind_place place;
+    uint64_t version;   /* counts adds. A flight settles the adds it started with, no others */
+    uint64_t since_ms;  /* oldest add that may not be in L3 */
+    uint64_t due_ms;    /* queued: not before; parked: next try */
+    unsigned failures;  /* times failed alone */
+    unsigned conflicts; /* in a row */
+    size_t key_len;
+    uint8_t key[];
+};
+
+struct behind_queue {
+    struct behind_entry *table;
+    struct behind_entry *places[BEHIND_PLACES];
+    size_t counts[BEHIND_PLACES];
+};
+
+static inline size_t behind_queue_count(const struct behind_queue *queue)
+{
+    return queue->counts[BEHIND_QUEUED] + queue->counts[BEHIND_FLYING] +
+           queue->counts[BEHIND_PARKED];
+}
+
+/* NULL when the key is not known. */
+struct behind_entry *behind_queue_find(const struct behind_queue *queue, struct slice key);
+/* A new key at the end. NULL when memory is out; nothing changed then. MUST NOT be known. */
+struct behind_entry *behind_queue_push(struct behind_queue *queue, struct slice key,
+                                       uint64_t now_ms, uint64_t due_ms);
+/* To the front or the end of the queue, into flight, or by its new due time among the parked. */
+void behind_queue_front(struct behind_queue *queue, struct behind_entry *entry);
+void behind_queue_back(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
+void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry);
+void behind_queue_park(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
+/* All parked carts may be tried again now. */
+void behind_queue_recall(struct behind_queue *queue, uint64_t now_ms);
+void behind_queue_remove(struct behind_queue *queue, struct behind_entry *entry);
+void behind_queue_clear(struct behind_queue *queue);
+/* since_ms of the oldest queued or parked cart, UINT64_MAX when there is none. */
+uint64_t behind_queue_oldest(const struct behind_queue *queue);
+
+/* ---- write-behind -------------------------------------------------------------------- */
+
+enum behind_stat {
+#define X(name, what) BEHIND_STAT_##name,
+    BEHIND_STATS(X)
+#undef X
+        BEHIND_STAT_COUNT
+};
+
+/* What becomes of a cart after its flight. */
+enum behind_fate {
+    BEHIND_FATE_BACK,  /* not written for no fault of its own: in front again */
+    BEHIND_FATE_DONE,  /* in L3, or in no tier */
+    BEHIND_FATE_AGAIN, /* merged with what L3 had: once more */
+    BEHIND_FATE_PARK,  /* failed alone */
+};
+
+/* A cart in flight. */
+struct behind_item {
+    struct behind_entry *entry;
+    uint64_t version; /* of the entry when it took off */
+    enum behind_fate fate;
+    struct buf state, arena;
+    struct l3_cart cart; /* points into them */
+};
+
+struct behind {
+    unsigned magic;
+    const struct env *env;
+    const struct behind_owner *owner;
+    char *url;
+    unsigned delay_ms;
+    size_t batch_max;
+    size_t queue_max; /* BEHIND_QUEUE_MAX; tests use less */
+    int (*open)(const char *url, struct l3 **l3, char *message, size_t message_bytes); /* l3_open */
+
+    struct lock lock; /* guards what follows up to retry_at_ms */
+    struct cond work; /* the thread waits here */
+    struct cond idle; /* behind_drain waits here */
+    struct behind_queue queue;
+    unsigned drains; /* behind_drain calls waiting: due times do not count */
+    bool woken, stopping, overflow;
+    uint64_t dropped;     /* keys not taken, ever */
+    uint64_t retry_at_ms; /* the database is left alone until then */
+
+    /* The write-behind thread's own. */
+    struct l3 *l3; /* NULL = to be opened */
+    struct behind_item *items;
+    struct behind_item **rows; /* items that became rows, by key; parallel to carts */
+    struct l3_cart *carts;
+    struct buf image;         /* what l3_load reads */
+    unsigned streak;          /* failures since the last success */
+    size_t limit;             /* carts of the next batch; small while a poison cart is sought */
+    size_t suspects;          /* carts of the failed batch that are not yet cleared */
+    uint64_t refill_at_ms;    /* no refill before, after one failed */
+    uint64_t dropped_at_scan; /* `dropped` when the scan of marks began */
+    bool scanning;
+
+    pthread_t thread;
+    bool started;
+
+    _Atomic uint64_t oldest_ms; /* UINT64_MAX = nothing waits */
+    _Atomic uint64_t stats[BEHIND_STAT_COUNT];
+};
+
+/* One round of work: at most one batch, one parked cart and one refill. Returns the ms until there
+ * is work again, 0 = at once, or BEHIND_IDLE. The thread calls it; tests do so with a fake clock.
+ */
+unsigned behind_turn(struct behind *behind);
+
+static inline void behind_stat_set(struct behind *behind, enum behind_stat stat, uint64_t value)
+{
+    atomic_store_explicit(&behind->stats[stat], value, memory_order_relaxed);
+}
+
+static inline void behind_stat_count(struct behind *behind, enum behind_stat stat)
+{
+    atomic_fetch_add_explicit(&behind->stats[stat], 1, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,415 @@
+/* One turn of write-behind: take due carts into flight, ask the owner for their states, write them
+ * in one transaction, settle each cart's fate, refill.
+ *
+ * Failures. The connection is closed after any of them and opened again by the next turn. While
+ * nothing has succeeded since (`streak`), every try is preceded by a pause. A failed batch of n is
+ * tried again in parts of n/8, so that a poison cart is alone after four failures at most; it is
+ * parked, and the rest goes on in full batches. Whether a cart that failed alone is poison or the
+ * database was down is not known then: the first success after failures recalls all parked carts.
+ * A parked cart is written alone and its failure, when the database works otherwise, delays nobody.
+ */
+#include "tier/behind/behind_int.h"
+
+#include <stdlib.h>
+
+static struct slice key_of(const struct behind_entry *entry)
+{
+    return slice_of(entry->key, entry->key_len);
+}
+
+/* first_ms doubling up to max_ms with every repeat; random between half of it and all of it, so
+ * that nodes don't come back in step. */
+static uint64_t draw_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
+                              uint64_t max_ms)
+{
+    uint64_t pause_ms = first_ms;
+    for (unsigned i = 1; i < repeats && pause_ms < max_ms; i++)
+        pause_ms *= 2;
+    if (pause_ms > max_ms)
+        pause_ms = max_ms;
+    return pause_ms - env_random_u64(behind->env) % (pause_ms / 2 + 1);
+}
+
+/* ---- the database's health ----------------------------------------------------------- */
+
+/* A parked cart that fails while others succeed tells nothing about the database. */
+static void note_failure(struct behind *behind, const char *words, bool is_cart_to_blame)
+{
+    behind_stat_count(behind, BEHIND_STAT_behind_errors);
+    if (!is_cart_to_blame) {
+        if (behind->streak++ == 0)
+            log_warn("behind", "database: %s; carts wait, trying again", words);
+        uint64_t pause_ms =
+            draw_pause_ms(behind, behind->streak, BEHIND_BACKOFF_FIRST_MS, BEHIND_BACKOFF_MAX_MS);
+        lock_take(&behind->lock);
+        behind->retry_at_ms = env_mono_ms(behind->env) + pause_ms;
+        lock_drop(&behind->lock);
+    }
+    l3_close(&behind->l3);
+}
+
+static void note_success(struct behind *behind)
+{
+    behind_stat_count(behind, BEHIND_STAT_behind_batches);
+    if (behind->streak == 0)
+        return;
+    log_info("behind", "database: works again after %u failures", behind->streak);
+    behind->streak = 0;
+    lock_take(&behind->lock);
+    behind_queue_recall(&behind->queue, env_mono_ms(behind->env));
+    lock_drop(&behind->lock);
+}
+
+/* True when there is a connection to work with. */
+static bool connect_database(struct behind *behind)
+{
+    lock_take(&behind->lock);
+    bool too_early = env_mono_ms(behind->env) < behind->retry_at_ms;
+    lock_drop(&behind->lock);
+    if (too_early)
+        return false;
+    if (behind->l3)
+        return true;
+    char message[BEHIND_MESSAGE_MAX] = "";
+    int err = behind->open(behind->url, &behind->l3, message, sizeof message);
+    if (err)
+        note_failure(behind, message, false);
+    return !err;
+}
+
+/* ---- take-off ------------------------------------------------------------------------ */
+
+static void take_off_locked(struct behind *behind, size_t at, struct behind_entry *entry)
+{
+    struct behind_item *item = &behind->items[at];
+    item->entry = entry;
+    item->version = entry->version;
+    item->fate = BEHIND_FATE_BACK;
+    behind_queue_fly(&behind->queue, entry);
+}
+
+/* Fills items with carts whose time has come; returns how many. */
+static size_t take_due(struct behind *behind)
+{
+    size_t count = 0;
+    lock_take(&behind->lock);
+    uint64_t now_ms = behind->drains ? UINT64_MAX : env_mono_ms(behind->env);
+    while (count < behind->limit && !behind->stopping) {
+        struct behind_entry *head = behind->queue.places[BEHIND_QUEUED];
+        if (!head || head->due_ms > now_ms)
+            break;
+        take_off_locked(behind, count++, head);
+    }
+    lock_drop(&behind->lock);
+    return count;
+}
+
+static size_t take_parked(struct behind *behind)
+{
+    lock_take(&behind->lock);
+    struct behind_entry *head = behind->queue.places[BEHIND_PARKED];
+    bool takes = head && head->due_ms <= env_mono_ms(behind->env) && !behind->stopping;
+    if (takes)
+        take_off_locked(behind, 0, head);
+    lock_drop(&behind->lock);
+    return takes;
+}
+
+/* ---- in flight ----------------------------------------------------------------------- */
+
+static void blame_cart(struct behind_item *item, const char *words)
+{
+    const struct behind_entry *entry = item->entry;
+    item->fate = BEHIND_FATE_PARK;
+    log_write(entry->failures == 0 ? LOG_WARN : LOG_DEBUG, "behind", "cart %.*s set aside: %s",
+              (int)entry->key_len, (const char *)entry->key, words);
+}
+
+/* Asks the owner what to write. False when there is nothing to write; the fate says why. */
+static bool describe_cart(struct behind *behind, struct behind_item *item)
+{
+    const struct behind_owner *owner = behind->owner;
+    struct slice key = key_of(item->entry);
+    uint32_t l3_rev = 0;
+    item->cart = (struct l3_cart){0};
+    int err = owner->snapshot(owner->ctx, key, &item->state, &l3_rev);
+    if (err == CE_NOTFOUND) {
+        item->fate = BEHIND_FATE_DONE;
+        return false;
+    }
+    if (!err)
+        err = owner->row(owner->ctx, key, buf_slice(&item->state), &item->arena, &item->cart);
+    if (err)
+        blame_cart(item, err_text(err));
+    item->cart.key = key;
+    item->cart.rev = l3_rev;
+    return !err;
+}
+
+static int order_by_key(const void *a, const void *b)
+{
+    const struct behind_item *const *one = a;
+    const struct behind_item *const *two = b;
+    return slice_cmp((*one)->cart.key, (*two)->cart.key);
+}
+
+/* Turns items into rows, by key; returns how many. Items beyond the limit of bytes stay BACK. */
+static size_t collect_rows(struct behind *behind, size_t count)
+{
+    size_t rows = 0;
+    size_t bytes = 0;
+    for (size_t i = 0; i < count && bytes < BEHIND_BATCH_BYTES; i++) {
+        struct behind_item *item = &behind->items[i];
+        if (describe_cart(behind, item))
+            behind->rows[rows++] = item;
+        bytes += item->state.len + item->arena.len;
+    }
+    qsort(behind->rows, rows, sizeof(struct behind_item *), order_by_key);
+    for (size_t i = 0; i < rows; i++)
+        behind->carts[i] = behind->rows[i]->cart;
+    return rows;
+}
+
+/* Somebody else wrote the row: join theirs into ours. A row that is gone is revision 0 of nothing.
+ */
+static void resolve_conflict(struct behind *behind, struct behind_item *item)
+{
+    const struct behind_owner *owner = behind->owner;
+    if (!behind->l3) /* lost since the flush: will be a conflict again */
+        return;
+    behind_stat_count(behind, BEHIND_STAT_behind_conflicts);
+    uint32_t rev = 0;
+    int err = l3_load(behind->l3, item->cart.key, &behind->image, &rev);
+    if (err == CE_NOTFOUND) {
+        behind->image.len = 0;
+        rev = 0;
+    } else if (err) {
+        blame_cart(item, l3_message(behind->l3));
+        note_failure(behind, l3_message(behind->l3), false);
+        return;
+    }
+    err = owner->merge(owner->ctx, item->cart.key, buf_slice(&behind->image), rev);
+    behind->image.len = 0;
+    buf_shrink(&behind->image, BEHIND_BUFFER_KEEP);
+    if (err)
+        blame_cart(item, err_text(err));
+    else
+        item->fate = BEHIND_FATE_AGAIN;
+}
+
+static void take_outcomes(struct behind *behind, size_t rows)
+{
+    const struct behind_owner *owner = behind->owner;
+    for (size_t i = 0; i < rows; i++) {
+        struct behind_item *item = behind->rows[i];
+        switch (behind->carts[i].outcome) {
+        case L3_DONE:
+            item->fate = BEHIND_FATE_DONE;
+            behind_stat_count(behind, BEHIND_STAT_behind_flushed);
+            owner->flushed(owner->ctx, item->cart.key, buf_slice(&item->state),
+                           behind->carts[i].rev);
+            break;
+        case L3_CONFLICT: resolve_conflict(behind, item); break;
+        case L3_FAILED: blame_cart(item, "not written"); break;
+        }
+    }
+}
+
+/* The next batches are parts of this one, until the cart that failed is alone. */
+static void take_failure(struct behind *behind, size_t rows, bool was_parked)
+{
+    const char *words = l3_message(behind->l3);
+    if (rows == 1) {
+        blame_cart(behind->rows[0], words);
+        behind->limit = behind->batch_max;
+        behind->suspects = 0;
+    } else {
+        behind->limit = rows / BEHIND_SHRINK ? rows / BEHIND_SHRINK : 1;
+        behind->suspects = rows;
+    }
+    note_failure(behind, words, was_parked && behind->streak == 0);
+}
+
+static void clear_suspects(struct behind *behind, size_t count)
+{
+    behind->suspects -= behind->suspects < count ? behind->suspects : count;
+    if (behind->suspects == 0)
+        behind->limit = behind->batch_max;
+}
+
+/* ---- landing ------------------------------------------------------------------------- */
+
+static void settle_done_locked(struct behind *behind, struct behind_item *item, uint64_t now_ms)
+{
+    struct behind_entry *entry = item->entry;
+    if (entry->version == item->version) {
+        behind_queue_remove(&behind->queue, entry);
+        return;
+    }
+    entry->since_ms = now_ms;
+    entry->failures = 0;
+    entry->conflicts = 0;
+    behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
+}
+
+static void settle_again_locked(struct behind *behind, struct behind_entry *entry, uint64_t now_ms)
+{
+    if (++entry->conflicts < BEHIND_CONFLICTS_MAX) {
+        entry->due_ms = now_ms;
+        behind_queue_front(&behind->queue, entry);
+        return;
+    }
+    entry->conflicts = 0;
+    behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
+}
+
+static void settle_locked(struct behind *behind, struct behind_item *item, uint64_t now_ms)
+{
+    struct behind_entry *entry = item->entry;
+    switch (item->fate) {
+    case BEHIND_FATE_DONE: settle_done_locked(behind, item, now_ms); break;
+    case BEHIND_FATE_BACK: behind_queue_front(&behind->queue, entry); break;
+    case BEHIND_FATE_AGAIN: settle_again_locked(behind, entry, now_ms); break;
+    case BEHIND_FATE_PARK:
+        entry->failures++;
+        behind_queue_park(&behind->queue, entry,
+                          now_ms + draw_pause_ms(behind, entry->failures, BEHIND_PARK_FIRST_MS,
+                                                 BEHIND_PARK_MAX_MS));
+        break;
+    }
+}
+
+/* Last in flight first, so that those that go back in front keep their order. */
+static void settle(struct behind *behind, size_t count)
+{
+    uint64_t now_ms = env_mono_ms(behind->env);
+    lock_take(&behind->lock);
+    for (size_t i = count; i-- > 0;)
+        settle_locked(behind, &behind->items[i], now_ms);
+    lock_drop(&behind->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct behind_item *item = &behind->items[i];
+        item->entry = NULL;
+        item->state.len = 0;
+        item->arena.len = 0;
+        buf_shrink(&item->state, BEHIND_BUFFER_KEEP);
+        buf_shrink(&item->arena, BEHIND_BUFFER_KEEP);
+    }
+}
+
+static void fly(struct behind *behind, size_t count, bool was_parked)
+{
+    if (count == 0)
+        return;
+    size_t rows = collect_rows(behind, count);
+    if (rows > 0 && l3_flush(behind->l3, behind->carts, rows)) {
+        take_failure(behind, rows, was_parked);
+    } else {
+        if (rows > 0)
+            note_success(behind);
+        clear_suspects(behind, count);
+        take_outcomes(behind, rows);
+    }
+    settle(behind, count);
+}
+
+/* ---- refill -------------------------------------------------------------------------- */
+
+static bool wants_refill_locked(const struct behind *behind)
+{
+    return behind->overflow && behind->queue.counts[BEHIND_QUEUED] < behind->queue_max / 2 &&
+           behind_queue_count(&behind->queue) < behind->queue_max;
+}
+
+/* Room for keys from a scan of the marks, which begins or goes on; 0 = not now. */
+static size_t begin_refill(struct behind *behind)
+{
+    lock_take(&behind->lock);
+    bool wants = wants_refill_locked(behind) && env_mono_ms(behind->env) >= behind->refill_at_ms;
+    size_t room = wants ? behind->queue_max - behind_queue_count(&behind->queue) : 0;
+    if (wants && !behind->scanning) {
+        behind->scanning = true;
+        behind->dropped_at_scan = behind->dropped;
+    }
+    lock_drop(&behind->lock);
+    return room;
+}
+
+/* The scan has seen all marks. A key dropped since it began may have its mark behind the cursor, so
+ * only a scan without drops ends the overflow. */
+static void clear_overflow(struct behind *behind)
+{
+    lock_take(&behind->lock);
+    behind->scanning = false;
+    behind->overflow = behind->dropped != behind->dropped_at_scan;
+    behind_stat_set(behind, BEHIND_STAT_behind_overflow, behind->overflow);
+    lock_drop(&behind->lock);
+}
+
+static void refill(struct behind *behind)
+{
+    size_t room = begin_refill(behind);
+    if (room == 0)
+        return;
+    int err = behind->owner->refill(behind->owner->ctx, room);
+    if (err == CE_NOTFOUND) {
+        clear_overflow(behind);
+    } else if (err) {
+        log_warn("behind", "reading the marks of L2: %s", err_text(err));
+        behind->refill_at_ms = env_mono_ms(behind->env) + BEHIND_BACKOFF_MAX_MS;
+    }
+}
+
+/* ---- the turn ------------------------------------------------------------------------ */
+
+static void publish_locked(struct behind *behind)
+{
+    const struct behind_queue *queue = &behind->queue;
+    size_t count = behind_queue_count(queue);
+    atomic_store_explicit(&behind->oldest_ms, behind_queue_oldest(queue), memory_order_relaxed);
+    behind_stat_set(behind, BEHIND_STAT_behind_queue, count);
+    behind_stat_set(behind, BEHIND_STAT_behind_parked, queue->counts[BEHIND_PARKED]);
+    if (count == 0 && !behind->overflow)
+        cond_wake_all(&behind->idle);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When there is something to do, UINT64_MAX = never. */
+static uint64_t next_work_at_locked(const struct behind *behind, uint64_t now_ms)
+{
+    const struct behind_entry *queued = behind->queue.places[BEHIND_QUEUED];
+    const struct behind_entry *parked = behind->queue.places[BEHIND_PARKED];
+    uint64_t at_ms = UINT64_MAX;
+    if (queued)
+        at_ms = behind->drains ? now_ms : queued->due_ms;
+    if (parked)
+        at_ms = earlier(at_ms, parked->due_ms);
+    if (at_ms < behind->retry_at_ms)
+        at_ms = behind->retry_at_ms;
+    if (wants_refill_locked(behind))
+        at_ms = earlier(at_ms, behind->refill_at_ms);
+    return at_ms;
+}
+
+unsigned behind_turn(struct behind *behind)
+{
+    MUST_OBJ(behind, BEHIND_MAGIC);
+    if (connect_database(behind)) {
+        fly(behind, take_due(behind), false);
+        if (behind->l3)
+            fly(behind, take_parked(behind), true);
+    }
+    refill(behind);
+    lock_take(&behind->lock);
+    publish_locked(behind);
+    uint64_t now_ms = env_mono_ms(behind->env);
+    uint64_t at_ms = next_work_at_locked(behind, now_ms);
+    lock_drop(&behind->lock);
+    if (at_ms == UINT64_MAX)
+        return BEHIND_IDLE;
+    return at_ms > now_ms ? (unsigned)(at_ms - now_ms) : 0;
+}

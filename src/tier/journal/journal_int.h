@@ -1,0 +1,169 @@
+/* journal_int: what the files of this room share.
+ *
+ * On disk, all numbers little-endian:
+ *   segment  magic u64 | format u32 | 0 u32 | first lsn u64 | XXH3 of these 24 bytes | records...
+ *   record   payload length u32 | type u8 | 0 0 0 | sum u64 | payload
+ * sum = XXH3(XXH3(payload, seed type), seed end lsn), so a record is only good in its own place.
+ * Positions count records, not segment headers: byte lsn of a segment is at file offset
+ * SEGMENT_HEADER_BYTES + lsn - first. The same position never holds two different bytes. */
+#ifndef TIER_JOURNAL_JOURNAL_INT_H
+#define TIER_JOURNAL_JOURNAL_INT_H
+
+#include "tier/journal/journal.h"
+
+#define JOURNAL_MAGIC        0x4a524e4cu
+#define SEGMENT_MAGIC        0x314c4e4a54524143ull /* "CARTJNL1" */
+#define SEGMENT_FORMAT       1
+#define SEGMENT_HEADER_BYTES 32
+#define RECORD_HEADER_BYTES  16
+#define JOURNAL_PATH_MAX     4096
+#define KEPT_CAP_MAX         (8u << 20) /* memory held back for the next round */
+#define JOURNAL_NAME_MAX     64         /* of "/<20 digits><suffix>" */
+#define SEGMENT_SUFFIX       ".log"
+#define SEGMENT_TMP          ".tmp" /* not yet a segment; removed when found */
+#define SEGMENT_QUARANTINE   ".log.quarantine"
+
+struct segment {
+    uint64_t first;
+    uint64_t end; /* nothing in it is behind this */
+};
+
+/* How deep the thread sleeps, that is who has to wake it. */
+enum journal_sleep {
+    SLEEP_NOT,
+    SLEEP_SHORT, /* ends soon by itself: only for those who wait */
+    SLEEP_LONG,  /* for any record */
+};
+
+struct journal {
+    unsigned magic;
+    struct journal_config config; /* with defaults filled in; dir is ours */
+
+    struct lock lock;
+    struct cond wake;  /* to the thread: there is work */
+    struct cond moved; /* to journal_flush: a round is over */
+    struct cond over;  /* to journal_stop: the thread has ended */
+
+    /* Under the lock. */
+    struct buf gather;    /* the newest records: [appended - gather.len, appended) */
+    uint64_t wanted_os;   /* somebody waits for this position to be written */
+    uint64_t wanted_sync; /* ... to be synced */
+    uint64_t released;
+    enum journal_sleep sleep;
+    bool accepting;
+    bool stop;    /* write what is left, then end */
+    bool abandon; /* end even when something is left */
+    bool ended;
+
+    /* Moved by one thread, read by all. synced <= written <= appended. */
+    _Atomic uint64_t appended; /* under the lock */
+    _Atomic uint64_t written;
+    _Atomic uint64_t synced;
+    _Atomic bool failed;
+
+    /* The thread's own, before it starts the start-up thread's. */
+    struct buf taken; /* the second gathering buffer: [synced + kept.len, ...) */
+    struct buf kept;  /* all since the last good sync: [synced, synced + kept.len) */
+    size_t kept_written;
+    int fd;                   /* of the last segment, -1 when the next write begins a new one */
+    struct segment *segments; /* in order; the last is never removed */
+    size_t segment_count;
+    size_t segment_cap;
+    uint64_t dirty_since_ms; /* oldest write that is not synced */
+    uint64_t round_os;       /* wanted_os, wanted_sync, released, stop as of this round */
+    uint64_t round_sync;
+    uint64_t round_released;
+    bool round_stop;
+    unsigned failures; /* in a row */
+    bool drop_failed;
+    bool scanned; /* replayed to the end */
+    bool started;
+    uint64_t found_end;
+    pthread_t thread;
+
+    _Atomic uint64_t drop_at; /* the next position whose release removes a segment */
+    _Atomic uint64_t segments_now;
+    _Atomic uint64_t records;
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t writes;
+    _Atomic uint64_t syncs;
+    _Atomic uint64_t errors;
+    _Atomic uint64_t quarantined;
+};
+
+/* ---- journal_thread.c --------------------------------------------------------------------------
+ */
+
+void *journal_thread(void *journal);
+/* Wakes the thread when it sleeps as deep as `depth` or deeper. Under the lock. */
+void journal_wake_locked(struct journal *journal, enum journal_sleep depth);
+
+/* So much un-written or un-synced memory is worth a round of its own. */
+static inline uint64_t journal_much_bytes(const struct journal *journal)
+{
+    return journal->config.buffer_bytes_max / 4 + 1;
+}
+
+/* ---- journal_segment.c: the thread, or start-up ------------------------------------------------
+ */
+
+void journal_segment_path(const struct journal *journal, uint64_t first, const char *suffix,
+                          char path[JOURNAL_PATH_MAX]);
+/* Makes room for one more. */
+int journal_segment_reserve(struct journal *journal) MUST_USE;
+/* Begins a segment at `synced` that holds all of `kept`, synced. On failure nothing has moved. */
+int journal_segment_begin(struct journal *journal) MUST_USE;
+/* Writes what of `kept` is not written yet. */
+int journal_segment_write(struct journal *journal) MUST_USE;
+/* Syncs and forgets `kept`; ends a segment that is full. */
+int journal_segment_sync(struct journal *journal) MUST_USE;
+/* After a failure: the next write begins a new segment with all of `kept`. */
+void journal_segment_abandon(struct journal *journal);
+/* Removes the segments before round_released; sets drop_failed when it could not. */
+void journal_segment_drop(struct journal *journal);
+/* Counts anew after `segments` changed. */
+void journal_segment_recount(struct journal *journal);
+void journal_segment_header(uint64_t first, uint8_t out[SEGMENT_HEADER_BYTES]);
+
+/* ---- bytes -------------------------------------------------------------------------------------
+ */
+
+static inline void journal_put_u64(uint8_t *out, uint64_t value)
+{
+    for (int i = 0; i < 8; i++)
+        out[i] = (uint8_t)(value >> (8 * i));
+}
+
+static inline void journal_put_u32(uint8_t *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (uint8_t)(value >> (8 * i));
+}
+
+static inline uint64_t journal_get_u64(const uint8_t *in)
+{
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | in[i];
+    return value;
+}
+
+static inline uint32_t journal_get_u32(const uint8_t *in)
+{
+    return in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
+}
+
+/* The part of a record's sum that needs no position: long payloads stay outside the lock. */
+static inline uint64_t journal_digest(uint8_t type, struct slice payload)
+{
+    return hash_64_seed(payload, type);
+}
+
+static inline uint64_t journal_sum(uint64_t digest, uint64_t end_lsn)
+{
+    uint8_t bytes[8];
+    journal_put_u64(bytes, digest);
+    return hash_64_seed(slice_of(bytes, sizeof bytes), end_lsn);
+}
+
+#endif

@@ -1,0 +1,194 @@
+/* The journal's thread: rounds of sleep -> take what has gathered -> write -> sync when somebody
+ * waits for it -> tell. Whoever appends during a round is served by the next one: group commit.
+ *
+ * A round that fails gives up the segment, and the next, after a pause, begins a new one with all
+ * bytes since the last good sync. */
+#include "tier/journal/journal_int.h"
+
+#include <limits.h>
+
+#define NAP_FOREVER   UINT_MAX
+#define DROP_RETRY_MS 1000
+
+/* Pause before the next try, by failures in a row. */
+static const unsigned backoff_ms[] = {10, 20, 50, 100, 200, 500, 1000};
+
+#define BACKOFF_STEPS (sizeof backoff_ms / sizeof *backoff_ms)
+
+void journal_wake_locked(struct journal *journal, enum journal_sleep depth)
+{
+    MUST(lock_held(&journal->lock));
+    if (journal->sleep < depth || journal->sleep == SLEEP_NOT)
+        return;
+    journal->sleep = SLEEP_NOT;
+    cond_wake(&journal->wake);
+}
+
+/* ---- sleep -------------------------------------------------------------------------------------
+ */
+
+static bool is_work_waiting(const struct journal *journal)
+{
+    return journal->stop || journal->taken.len || journal->wanted_os > journal->written ||
+           journal->wanted_sync > journal->synced ||
+           journal->gather.len >= journal_much_bytes(journal) ||
+           (journal->released >= journal->drop_at && !journal->drop_failed);
+}
+
+static uint64_t sync_left_ms(const struct journal *journal)
+{
+    uint64_t until = journal->dirty_since_ms + journal->config.sync_interval_ms;
+    uint64_t now = env_mono_ms(journal->config.env);
+    return until > now ? until - now : 0;
+}
+
+/* How long there is nothing to do; 0 = go on now. */
+static unsigned nap_ms(const struct journal *journal)
+{
+    if (journal->abandon)
+        return 0;
+    if (journal->failures) {
+        unsigned step = journal->failures - 1;
+        return backoff_ms[step < BACKOFF_STEPS ? step : BACKOFF_STEPS - 1];
+    }
+    if (is_work_waiting(journal))
+        return 0;
+    if (journal->gather.len)
+        return JOURNAL_GATHER_MS;
+    if (journal->kept.len)
+        return (unsigned)sync_left_ms(journal);
+    return journal->drop_failed ? DROP_RETRY_MS : NAP_FOREVER;
+}
+
+static void sleep_locked(struct journal *journal)
+{
+    bool woken = true;
+    unsigned nap = nap_ms(journal);
+    while (nap && woken) {
+        bool is_short = journal->failures || journal->gather.len;
+        journal->sleep = is_short ? SLEEP_SHORT : SLEEP_LONG;
+        woken = cond_wait(&journal->wake, &journal->lock, nap == NAP_FOREVER ? 0 : nap);
+        nap = nap_ms(journal);
+    }
+    journal->sleep = SLEEP_NOT;
+}
+
+/* ---- a round -----------------------------------------------------------------------------------
+ */
+
+static void take_locked(struct journal *journal)
+{
+    if (journal->taken.len == 0) {
+        struct buf empty = journal->taken;
+        journal->taken = journal->gather;
+        journal->gather = empty;
+    }
+    journal->round_os = journal->wanted_os;
+    journal->round_sync = journal->wanted_sync;
+    journal->round_released = journal->released;
+    journal->round_stop = journal->stop;
+}
+
+/* Moves `taken` behind `kept`; false when memory is short: then what is kept must go first. */
+static bool absorb_taken(struct journal *journal)
+{
+    if (journal->kept.len == 0) {
+        struct buf empty = journal->kept;
+        journal->kept = journal->taken;
+        journal->taken = empty;
+        return true;
+    }
+    if (buf_append(&journal->kept, journal->taken.bytes, journal->taken.len))
+        return false;
+    journal->taken.len = 0;
+    buf_shrink(&journal->taken, KEPT_CAP_MAX);
+    return true;
+}
+
+static bool is_sync_due(const struct journal *journal)
+{
+    uint64_t end = journal->written;
+    return journal->round_sync > journal->synced || journal->round_stop ||
+           sync_left_ms(journal) == 0 || journal->kept.len >= journal_much_bytes(journal) ||
+           end - journal->segments[journal->segment_count - 1].first >=
+               journal->config.segment_bytes;
+}
+
+static void tell(const struct journal *journal)
+{
+    if (journal->config.advanced)
+        journal->config.advanced(journal->config.ctx);
+}
+
+static int put_to_disk(struct journal *journal)
+{
+    bool is_all = absorb_taken(journal);
+    if (journal->kept.len == 0)
+        return 0;
+    if (journal->fd < 0)
+        return journal_segment_begin(journal);
+    uint64_t before = journal->written;
+    int rc = journal_segment_write(journal);
+    if (rc || (is_all && !is_sync_due(journal)))
+        return rc;
+    if (journal->round_os > before)
+        tell(journal); /* those need not wait for the sync */
+    return journal_segment_sync(journal);
+}
+
+static void note_failure(struct journal *journal, int code)
+{
+    journal_segment_abandon(journal);
+    atomic_fetch_add_explicit(&journal->errors, 1, memory_order_relaxed);
+    journal->failures++;
+    if (!journal_failed(journal))
+        log_error("journal", "cannot write: %s; trying again", err_text(code));
+    atomic_store(&journal->failed, true);
+}
+
+static void note_success(struct journal *journal)
+{
+    journal->failures = 0;
+    if (journal_failed(journal))
+        log_info("journal", "writing again");
+    atomic_store(&journal->failed, false);
+}
+
+static void do_round(struct journal *journal)
+{
+    uint64_t written = journal->written;
+    uint64_t synced = journal->synced;
+    bool failed = journal->failed;
+    int rc = put_to_disk(journal);
+    if (rc)
+        note_failure(journal, rc);
+    else
+        note_success(journal);
+    if (written != journal->written || synced != journal->synced || failed != journal->failed)
+        tell(journal);
+    journal_segment_drop(journal);
+}
+
+static bool is_over(const struct journal *journal)
+{
+    return journal->stop && (journal->abandon || journal->synced == journal->appended);
+}
+
+void *journal_thread(void *arg)
+{
+    struct journal *journal = arg;
+    MUST_OBJ(journal, JOURNAL_MAGIC);
+    lock_take(&journal->lock);
+    do {
+        sleep_locked(journal);
+        take_locked(journal);
+        lock_drop(&journal->lock);
+        do_round(journal);
+        lock_take(&journal->lock);
+        cond_wake_all(&journal->moved);
+    } while (!is_over(journal));
+    journal->ended = true;
+    cond_wake_all(&journal->over);
+    lock_drop(&journal->lock);
+    return NULL;
+}

@@ -1,0 +1,293 @@
+/* l1: the table itself: find, put, remove, count. A stripe is taken from the top bits of the hash,
+ * a bucket from the bottom ones; a stripe's buckets double when it has one item for each. It is
+ * small, so all of it moves at once; when there is no memory to double, chains just grow longer. */
+#include "tier/l1/l1_int.h"
+
+#include <stdlib.h>
+
+#define BUCKETS_MIN 8
+
+/* An item may waste a quarter of its memory before it is moved into a smaller piece. */
+#define WASTE_DIVISOR 4
+
+void *l1_take_mem(struct l1 *l1, size_t bytes)
+{
+    void *mem = l1_mem_new(bytes);
+    if (mem)
+        atomic_fetch_add_explicit(&l1->used, l1_mem_cost(mem), memory_order_relaxed);
+    return mem;
+}
+
+void l1_give_mem(struct l1 *l1, void *mem)
+{
+    if (mem)
+        atomic_fetch_sub_explicit(&l1->used, l1_mem_cost(mem), memory_order_relaxed);
+    l1_mem_free(mem);
+}
+
+static struct l1_item **make_buckets(struct l1 *l1, uint32_t count)
+{
+    struct l1_item **buckets = l1_take_mem(l1, count * sizeof(*buckets));
+    if (buckets)
+        memset(buckets, 0, count * sizeof(*buckets));
+    return buckets;
+}
+
+/* ---- the object --------------------------------------------------------------------------- */
+
+static int init_stripe(struct l1 *l1, struct l1_stripe *stripe)
+{
+    lock_init(&stripe->lock, LOCK_STRIPE);
+    stripe->buckets_mask = BUCKETS_MIN - 1;
+    stripe->buckets = make_buckets(l1, BUCKETS_MIN);
+    return stripe->buckets ? 0 : CE_NOMEM;
+}
+
+static void fini_stripe(struct l1 *l1, struct l1_stripe *stripe)
+{
+    for (uint32_t i = 0; stripe->buckets && i <= stripe->buckets_mask; i++) {
+        struct l1_item *item = stripe->buckets[i];
+        while (item) {
+            struct l1_item *next = item->_next;
+            l1_give_mem(l1, item);
+            item = next;
+        }
+    }
+    l1_give_mem(l1, stripe->buckets);
+    l1_give_mem(l1, stripe->dirty);
+    lock_fini(&stripe->lock);
+}
+
+int l1_new(size_t bytes_max, struct l1 **out)
+{
+    struct l1 *l1 = aligned_alloc(L1_LINE_BYTES, sizeof(*l1));
+    if (!l1)
+        return CE_NOMEM;
+    memset(l1, 0, sizeof(*l1));
+    l1->magic = L1_MAGIC;
+    atomic_init(&l1->limit, bytes_max);
+    atomic_init(&l1->used, sizeof(*l1));
+    int rc = 0;
+    for (unsigned i = 0; i < L1_STRIPES; i++)
+        if (init_stripe(l1, &l1->stripes[i]))
+            rc = CE_NOMEM;
+    if (rc)
+        l1_free(&l1);
+    *out = l1;
+    return rc;
+}
+
+void l1_free(struct l1 **l1)
+{
+    if (!*l1)
+        return;
+    MUST_OBJ(*l1, L1_MAGIC);
+    for (unsigned i = 0; i < L1_STRIPES; i++)
+        fini_stripe(*l1, &(*l1)->stripes[i]);
+    MUST(atomic_load(&(*l1)->used) == sizeof(**l1));
+    (*l1)->magic = 0;
+    free(*l1);
+    *l1 = NULL;
+}
+
+void l1_lock(struct l1 *l1, uint64_t hash)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    lock_take(&l1_stripe_of(l1, hash)->lock);
+}
+
+void l1_unlock(struct l1 *l1, uint64_t hash)
+{
+    lock_drop(&l1_stripe_of(l1, hash)->lock);
+}
+
+/* ---- find --------------------------------------------------------------------------------- */
+
+struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct slice key)
+{
+    struct l1_item **slot = l1_bucket_of(stripe, hash);
+    while (*slot && !slice_eq(l1_key(*slot), key))
+        slot = &(*slot)->_next;
+    return slot;
+}
+
+struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key)
+{
+    struct l1_item *item = *l1_slot(l1_stripe_locked(l1, hash), hash, key);
+    if (item)
+        item->_bits |= L1_VISITED;
+    return item;
+}
+
+/* ---- put and remove ----------------------------------------------------------------------- */
+
+static size_t item_bytes(size_t key_bytes, size_t value_bytes)
+{
+    return offsetof(struct l1_item, _bytes) + key_bytes + value_bytes;
+}
+
+/* What the answer to "how many items" means: absences are notes of our own. */
+static void count_kind(struct l1_stripe *stripe, uint8_t kind, int change)
+{
+    if (kind != L1_ABSENT)
+        l1_count(&stripe->counts.items, change);
+    if (kind == L1_CART)
+        l1_count(&stripe->counts.carts, change);
+}
+
+static void grow_buckets(struct l1 *l1, struct l1_stripe *stripe)
+{
+    uint32_t old_mask = stripe->buckets_mask;
+    struct l1_item **old = stripe->buckets;
+    struct l1_item **grown = make_buckets(l1, (old_mask + 1) * 2);
+    if (!grown)
+        return;
+    stripe->buckets = grown;
+    stripe->buckets_mask = old_mask * 2 + 1;
+    for (uint32_t i = 0; i <= old_mask; i++) {
+        struct l1_item *item = old[i];
+        while (item) {
+            struct l1_item *next = item->_next;
+            struct l1_item **bucket = l1_bucket_of(stripe, hash_64(l1_key(item)));
+            item->_next = *bucket;
+            *bucket = item;
+            item = next;
+        }
+    }
+    l1_give_mem(l1, old);
+}
+
+static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash,
+                                 struct slice key, enum l1_kind kind, size_t value_bytes)
+{
+    MUST(hash == hash_64(key));
+    struct l1_item *item = l1_take_mem(l1, item_bytes(key.len, value_bytes));
+    if (!item)
+        return NULL;
+    memset(item, 0, item_bytes(0, 0));
+    item->kind = (uint8_t)kind;
+    item->key_bytes = (uint8_t)key.len;
+    memcpy(item->_bytes, key.bytes, key.len);
+
+    if (stripe->count > stripe->buckets_mask)
+        grow_buckets(l1, stripe);
+    struct l1_item **bucket = l1_bucket_of(stripe, hash);
+    item->_next = *bucket;
+    *bucket = item;
+    stripe->count++;
+    count_kind(stripe, item->kind, 1);
+    l1_queue_add(stripe, item);
+    return item;
+}
+
+static bool fits_in_place(struct l1_item *item, size_t bytes)
+{
+    size_t usable = l1_mem_usable(item);
+    return bytes <= usable && usable - bytes <= usable / WASTE_DIVISOR;
+}
+
+/* The item of *slot with room for value_bytes, in its old place in chain and queue. */
+static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot,
+                                   size_t value_bytes)
+{
+    struct l1_item *item = *slot;
+    size_t bytes = item_bytes(item->key_bytes, value_bytes);
+    if (fits_in_place(item, bytes))
+        return item;
+    struct l1_item *moved = l1_take_mem(l1, bytes);
+    if (!moved)
+        return NULL;
+    memcpy(moved, item, item_bytes(item->key_bytes, 0));
+    *slot = moved;
+    if (!(item->_bits & L1_HELD))
+        l1_queue_move(stripe, item, moved);
+    l1_give_mem(l1, item);
+    return moved;
+}
+
+static void change_kind(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item,
+                        enum l1_kind kind)
+{
+    MUST(!(item->_bits & L1_DIRTY));
+    if (item->_bits & L1_PINNED)
+        l1_release(l1, stripe, item);
+    count_kind(stripe, item->kind, -1);
+    count_kind(stripe, (uint8_t)kind, 1);
+    item->kind = (uint8_t)kind;
+    memset(&item->cart, 0, sizeof(item->cart));
+}
+_Static_assert(sizeof(struct l1_cart) >= sizeof(struct l1_plain), "change_kind zeroes both");
+
+int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind kind,
+                  size_t value_bytes, struct l1_item **out)
+{
+    struct l1_stripe *stripe = l1_stripe_locked(l1, hash);
+    MUST(key.len > 0 && key.len <= L1_KEY_MAX);
+    if (value_bytes > UINT32_MAX)
+        return CE_NOMEM;
+    struct l1_item **slot = l1_slot(stripe, hash, key);
+    struct l1_item *item = *slot ? resize_item(l1, stripe, slot, value_bytes)
+                                 : make_item(l1, stripe, hash, key, kind, value_bytes);
+    if (!item)
+        return CE_NOMEM;
+    if (item->kind != kind)
+        change_kind(l1, stripe, item, kind);
+    item->value_bytes = (uint32_t)value_bytes;
+    if (kind != L1_ABSENT)
+        l1_count(&stripe->counts.stored, 1);
+    *out = item;
+    return 0;
+}
+
+void l1_drop(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot)
+{
+    struct l1_item *item = *slot;
+    *slot = item->_next;
+    stripe->count--;
+    count_kind(stripe, item->kind, -1);
+    l1_give_mem(l1, item);
+}
+
+void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item)
+{
+    struct l1_stripe *stripe = l1_stripe_locked(l1, hash);
+    MUST(!(item->_bits & L1_DIRTY));
+    struct l1_item **slot = l1_slot(stripe, hash, l1_key(item));
+    MUST(*slot == item);
+    if (item->_bits & L1_PINNED)
+        l1_release(l1, stripe, item);
+    l1_queue_remove(stripe, item);
+    l1_drop(l1, stripe, slot);
+}
+
+/* ---- stats -------------------------------------------------------------------------------- */
+
+struct totals {
+#define X(name, what) uint64_t name;
+    L1_STATS(X)
+#undef X
+};
+
+static void add_stripe(const struct l1_counts *counts, struct totals *totals)
+{
+    totals->curr_items += l1_counted(&counts->items);
+    totals->curr_carts += l1_counted(&counts->carts);
+    totals->total_items += l1_counted(&counts->stored);
+    totals->evictions += l1_counted(&counts->evictions);
+    totals->cart_demotions += l1_counted(&counts->demotions);
+}
+
+void l1_stats(const struct l1 *l1, const struct stat_sink *sink)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    struct totals totals = {
+        .bytes = atomic_load_explicit(&l1->used, memory_order_relaxed),
+        .limit_maxbytes = atomic_load_explicit(&l1->limit, memory_order_relaxed),
+        .dirty_carts = l1_dirty_count(l1),
+    };
+    for (unsigned i = 0; i < L1_STRIPES; i++)
+        add_stripe(&l1->stripes[i].counts, &totals);
+#define X(name, what) stat_u64(sink, #name, totals.name);
+    L1_STATS(X)
+#undef X
+}

@@ -1,0 +1,137 @@
+/* l1_dirty: which carts L2 does not have yet. A dirty cart has one entry, its hash, in its stripe's
+ * list; the L2 writer takes carts off the front of it and holds them pinned until they are on disk.
+ * A cart that changes meanwhile is dirty and pinned at once, and is taken again only after its
+ * unpin, so a cart is in flight once at most. */
+#include "tier/l1/l1_int.h"
+
+#define DIRTY_CAP_MIN 8
+
+int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash)
+{
+    struct l1_stripe *stripe = l1_stripe_locked(l1, hash);
+    if (stripe->dirty_count + stripe->pinned < stripe->dirty_cap)
+        return 0;
+    uint32_t cap = stripe->dirty_cap ? stripe->dirty_cap * 2 : DIRTY_CAP_MIN;
+    uint64_t *grown = l1_take_mem(l1, cap * sizeof(*grown));
+    if (!grown)
+        return CE_NOMEM;
+    if (stripe->dirty_count > 0)
+        memcpy(grown, stripe->dirty, stripe->dirty_count * sizeof(*grown));
+    l1_give_mem(l1, stripe->dirty);
+    stripe->dirty = grown;
+    stripe->dirty_cap = cap;
+    return 0;
+}
+
+/* The item is held: counted, and in no queue. */
+static void add_dirty(struct l1_stripe *stripe, uint64_t hash, struct l1_item *item)
+{
+    MUST(stripe->dirty_count + stripe->pinned < stripe->dirty_cap);
+    stripe->dirty[stripe->dirty_count++] = hash;
+    item->_bits |= L1_DIRTY;
+}
+
+void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item)
+{
+    struct l1_stripe *stripe = l1_stripe_locked(l1, hash);
+    MUST(item->kind == L1_CART);
+    if (item->_bits & L1_DIRTY)
+        return;
+    if (!(item->_bits & L1_PINNED)) {
+        l1_queue_remove(stripe, item);
+        atomic_fetch_add_explicit(&l1->held, 1, memory_order_relaxed);
+    }
+    add_dirty(stripe, hash, item);
+}
+
+uint64_t l1_dirty_count(const struct l1 *l1)
+{
+    return l1_counted(&l1->held);
+}
+
+/* ---- the L2 writer ------------------------------------------------------------------------ */
+
+/* A dirty cart of this hash that is not in flight, or NULL. Keys that share a hash have an entry
+ * each; which entry stands for which key does not matter. */
+static struct l1_item *find_dirty(const struct l1_stripe *stripe, uint64_t hash)
+{
+    struct l1_item *item = *l1_bucket_of(stripe, hash);
+    while (item && ((item->_bits & L1_HELD) != L1_DIRTY || hash_64(l1_key(item)) != hash))
+        item = item->_next;
+    return item;
+}
+
+static void pin(struct l1_stripe *stripe, struct l1_item *item)
+{
+    item->_bits = (uint8_t)((item->_bits & ~L1_DIRTY) | L1_PINNED);
+    stripe->pinned++;
+}
+
+size_t l1_dirty_take(struct l1 *l1, unsigned stripe_index, size_t max,
+                     int (*each)(void *arg, uint64_t hash, const struct l1_item *item), void *arg)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    MUST(stripe_index < L1_STRIPES);
+    struct l1_stripe *stripe = &l1->stripes[stripe_index];
+    size_t taken = 0;
+    uint32_t from = 0, kept = 0;
+    lock_take(&stripe->lock);
+    for (; from < stripe->dirty_count && taken < max; from++) {
+        uint64_t hash = stripe->dirty[from];
+        struct l1_item *item = find_dirty(stripe, hash);
+        if (!item) {
+            stripe->dirty[kept++] = hash;
+            continue;
+        }
+        if (each(arg, hash, item) != 0)
+            break;
+        pin(stripe, item);
+        taken++;
+    }
+    if (taken > 0) {
+        uint32_t rest = stripe->dirty_count - from;
+        memmove(stripe->dirty + kept, stripe->dirty + from, rest * sizeof(*stripe->dirty));
+        stripe->dirty_count = kept + rest;
+    }
+    lock_drop(&stripe->lock);
+    return taken;
+}
+
+static void drop_pin(struct l1_stripe *stripe, struct l1_item *item)
+{
+    MUST(item->_bits & L1_PINNED && stripe->pinned > 0);
+    item->_bits &= (uint8_t)~L1_PINNED;
+    stripe->pinned--;
+}
+
+void l1_release(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
+{
+    drop_pin(stripe, item);
+    atomic_fetch_sub_explicit(&l1->held, 1, memory_order_relaxed);
+    l1_queue_add(stripe, item);
+}
+
+static void unpin(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash, struct l1_item *item,
+                  bool ok)
+{
+    bool dirty_again = (item->_bits & L1_DIRTY) != 0;
+    if (ok && !dirty_again) {
+        l1_release(l1, stripe, item);
+        return;
+    }
+    drop_pin(stripe, item);
+    if (!dirty_again)
+        add_dirty(stripe, hash, item);
+}
+
+void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok)
+{
+    l1_lock(l1, hash);
+    struct l1_stripe *stripe = l1_stripe_of(l1, hash);
+    struct l1_item *item = *l1_slot(stripe, hash, key);
+    bool pinned = item && (item->_bits & L1_PINNED);
+    MUST(pinned || ok); /* a state that is neither in memory nor in L2 is lost */
+    if (pinned)
+        unpin(l1, stripe, hash, item, ok);
+    l1_unlock(l1, hash);
+}

@@ -1,0 +1,149 @@
+/* l1_evict: what goes when memory is full. SIEVE: new items enter a queue at one end, a hand walks
+ * it from the oldest on; an item found since the hand last came by is let off once, any other is
+ * dropped. The queue holds only what may be dropped: dirty and pinned carts leave it and come back
+ * as the newest when L2 has them, so an empty queue is the proof that nothing can go.
+ *
+ * l1_room goes round the stripes, first looking at a few items in each, so that all stripes age
+ * alike; only when a whole round was not enough does it empty stripes. */
+#include "tier/l1/l1_int.h"
+
+#define ROUND_STEPS 32 /* items the hand looks at in one stripe in the first round */
+
+/* Of an item: struct, allocator's head and rounding. */
+#define ITEM_OVERHEAD_BYTES (sizeof(struct l1_item) + 32)
+
+/* Kept free for what grows beside items (tables, lists) and for items that other threads put
+ * between their l1_room and ours. A sixteenth of small memories. */
+#define SPARE_BYTES ((size_t)64 << 10)
+
+/* ---- the queue ---------------------------------------------------------------------------- */
+
+void l1_queue_add(struct l1_stripe *stripe, struct l1_item *item)
+{
+    MUST(!(item->_bits & L1_HELD));
+    item->_newer = NULL;
+    item->_older = stripe->newest;
+    if (stripe->newest)
+        stripe->newest->_newer = item;
+    else
+        stripe->oldest = item;
+    stripe->newest = item;
+}
+
+void l1_queue_remove(struct l1_stripe *stripe, struct l1_item *item)
+{
+    if (stripe->hand == item)
+        stripe->hand = item->_newer;
+    if (item->_older)
+        item->_older->_newer = item->_newer;
+    else
+        stripe->oldest = item->_newer;
+    if (item->_newer)
+        item->_newer->_older = item->_older;
+    else
+        stripe->newest = item->_older;
+    item->_older = item->_newer = NULL;
+}
+
+void l1_queue_move(struct l1_stripe *stripe, const struct l1_item *item, struct l1_item *moved)
+{
+    if (stripe->hand == item)
+        stripe->hand = moved;
+    if (moved->_older)
+        moved->_older->_newer = moved;
+    else
+        stripe->oldest = moved;
+    if (moved->_newer)
+        moved->_newer->_older = moved;
+    else
+        stripe->newest = moved;
+}
+
+/* ---- eviction ----------------------------------------------------------------------------- */
+
+static bool fits(const struct l1 *l1, size_t bytes)
+{
+    size_t limit = atomic_load_explicit(&l1->limit, memory_order_relaxed);
+    size_t used = atomic_load_explicit(&l1->used, memory_order_relaxed);
+    return bytes <= limit && used <= limit - bytes;
+}
+
+static void evict(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
+{
+    MUST(!(item->_bits & L1_HELD));
+    if (item->kind == L1_PLAIN)
+        l1_count(&stripe->counts.evictions, 1);
+    if (item->kind == L1_CART)
+        l1_count(&stripe->counts.demotions, 1);
+    struct l1_item **slot = l1_slot(stripe, hash_64(l1_key(item)), l1_key(item));
+    MUST(*slot == item);
+    l1_queue_remove(stripe, item);
+    l1_drop(l1, stripe, slot);
+}
+
+/* Lets the hand look at one item; false when the queue is empty. */
+static bool move_hand(struct l1 *l1, struct l1_stripe *stripe)
+{
+    struct l1_item *item = stripe->hand ? stripe->hand : stripe->oldest;
+    if (!item)
+        return false;
+    stripe->hand = item->_newer;
+    if (item->_bits & L1_VISITED)
+        item->_bits &= (uint8_t)~L1_VISITED;
+    else
+        evict(l1, stripe, item);
+    return true;
+}
+
+/* Ends: a step either drops an item or clears a bit that nobody can set while we hold the lock. */
+static void sweep(struct l1 *l1, struct l1_stripe *stripe, unsigned steps_max, size_t bytes)
+{
+    lock_take(&stripe->lock);
+    for (unsigned steps = 0; steps < steps_max && !fits(l1, bytes); steps++)
+        if (!move_hand(l1, stripe))
+            break;
+    lock_drop(&stripe->lock);
+}
+
+static bool sweep_round(struct l1 *l1, unsigned steps_max, size_t bytes)
+{
+    unsigned start = atomic_load_explicit(&l1->cursor, memory_order_relaxed);
+    for (unsigned i = 0; i < L1_STRIPES; i++) {
+        if (fits(l1, bytes))
+            return true;
+        unsigned at = (start + i) % L1_STRIPES;
+        sweep(l1, &l1->stripes[at], steps_max, bytes);
+        atomic_store_explicit(&l1->cursor, (at + 1) % L1_STRIPES, memory_order_relaxed);
+    }
+    return fits(l1, bytes);
+}
+
+static bool make_room(struct l1 *l1, size_t bytes)
+{
+    return fits(l1, bytes) || sweep_round(l1, ROUND_STEPS, bytes) ||
+           sweep_round(l1, UINT32_MAX, bytes);
+}
+
+static size_t spare_bytes(const struct l1 *l1)
+{
+    size_t part = atomic_load_explicit(&l1->limit, memory_order_relaxed) / 16;
+    return part < SPARE_BYTES ? part : SPARE_BYTES;
+}
+
+int l1_room(struct l1 *l1, size_t bytes)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    size_t limit = atomic_load_explicit(&l1->limit, memory_order_relaxed);
+    size_t extra = ITEM_OVERHEAD_BYTES + spare_bytes(l1);
+    /* What can never fit must not empty the memory first. */
+    if (bytes > limit || extra > limit - bytes)
+        return CE_NOMEM;
+    return make_room(l1, bytes + extra) ? 0 : CE_NOMEM;
+}
+
+void l1_limit_set(struct l1 *l1, size_t bytes_max)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    atomic_store_explicit(&l1->limit, bytes_max, memory_order_relaxed);
+    make_room(l1, 0); /* as far as it goes: dirty carts go later, through l1_room */
+}

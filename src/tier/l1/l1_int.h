@@ -1,0 +1,112 @@
+/* l1_int: what the files of this room share. */
+#ifndef TIER_L1_L1_INT_H
+#define TIER_L1_L1_INT_H
+
+#include "tier/l1/l1.h"
+
+#define L1_MAGIC      0x4c314d21u
+#define L1_LINE_BYTES 64 /* of the CPU cache: stripes must not share one */
+
+enum l1_bit {
+    L1_VISITED = 1, /* found since the hand last came by */
+    L1_DIRTY = 2,   /* L2 does not have it: its hash is in the stripe's dirty list */
+    L1_PINNED = 4,  /* the L2 writer has it in hand */
+};
+
+/* Held items stand in no eviction queue, so the hand can never meet what must not be dropped. */
+#define L1_HELD (L1_DIRTY | L1_PINNED)
+
+/* Written under the stripe's lock, read without. */
+struct l1_counts {
+    _Atomic uint64_t items, carts, stored, evictions, demotions;
+};
+
+struct l1_stripe {
+    _Alignas(L1_LINE_BYTES) struct lock lock;
+    struct l1_item **buckets;
+    uint32_t buckets_mask;           /* number of buckets - 1, a power of two - 1 */
+    uint32_t count;                  /* items of all kinds */
+    struct l1_item *oldest, *newest; /* the queue */
+    struct l1_item *hand;            /* next to be looked at; NULL = the oldest */
+    uint64_t *dirty;                 /* hashes, one for each dirty cart, oldest first */
+    uint32_t dirty_count, dirty_cap; /* dirty_cap >= dirty_count + pinned, so that a failed */
+    uint32_t pinned;                 /* write can always be remembered */
+    struct l1_counts counts;
+};
+
+struct l1 {
+    unsigned magic;
+    _Atomic size_t limit;
+    _Atomic unsigned cursor; /* stripe that l1_room goes on with */
+    _Alignas(L1_LINE_BYTES) _Atomic size_t used;
+    _Atomic uint64_t held; /* carts that are dirty or pinned */
+    struct l1_stripe stripes[L1_STRIPES];
+};
+
+static inline struct l1_stripe *l1_stripe_of(struct l1 *l1, uint64_t hash)
+{
+    return &l1->stripes[hash >> 54]; /* 64 - log2(L1_STRIPES) */
+}
+_Static_assert(L1_STRIPES == 1 << 10, "l1_stripe_of takes the top 10 bits");
+
+static inline struct l1_stripe *l1_stripe_locked(struct l1 *l1, uint64_t hash)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    struct l1_stripe *stripe = l1_stripe_of(l1, hash);
+    MUST(lock_held(&stripe->lock));
+    return stripe;
+}
+
+static inline struct l1_item **l1_bucket_of(const struct l1_stripe *stripe, uint64_t hash)
+{
+    return &stripe->buckets[hash & stripe->buckets_mask];
+}
+
+static inline void l1_count(_Atomic uint64_t *counter, int64_t change)
+{
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + (uint64_t)change, memory_order_relaxed);
+}
+
+static inline uint64_t l1_counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* ---- l1_mem.c: the allocator; replace this file to replace it ----------------------------- */
+
+/* NULL when there is none. */
+void *l1_mem_new(size_t bytes);
+/* NULL is fine. */
+void l1_mem_free(void *mem);
+/* Bytes that may be written. */
+size_t l1_mem_usable(void *mem);
+/* What a piece costs, the allocator's own bytes included. */
+size_t l1_mem_cost(void *mem);
+
+/* ---- l1.c --------------------------------------------------------------------------------- */
+
+/* l1_mem_new and l1_mem_free, counted in l1->used. */
+void *l1_take_mem(struct l1 *l1, size_t bytes);
+void l1_give_mem(struct l1 *l1, void *mem);
+
+/* Where the pointer to an item stands in its chain; where it would stand (holding NULL) when there
+ * is none. */
+struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct slice key);
+
+/* Takes an item out of its chain and counts, and frees it. MUST NOT be queued or held. */
+void l1_drop(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot);
+
+/* ---- l1_evict.c --------------------------------------------------------------------------- */
+
+void l1_queue_add(struct l1_stripe *stripe, struct l1_item *item); /* as the newest */
+void l1_queue_remove(struct l1_stripe *stripe, struct l1_item *item);
+/* `moved` is a copy of `item`, which is about to be freed. */
+void l1_queue_move(struct l1_stripe *stripe, const struct l1_item *item, struct l1_item *moved);
+
+/* ---- l1_dirty.c --------------------------------------------------------------------------- */
+
+/* Ends the pin of an item that is not dirty: it may be evicted again. */
+void l1_release(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item);
+
+#endif

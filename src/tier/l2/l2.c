@@ -1,0 +1,254 @@
+/* The database itself: open, move aside, close, open again, and what its errors mean. LevelDB tells
+ * errors as text only, and after a failed write refuses all others until it was closed. */
+#include "tier/l2/l2_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WRITE_BUFFER_BYTES (8u << 20)
+#define CACHE_BYTES        (8u << 20)
+#define BLOOM_BITS         10
+
+/* ---- errors ------------------------------------------------------------------------------------
+ */
+
+int l2_error_code(const char *text, bool *is_passing)
+{
+    static const struct {
+        const char *part;
+        int code;
+        bool is_passing; /* says nothing against the files: never a reason to move them aside */
+    } table[] = {
+        {"No space left", CE_NODISK, true},
+        {"Disk quota exceeded", CE_NODISK, true},
+        {"Read-only file system", CE_NODISK, true},
+        {"/LOCK: ", CE_IO, true}, /* another process has it */
+        {"Too many open files", CE_IO, true},
+        {"Permission denied", CE_IO, true},
+        {"Cannot allocate memory", CE_NOMEM, true},
+        {"Corruption: ", CE_CORRUPT, false},
+    };
+    *is_passing = false;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (!strstr(text, table[i].part))
+            continue;
+        *is_passing = table[i].is_passing;
+        return table[i].code;
+    }
+    return CE_IO;
+}
+
+int l2_take_error(struct l2 *l2, char *error)
+{
+    bool ignored;
+    if (!error)
+        return 0;
+    int rc = l2_error_code(error, &ignored);
+    atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+    log_error("l2", "%s", error);
+    leveldb_free(error);
+    return rc;
+}
+
+/* ---- open --------------------------------------------------------------------------------------
+ */
+
+struct listing {
+    bool has_current;
+    bool has_data;
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t len = strlen(name);
+    return len >= strlen(suffix) && strcmp(name + len - strlen(suffix), suffix) == 0;
+}
+
+static void note_name(void *arg, const char *name)
+{
+    struct listing *listing = arg;
+    listing->has_current |= strcmp(name, "CURRENT") == 0;
+    listing->has_data |=
+        has_suffix(name, ".ldb") || has_suffix(name, ".sst") || has_suffix(name, ".log");
+}
+
+/* Without its CURRENT file LevelDB takes a full database for a new one and deletes the rest. */
+static bool is_headless(const struct l2 *l2)
+{
+    struct listing listing = {0};
+    int rc = l2->env->dir_list(l2->env->ctx, l2->path, note_name, &listing);
+    return rc == 0 && listing.has_data && !listing.has_current;
+}
+
+static int open_db(struct l2 *l2, bool *is_passing)
+{
+    char *error = NULL;
+    *is_passing = false;
+    if (is_headless(l2)) {
+        log_error("l2", "%s: no CURRENT file", l2->path);
+        return CE_CORRUPT;
+    }
+    l2->db = leveldb_open(l2->options, l2->path, &error);
+    if (!error)
+        return 0;
+    l2->db = NULL;
+    l2_error_code(error, is_passing);
+    return l2_take_error(l2, error);
+}
+
+static int move_aside(const struct l2 *l2)
+{
+    char aside[L2_PATH_MAX];
+    int len = snprintf(aside, sizeof aside, "%s.broken-%" PRIu64, l2->path,
+                       env_wall_us(l2->env) / 1000000);
+    if (len < 0 || (size_t)len >= sizeof aside)
+        return CE_NODISK;
+    int rc = l2->env->file_rename(l2->env->ctx, l2->path, aside);
+    log_error("l2", "moved aside to %s: %s", aside, err_text(rc));
+    return rc ? CE_NODISK : 0;
+}
+
+static int open_or_begin_anew(struct l2 *l2, bool *moved_aside)
+{
+    bool is_passing;
+    int rc = open_db(l2, &is_passing);
+    if (rc == 0 || is_passing)
+        return rc;
+    rc = move_aside(l2);
+    if (rc)
+        return rc;
+    *moved_aside = true;
+    return open_db(l2, &is_passing) ? CE_NODISK : 0;
+}
+
+static void set_options(struct l2 *l2, const struct l2_config *config)
+{
+    size_t buffer = config->write_buffer_bytes ? config->write_buffer_bytes : WRITE_BUFFER_BYTES;
+    l2->cache = leveldb_cache_create_lru(config->cache_bytes ? config->cache_bytes : CACHE_BYTES);
+    l2->filter = leveldb_filterpolicy_create_bloom(BLOOM_BITS);
+    l2->options = leveldb_options_create();
+    leveldb_options_set_create_if_missing(l2->options, 1);
+    leveldb_options_set_paranoid_checks(l2->options, 1);
+    leveldb_options_set_write_buffer_size(l2->options, buffer);
+    leveldb_options_set_cache(l2->options, l2->cache);
+    leveldb_options_set_filter_policy(l2->options, l2->filter);
+    l2->get_options = leveldb_readoptions_create();
+    leveldb_readoptions_set_verify_checksums(l2->get_options, 1);
+    l2->scan_options = leveldb_readoptions_create();
+    leveldb_readoptions_set_verify_checksums(l2->scan_options, 1);
+    leveldb_readoptions_set_fill_cache(l2->scan_options, 0);
+    l2->write_options = leveldb_writeoptions_create();
+    leveldb_writeoptions_set_sync(l2->write_options, 1);
+}
+
+/* Waiting writers first: a stream of readers must not keep a broken database open. */
+static void init_lock(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attr;
+    MUST(pthread_rwlockattr_init(&attr) == 0);
+    MUST(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP) == 0);
+    MUST(pthread_rwlock_init(lock, &attr) == 0);
+    pthread_rwlockattr_destroy(&attr);
+}
+
+int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
+{
+    struct l2 *opened = calloc(1, sizeof *opened);
+    char *path = strdup(config->path);
+    *l2 = NULL;
+    *moved_aside = false;
+    if (!opened || !path) {
+        free(opened);
+        free(path);
+        return CE_NOMEM;
+    }
+    opened->magic = L2_MAGIC;
+    opened->env = config->env;
+    opened->path = path;
+    init_lock(&opened->lock);
+    set_options(opened, config);
+    int rc = config->env->dir_make(config->env->ctx, path);
+    if (rc == 0)
+        rc = open_or_begin_anew(opened, moved_aside);
+    if (rc) {
+        l2_close(&opened);
+        return rc;
+    }
+    /* From here on a database that is not there is an error, not a new one. */
+    leveldb_options_set_create_if_missing(opened->options, 0);
+    *l2 = opened;
+    return 0;
+}
+
+void l2_close(struct l2 **l2)
+{
+    struct l2 *gone = *l2;
+    MUST_OBJ(gone, L2_MAGIC);
+    *l2 = NULL;
+    if (gone->db)
+        leveldb_close(gone->db);
+    leveldb_writeoptions_destroy(gone->write_options);
+    leveldb_readoptions_destroy(gone->scan_options);
+    leveldb_readoptions_destroy(gone->get_options);
+    leveldb_options_destroy(gone->options);
+    leveldb_filterpolicy_destroy(gone->filter);
+    leveldb_cache_destroy(gone->cache);
+    MUST(pthread_rwlock_destroy(&gone->lock) == 0);
+    gone->magic = 0;
+    free(gone->path);
+    free(gone);
+}
+
+/* ---- enter, leave, reopen ----------------------------------------------------------------------
+ */
+
+int l2_enter(struct l2 *l2)
+{
+    MUST_OBJ(l2, L2_MAGIC);
+    MUST(pthread_rwlock_rdlock(&l2->lock) == 0);
+    if (l2->db)
+        return 0;
+    l2_leave(l2);
+    atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+    return CE_IO;
+}
+
+void l2_leave(struct l2 *l2)
+{
+    MUST(pthread_rwlock_unlock(&l2->lock) == 0);
+}
+
+int l2_reopen(struct l2 *l2)
+{
+    bool ignored;
+    MUST(pthread_rwlock_wrlock(&l2->lock) == 0);
+    if (l2->db)
+        leveldb_close(l2->db);
+    int rc = open_db(l2, &ignored);
+    l2_leave(l2);
+    atomic_fetch_add_explicit(&l2->reopens, 1, memory_order_relaxed);
+    l2->broken = rc != 0;
+    return rc;
+}
+
+void l2_stats(const struct l2 *l2, const struct stat_sink *sink)
+{
+    MUST_OBJ(l2, L2_MAGIC);
+    const struct {
+#define X(name, text) uint64_t name;
+        L2_STATS(X)
+#undef X
+    } now = {
+        .l2_gets = l2->gets,
+        .l2_hits = l2->hits,
+        .l2_writes = l2->writes,
+        .l2_carts_written = l2->carts_written,
+        .l2_bytes_written = l2->bytes_written,
+        .l2_errors = l2->errors,
+        .l2_reopens = l2->reopens,
+    };
+#define X(name, text) stat_u64(sink, #name, now.name);
+    L2_STATS(X)
+#undef X
+}

@@ -1,0 +1,90 @@
+/* l2_int: what the files of this room share.
+ *
+ * A cart record, numbers little-endian: format u8 | boot u64 | actor u64 | l3 revision u32 | sum
+ * u64 | state. sum = XXH3(state, seed XXH3(what is before the sum, seed XXH3(cart key))), so a
+ * record is only good under its own key. */
+#ifndef TIER_L2_L2_INT_H
+#define TIER_L2_L2_INT_H
+
+#include "tier/l2/l2.h"
+
+#include <leveldb/c.h>
+#include <pthread.h>
+
+#define L2_MAGIC        0x4c324442u
+#define L2_BATCH_MAGIC  0x4c324254u
+#define L2_RECORD_BYTES 29 /* before the state */
+#define L2_PATH_MAX     4096
+
+enum l2_kind {
+    L2_CART = 'C',
+    L2_MARK = 'D',
+    L2_META = 'M',
+};
+
+#define L2_KEY_HEAD  5 /* kind and ring hash */
+#define L2_NAME_MAX  L2_KEY_MAX
+#define L2_DBKEY_MAX (L2_KEY_HEAD + L2_KEY_MAX)
+
+struct l2_dbkey {
+    size_t len;
+    char bytes[L2_DBKEY_MAX];
+};
+
+struct l2 {
+    unsigned magic;
+    const struct env *env;
+    char *path;
+    leveldb_options_t *options;
+    leveldb_cache_t *cache;
+    leveldb_filterpolicy_t *filter;
+    leveldb_readoptions_t *get_options;
+    leveldb_readoptions_t *scan_options; /* does not wash the block cache out */
+    leveldb_writeoptions_t *write_options;
+
+    pthread_rwlock_t lock; /* of db: read to use it, write to close and open it */
+    leveldb_t *db;         /* NULL when it could not be opened again */
+    bool broken;           /* the writer's own: a write failed since it was opened */
+
+    _Atomic uint64_t gets;
+    _Atomic uint64_t hits;
+    _Atomic uint64_t writes;
+    _Atomic uint64_t carts_written;
+    _Atomic uint64_t bytes_written;
+    _Atomic uint64_t errors;
+    _Atomic uint64_t reopens;
+};
+
+struct l2_batch {
+    unsigned magic;
+    leveldb_writebatch_t *writes;
+    struct buf record; /* the cart being put */
+    size_t bytes;
+    uint64_t carts;
+};
+
+/* ---- l2_record.c: bytes ------------------------------------------------------------------------
+ */
+
+void l2_dbkey_cart(struct l2_dbkey *dbkey, enum l2_kind kind, struct slice key);
+void l2_dbkey_meta(struct l2_dbkey *dbkey, const char *name);
+/* Replaces what is in `out`. */
+int l2_record_encode(struct slice key, const struct l2_cart *cart, struct buf *out) MUST_USE;
+/* out->state points into `record`. CE_CORRUPT. */
+int l2_record_decode(struct slice key, struct slice record, struct l2_cart *out) MUST_USE;
+
+/* ---- l2.c
+ * ---------------------------------------------------------------------------------------- */
+
+/* The code for a LevelDB error text; *is_passing tells that the database itself is not to blame. */
+int l2_error_code(const char *text, bool *is_passing);
+/* Logs, counts and frees `error`, returns its code; 0 for NULL. */
+int l2_take_error(struct l2 *l2, char *error) MUST_USE;
+
+/* Read lock; CE_IO when there is no database at the moment, and then no lock. */
+int l2_enter(struct l2 *l2) MUST_USE;
+void l2_leave(struct l2 *l2);
+/* Writer: closes the database and opens it again. */
+int l2_reopen(struct l2 *l2) MUST_USE;
+
+#endif

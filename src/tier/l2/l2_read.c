@@ -1,0 +1,162 @@
+/* Reading: single values by pool threads, scans by whoever rebuilds or verifies. All of it under
+ * the read lock, so that the writer can change the database behind it. */
+#include "tier/l2/l2_int.h"
+
+/* The raw value. CE_NOTFOUND, CE_CORRUPT, CE_IO, CE_NOMEM. */
+static int get_value(struct l2 *l2, const struct l2_dbkey *dbkey, struct buf *storage)
+{
+    char *error = NULL;
+    size_t len = 0;
+    storage->len = 0;
+    int rc = l2_enter(l2);
+    if (rc)
+        return rc;
+    char *value = leveldb_get(l2->db, l2->get_options, dbkey->bytes, dbkey->len, &len, &error);
+    l2_leave(l2);
+    rc = l2_take_error(l2, error);
+    if (rc == 0 && !value)
+        rc = CE_NOTFOUND;
+    if (rc == 0)
+        rc = buf_append(storage, value, len);
+    if (value)
+        leveldb_free(value);
+    return rc;
+}
+
+int l2_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart *out)
+{
+    struct l2_dbkey dbkey;
+    l2_dbkey_cart(&dbkey, L2_CART, key);
+    atomic_fetch_add_explicit(&l2->gets, 1, memory_order_relaxed);
+    int rc = get_value(l2, &dbkey, storage);
+    if (rc)
+        return rc;
+    atomic_fetch_add_explicit(&l2->hits, 1, memory_order_relaxed);
+    rc = l2_record_decode(key, buf_slice(storage), out);
+    if (rc)
+        atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+    return rc;
+}
+
+int l2_meta_get(struct l2 *l2, const char *name, struct buf *storage)
+{
+    struct l2_dbkey dbkey;
+    l2_dbkey_meta(&dbkey, name);
+    return get_value(l2, &dbkey, storage);
+}
+
+/* ---- scans -------------------------------------------------------------------------------------
+ */
+
+static struct slice iter_key(const leveldb_iterator_t *iter)
+{
+    size_t len;
+    const char *bytes = leveldb_iter_key(iter, &len);
+    return slice_of(bytes, len);
+}
+
+static struct slice iter_value(const leveldb_iterator_t *iter)
+{
+    size_t len;
+    const char *bytes = leveldb_iter_value(iter, &len);
+    return slice_of(bytes, len);
+}
+
+/* True when the iterator is at a key of this kind. */
+static bool is_at(const leveldb_iterator_t *iter, enum l2_kind kind)
+{
+    if (!leveldb_iter_valid(iter))
+        return false;
+    struct slice dbkey = iter_key(iter);
+    return dbkey.len > 0 && dbkey.bytes[0] == kind;
+}
+
+/* The cart's key; empty when it is none that this room has written. */
+static struct slice cart_key(const leveldb_iterator_t *iter)
+{
+    struct slice dbkey = iter_key(iter);
+    bool is_ours = dbkey.len > L2_KEY_HEAD && dbkey.len <= L2_DBKEY_MAX;
+    return slice_from(dbkey, is_ours ? L2_KEY_HEAD : dbkey.len);
+}
+
+static int end_iter(struct l2 *l2, leveldb_iterator_t *iter)
+{
+    char *error = NULL;
+    leveldb_iter_get_error(iter, &error);
+    leveldb_iter_destroy(iter);
+    return l2_take_error(l2, error);
+}
+
+/* To the first marker behind the cursor. */
+static void seek_mark(leveldb_iterator_t *iter, const struct buf *cursor)
+{
+    const char first = L2_MARK;
+    if (cursor->len == 0) {
+        leveldb_iter_seek(iter, &first, 1);
+        return;
+    }
+    leveldb_iter_seek(iter, (const char *)cursor->bytes, cursor->len);
+    if (leveldb_iter_valid(iter) && slice_eq(iter_key(iter), buf_slice(cursor)))
+        leveldb_iter_next(iter);
+}
+
+/* Room was made before. */
+static void set_cursor(struct buf *cursor, struct slice dbkey)
+{
+    MUST(dbkey.len <= cursor->cap);
+    memcpy(cursor->bytes, dbkey.bytes, dbkey.len);
+    cursor->len = dbkey.len;
+}
+
+int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
+             void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+{
+    *count = 0;
+    if (buf_reserve(cursor, L2_DBKEY_MAX))
+        return CE_NOMEM;
+    int rc = l2_enter(l2);
+    if (rc)
+        return rc;
+    leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
+    seek_mark(iter, cursor);
+    for (; *count < max && is_at(iter, L2_MARK); leveldb_iter_next(iter)) {
+        struct slice key = cart_key(iter);
+        if (key.len == 0)
+            continue;
+        set_cursor(cursor, iter_key(iter));
+        each(arg, key);
+        ++*count;
+    }
+    rc = end_iter(l2, iter);
+    l2_leave(l2);
+    return rc;
+}
+
+static int pass_cart(struct l2 *l2, const leveldb_iterator_t *iter,
+                     int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
+                     void *arg)
+{
+    struct l2_cart cart;
+    struct slice key = cart_key(iter);
+    if (key.len == 0)
+        return 0;
+    if (l2_record_decode(key, iter_value(iter), &cart))
+        atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+    return each(arg, key, &cart);
+}
+
+int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
+            void *arg)
+{
+    const char first = L2_CART;
+    int rc = l2_enter(l2);
+    if (rc)
+        return rc;
+    leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
+    leveldb_iter_seek(iter, &first, 1);
+    for (; rc == 0 && is_at(iter, L2_CART); leveldb_iter_next(iter))
+        rc = pass_cart(l2, iter, each, arg);
+    int iter_rc = end_iter(l2, iter);
+    l2_leave(l2);
+    return rc ? rc : iter_rc;
+}

@@ -1,0 +1,117 @@
+#include "tier/l3/l3_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define L3_MAGIC 0x13da7aba
+
+int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 **l3, char *message,
+                   size_t message_bytes)
+{
+    struct l3 *opened = calloc(1, sizeof *opened);
+    if (!opened) {
+        snprintf(message, message_bytes, "%s", err_text(CE_NOMEM));
+        return CE_NOMEM;
+    }
+    opened->magic = L3_MAGIC;
+    opened->driver = driver;
+    int err = driver->open(opened, where);
+    if (err) {
+        snprintf(message, message_bytes, "%s", opened->message);
+        l3_close(&opened);
+        return err;
+    }
+    *l3 = opened;
+    return 0;
+}
+
+/* The text behind "scheme:", or NULL when the URL has another scheme. */
+static const char *match_scheme(const char *url, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    return strncmp(url, scheme, len) == 0 && url[len] == ':' ? url + len + 1 : NULL;
+}
+
+int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes)
+{
+    MUST(url != NULL && l3 != NULL && message != NULL && message_bytes > 0);
+    static const struct {
+        const char *scheme;
+        const struct l3_driver *(*driver)(void);
+    } drivers[] = {
+#define X(scheme, driver) {#scheme, driver},
+        L3_DRIVERS(X)
+#undef X
+    };
+    for (size_t i = 0; i < sizeof drivers / sizeof drivers[0]; i++) {
+        const char *where = match_scheme(url, drivers[i].scheme);
+        if (where)
+            return l3_open_driver(drivers[i].driver(), where, l3, message, message_bytes);
+    }
+    /* The URL itself is not repeated: it may hold a password. */
+    snprintf(message, message_bytes,
+             "unknown kind of database; known:"
+#define X(scheme, driver) " " #scheme ":"
+             L3_DRIVERS(X)
+#undef X
+    );
+    return CE_INVAL;
+}
+
+void l3_close(struct l3 **l3)
+{
+    MUST(l3 != NULL);
+    if (!*l3)
+        return;
+    MUST_OBJ(*l3, L3_MAGIC);
+    (*l3)->driver->close(*l3);
+    (*l3)->magic = 0;
+    free(*l3);
+    *l3 = NULL;
+}
+
+static void check_batch(const struct l3_cart *carts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        MUST(carts[i].key.len > 0);
+        MUST(i == 0 || slice_cmp(carts[i - 1].key, carts[i].key) < 0);
+        MUST(carts[i].state != L3_DELETED || carts[i].lines_count == 0);
+        MUST(carts[i].lines_count == 0 || carts[i].lines != NULL);
+    }
+}
+
+int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    check_batch(carts, count);
+    int err = count ? l3->driver->flush(l3, carts, count) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (err)
+            carts[i].outcome = L3_FAILED;
+        else if (carts[i].outcome == L3_DONE)
+            carts[i].rev++;
+    }
+    return err;
+}
+
+int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(key.len > 0 && image != NULL && rev != NULL);
+    image->len = 0;
+    return l3->driver->load(l3, key, image, rev);
+}
+
+int l3_each(struct l3 *l3,
+            int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image), void *arg)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(each != NULL);
+    return l3->driver->each(l3, each, arg);
+}
+
+const char *l3_message(const struct l3 *l3)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    return l3->message;
+}

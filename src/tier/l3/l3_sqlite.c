@@ -1,0 +1,575 @@
+/* The SQLite driver. One connection, WAL, synchronous=FULL: a commit that was reported survives
+ * power loss, because the mark in L2 that the cart still has to be written goes right after it.
+ *
+ * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines: first those
+ * that are gone are deleted, then the others are upserted, skipping rows that are equal; COMMIT.
+ * Whatever fails rolls everything back. Statements live as long as the connection. */
+#include "tier/l3/l3_int.h"
+
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define BUSY_TIMEOUT_MS  5000
+#define WAL_TRIES_MAX    100
+#define ANSWER_BYTES_MAX 32
+#define TIME_BYTES_MAX   32
+#define LINE_VALUES      "sku, qty, checked, add_price, shop, ext, added_at, updated_at"
+#define LINE_NEW_VALUES                                                                            \
+    "excluded.sku, excluded.qty, excluded.checked, excluded.add_price, excluded.shop, "            \
+    "excluded.ext, excluded.added_at, excluded.updated_at"
+
+#define STATEMENTS(X)                                                                              \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
+    X(COMMIT, "COMMIT")                                                                            \
+    X(CART_INSERT, "INSERT INTO cart (cart_id, state, currency, version, cas, lines_count, qty, "  \
+                   "amount, checked_qty, checked_amount, updated_at, expires_at, rev, image) "     \
+                   "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "                      \
+                   "ON CONFLICT (cart_id) DO NOTHING")                                             \
+    X(CART_UPDATE, "UPDATE cart SET state=?2, currency=?3, version=?4, cas=?5, lines_count=?6, "   \
+                   "qty=?7, amount=?8, checked_qty=?9, checked_amount=?10, updated_at=?11, "       \
+                   "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
+    X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
+    X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
+    X(LINES, "SELECT line FROM cart_line WHERE cart_id=?1")                                        \
+    X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
+    X(LINE_PUT, "INSERT INTO cart_line (cart_id, line, " LINE_VALUES ") "                          \
+                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) "                                         \
+                "ON CONFLICT (cart_id, line) DO UPDATE SET (" LINE_VALUES ") = (" LINE_NEW_VALUES  \
+                ") WHERE (" LINE_VALUES ") IS NOT (" LINE_NEW_VALUES ")")
+
+enum statement {
+#define X(name, sql) STATEMENT_##name,
+    STATEMENTS(X)
+#undef X
+        STATEMENT_COUNT
+};
+
+struct sqlite {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    const struct l3_line **sorted; /* scratch: the lines of one cart by key */
+    size_t sorted_cap;
+};
+
+/* ---- errors -------------------------------------------------------------------------- */
+
+static int fail_with(struct l3 *l3, int err, const char *words)
+{
+    snprintf(l3->message, sizeof l3->message, "%s", words);
+    return err;
+}
+
+/* Turns the connection's last error into a CE_* and keeps its words. */
+static int fail(struct l3 *l3)
+{
+    struct sqlite *conn = l3->conn;
+    fail_with(l3, 0, sqlite3_errmsg(conn->db));
+    switch (sqlite3_errcode(conn->db) & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_READONLY: return CE_NODISK;
+    case SQLITE_NOMEM: return CE_NOMEM;
+    default: return CE_DB;
+    }
+}
+
+/* ---- binding values ------------------------------------------------------------------ */
+
+/* A statement being filled, column by column; the first error sticks and `run` reports it. */
+struct call {
+    struct l3 *l3;
+    sqlite3_stmt *statement;
+    int column;
+    int rc;
+};
+
+static struct call prepare_call(struct l3 *l3, enum statement which)
+{
+    struct sqlite *conn = l3->conn;
+    return (struct call){.l3 = l3, .statement = conn->statements[which]};
+}
+
+static void put_i64(struct call *call, int64_t value)
+{
+    if (!call->rc)
+        call->rc = sqlite3_bind_int64(call->statement, ++call->column, value);
+}
+
+static void put_null(struct call *call)
+{
+    if (!call->rc)
+        call->rc = sqlite3_bind_null(call->statement, ++call->column);
+}
+
+static void put_known_i64(struct call *call, bool known, int64_t value)
+{
+    if (known)
+        put_i64(call, value);
+    else
+        put_null(call);
+}
+
+/* Borrows the bytes until `run` has returned. A null pointer would bind NULL, so empty is "". */
+static void put_blob(struct call *call, struct slice bytes)
+{
+    if (!call->rc)
+        call->rc = sqlite3_bind_blob64(call->statement, ++call->column,
+                                       bytes.len ? (const void *)bytes.bytes : "", bytes.len,
+                                       SQLITE_STATIC);
+}
+
+/* Length of the UTF-8 character at the front of `text` (RFC 3629), 0 when it is none. */
+static size_t measure_char(struct slice text)
+{
+    uint8_t first = text.bytes[0];
+    size_t len = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (len == 0 || first > 0xf4 || text.len < len)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((text.bytes[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    uint8_t second = len > 1 ? text.bytes[1] : 0;
+    bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+    bool is_surrogate = first == 0xed && second > 0x9f;
+    bool is_too_high = first == 0xf4 && second > 0x8f;
+    return is_overlong || is_surrogate || is_too_high ? 0 : len;
+}
+
+static bool is_utf8(struct slice text)
+{
+    while (text.len > 0) {
+        size_t len = measure_char(text);
+        if (len == 0)
+            return false;
+        text = slice_from(text, len);
+    }
+    return true;
+}
+
+/* Text where the bytes are text. Others become a blob with the same bytes: readers in other
+ * languages decode text columns and would stumble. Borrows as put_blob. */
+static void put_text(struct call *call, struct slice text)
+{
+    if (!is_utf8(text))
+        put_blob(call, text);
+    else if (!call->rc)
+        call->rc = sqlite3_bind_text64(call->statement, ++call->column,
+                                       text.len ? (const char *)text.bytes : "", text.len,
+                                       SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static void put_copy(struct call *call, const char *text)
+{
+    if (!call->rc)
+        call->rc = sqlite3_bind_text(call->statement, ++call->column, text, -1, SQLITE_TRANSIENT);
+}
+
+/* ISO 8601 in UTC with milliseconds, so that text order is time order. */
+static void put_time(struct call *call, uint64_t time_us)
+{
+    char text[TIME_BYTES_MAX];
+    struct tm tm;
+    time_t seconds = (time_t)(time_us / 1000000);
+    MUST(gmtime_r(&seconds, &tm) != NULL); /* any 64-bit count of microseconds has a year */
+    size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + len, sizeof text - len, ".%03uZ", (unsigned)(time_us % 1000000 / 1000));
+    put_copy(call, text);
+}
+
+/* Runs a statement that returns no rows. */
+static int run(struct call *call)
+{
+    int err = 0;
+    if (call->rc || sqlite3_step(call->statement) != SQLITE_DONE)
+        err = fail(call->l3);
+    sqlite3_reset(call->statement);
+    return err;
+}
+
+/* Steps to the next row: 0, CE_NOTFOUND at the end, or an error. The caller resets. */
+static int next_row(struct call *call)
+{
+    int rc = call->rc ? call->rc : sqlite3_step(call->statement);
+    return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? CE_NOTFOUND : fail(call->l3);
+}
+
+static struct slice column_bytes(struct call *call, int column)
+{
+    const void *bytes = sqlite3_column_blob(call->statement, column);
+    return slice_of(bytes, (size_t)sqlite3_column_bytes(call->statement, column));
+}
+
+/* ---- writing ------------------------------------------------------------------------- */
+
+static int order_lines(const void *a, const void *b)
+{
+    const struct l3_line *const *one = a;
+    const struct l3_line *const *two = b;
+    return slice_cmp((*one)->line, (*two)->line);
+}
+
+static int sort_lines(struct l3 *l3, const struct l3_cart *cart)
+{
+    struct sqlite *conn = l3->conn;
+    size_t count = cart->lines_count;
+    if (conn->sorted_cap < count) {
+        const struct l3_line **sorted = realloc(conn->sorted, count * sizeof *sorted);
+        if (!sorted)
+            return fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+        conn->sorted = sorted;
+        conn->sorted_cap = count;
+    }
+    for (size_t i = 0; i < count; i++)
+        conn->sorted[i] = &cart->lines[i];
+    if (count)
+        qsort(conn->sorted, count, sizeof *conn->sorted, order_lines);
+    return 0;
+}
+
+static bool has_line(const struct sqlite *conn, size_t count, struct slice line)
+{
+    const struct l3_line wanted = {.line = line};
+    const struct l3_line *key = &wanted;
+    return count && bsearch(&key, conn->sorted, count, sizeof *conn->sorted, order_lines);
+}
+
+static int delete_line(struct l3 *l3, struct slice key, struct slice line)
+{
+    struct call call = prepare_call(l3, STATEMENT_LINE_DELETE);
+    put_text(&call, key);
+    put_text(&call, line);
+    return run(&call);
+}
+
+/* Deletes the rows of lines that the cart no longer has. Deleting the row that a query is at does
+ * not disturb the rest of the query. */
+static int delete_gone_lines(struct l3 *l3, const struct l3_cart *cart)
+{
+    int err = sort_lines(l3, cart);
+    if (err)
+        return err;
+    struct call call = prepare_call(l3, STATEMENT_LINES);
+    put_text(&call, cart->key);
+    while (!(err = next_row(&call))) {
+        struct slice line = column_bytes(&call, 0);
+        if (has_line(l3->conn, cart->lines_count, line))
+            continue;
+        err = delete_line(l3, cart->key, line);
+        if (err)
+            break;
+    }
+    sqlite3_reset(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+static int put_line(struct l3 *l3, struct slice key, const struct l3_line *line)
+{
+    struct call call = prepare_call(l3, STATEMENT_LINE_PUT);
+    put_text(&call, key);
+    put_text(&call, line->line);
+    put_text(&call, line->sku);
+    put_i64(&call, line->qty);
+    put_i64(&call, line->checked);
+    put_known_i64(&call, line->has_price, line->price);
+    put_text(&call, line->shop);
+    put_blob(&call, line->ext);
+    put_time(&call, line->added_us);
+    put_time(&call, line->updated_us);
+    return run(&call);
+}
+
+/* Writes the cart's row if it is at the revision that the cart is based on. */
+static int put_row(struct l3 *l3, const struct l3_cart *cart, bool *written)
+{
+    char cas[NUM_DIGITS_MAX + 1];
+    cas[num_put_u64(cas, cart->cas)] = '\0';
+    bool is_new = cart->rev == 0;
+    struct call call = prepare_call(l3, is_new ? STATEMENT_CART_INSERT : STATEMENT_CART_UPDATE);
+    put_text(&call, cart->key);
+    put_i64(&call, cart->state);
+    put_copy(&call, cart->currency);
+    put_i64(&call, cart->version > INT64_MAX ? INT64_MAX : (int64_t)cart->version);
+    put_copy(&call, cas);
+    put_i64(&call, cart->lines_count);
+    put_i64(&call, cart->qty);
+    put_known_i64(&call, cart->amount_known, cart->amount);
+    put_i64(&call, cart->checked_qty);
+    put_known_i64(&call, cart->checked_amount_known, cart->checked_amount);
+    put_time(&call, cart->updated_us);
+    if (cart->expires_us)
+        put_time(&call, cart->expires_us);
+    else
+        put_null(&call);
+    put_i64(&call, (int64_t)cart->rev + 1);
+    put_blob(&call, cart->image);
+    int err = run(&call);
+    struct sqlite *conn = l3->conn;
+    *written = !err && sqlite3_changes(conn->db) == 1;
+    return err;
+}
+
+static int write_cart(struct l3 *l3, struct l3_cart *cart)
+{
+    bool written;
+    int err = put_row(l3, cart, &written);
+    if (err)
+        return err;
+    cart->outcome = written ? L3_DONE : L3_CONFLICT;
+    if (!written)
+        return 0;
+    err = delete_gone_lines(l3, cart);
+    for (size_t i = 0; !err && i < cart->lines_count; i++)
+        err = put_line(l3, cart->key, &cart->lines[i]);
+    return err;
+}
+
+/* The error that led here is already kept; one of the rollback would add nothing. */
+static void roll_back(struct l3 *l3)
+{
+    struct sqlite *conn = l3->conn;
+    if (!sqlite3_get_autocommit(conn->db))
+        sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static int flush_sqlite(struct l3 *l3, struct l3_cart *carts, size_t count)
+{
+    struct call begin = prepare_call(l3, STATEMENT_BEGIN);
+    int err = run(&begin);
+    for (size_t i = 0; !err && i < count; i++)
+        err = write_cart(l3, &carts[i]);
+    if (!err) {
+        struct call commit = prepare_call(l3, STATEMENT_COMMIT);
+        err = run(&commit);
+    }
+    if (err)
+        roll_back(l3);
+    return err;
+}
+
+/* ---- reading ------------------------------------------------------------------------- */
+
+/* The revision in column 1. Ours are 1.. within 32 bits; anything else was written by somebody
+ * else, and taking it as another number would undo that. */
+static int take_rev(struct call *call, uint32_t *rev)
+{
+    int64_t value = sqlite3_column_int64(call->statement, 1);
+    if (value < 1 || value >= UINT32_MAX)
+        return fail_with(call->l3, CE_DB, "the revision of a row is out of range");
+    *rev = (uint32_t)value;
+    return 0;
+}
+
+static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_LOAD);
+    put_text(&call, key);
+    int err = next_row(&call);
+    if (!err)
+        err = take_rev(&call, rev);
+    if (!err) {
+        struct slice bytes = column_bytes(&call, 0);
+        if (buf_append(image, bytes.bytes, bytes.len))
+            err = fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+    }
+    sqlite3_reset(call.statement);
+    return err;
+}
+
+static int each_sqlite(struct l3 *l3,
+                       int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+                       void *arg)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_EACH);
+    bool at_end = false;
+    int err = 0;
+    while (!err && !at_end) {
+        uint32_t rev;
+        err = next_row(&call);
+        at_end = err == CE_NOTFOUND;
+        if (!err)
+            err = take_rev(&call, &rev);
+        if (!err)
+            err = each(arg, column_bytes(&call, 2), rev, column_bytes(&call, 0));
+    }
+    sqlite3_reset(call.statement);
+    return at_end ? 0 : err;
+}
+
+/* ---- opening ------------------------------------------------------------------------- */
+
+static int execute(struct l3 *l3, const char *sql)
+{
+    struct sqlite *conn = l3->conn;
+    return sqlite3_exec(conn->db, sql, NULL, NULL, NULL) ? fail(l3) : 0;
+}
+
+/* The first value of the first row as text, "" when there is none. */
+static int ask(struct l3 *l3, const char *sql, char answer[ANSWER_BYTES_MAX])
+{
+    struct sqlite *conn = l3->conn;
+    struct call call = {.l3 = l3};
+    if (sqlite3_prepare_v2(conn->db, sql, -1, &call.statement, NULL))
+        return fail(l3);
+    int err = next_row(&call);
+    const unsigned char *text = err ? NULL : sqlite3_column_text(call.statement, 0);
+    snprintf(answer, ANSWER_BYTES_MAX, "%s", text ? (const char *)text : "");
+    sqlite3_finalize(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+/* Runs a question that has one right answer. */
+static int insist(struct l3 *l3, const char *sql, const char *right, const char *words)
+{
+    char answer[ANSWER_BYTES_MAX];
+    int err = ask(l3, sql, answer);
+    if (err)
+        return err;
+    return strcmp(answer, right) == 0 ? 0 : fail_with(l3, CE_DB, words);
+}
+
+/* Switching a new file to the log fails at once, whatever the time-out, while somebody else does
+ * the same. So wait for the lock that the other holds, and look again. */
+static int use_wal(struct l3 *l3)
+{
+    struct sqlite *conn = l3->conn;
+    int err = CE_DB;
+    for (int i = 0; i < WAL_TRIES_MAX && err; i++) {
+        err = insist(l3, "PRAGMA journal_mode=WAL", "wal", "no write-ahead log possible there");
+        if ((sqlite3_errcode(conn->db) & 0xff) != SQLITE_BUSY)
+            return err;
+        if (execute(l3, "BEGIN IMMEDIATE; ROLLBACK"))
+            return CE_DB;
+    }
+    return err;
+}
+
+static int set_up(struct l3 *l3)
+{
+    struct sqlite *conn = l3->conn;
+    sqlite3_extended_result_codes(conn->db, 1);
+    sqlite3_busy_timeout(conn->db, BUSY_TIMEOUT_MS);
+    int err = insist(l3, "PRAGMA encoding", "UTF-8", "the database is not in UTF-8");
+    if (!err)
+        err = use_wal(l3);
+    if (!err) /* after a long reader the log has grown; give the space back */
+        err = execute(l3, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=OFF;"
+                          "PRAGMA journal_size_limit=67108864");
+    return err;
+}
+
+/* 0 = our tables are not there. */
+static int read_schema_version(struct l3 *l3, uint32_t *version)
+{
+    char answer[ANSWER_BYTES_MAX];
+    *version = 0;
+    int err = ask(l3, "SELECT count(*) FROM sqlite_master WHERE name='schema_version'", answer);
+    if (err || strcmp(answer, "0") == 0)
+        return err;
+    err = ask(l3, "SELECT version FROM schema_version", answer);
+    if (!err && (!num_u32(slice_str(answer), version) || *version == 0))
+        err = fail_with(l3, CE_DB, "table schema_version holds no version");
+    return err;
+}
+
+static uint32_t newest_schema_version(void)
+{
+    uint32_t version = 0;
+    while (l3_sqlite_schema_step(version + 1))
+        version++;
+    return version;
+}
+
+/* Reads the version again, under the write lock: another process may have been faster. */
+static int upgrade_schema(struct l3 *l3)
+{
+    uint32_t version;
+    int err = execute(l3, "BEGIN IMMEDIATE");
+    if (!err)
+        err = read_schema_version(l3, &version);
+    while (!err && version < newest_schema_version())
+        err = execute(l3, l3_sqlite_schema_step(++version));
+    if (!err)
+        err = execute(l3, "COMMIT");
+    if (err)
+        roll_back(l3);
+    return err;
+}
+
+static int check_schema(struct l3 *l3)
+{
+    uint32_t version;
+    uint32_t newest = newest_schema_version();
+    int err = read_schema_version(l3, &version);
+    if (err || version == newest)
+        return err;
+    if (version < newest)
+        return upgrade_schema(l3);
+    snprintf(l3->message, sizeof l3->message,
+             "the schema has version %" PRIu32 ", this program knows up to %" PRIu32
+             "; a newer program made it",
+             version, newest);
+    return CE_DB;
+}
+
+static int prepare_statements(struct l3 *l3)
+{
+    static const char *const texts[] = {
+#define X(name, sql) sql,
+        STATEMENTS(X)
+#undef X
+    };
+    struct sqlite *conn = l3->conn;
+    for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+        if (sqlite3_prepare_v3(conn->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &conn->statements[i], NULL))
+            return fail(l3);
+    }
+    return 0;
+}
+
+static int open_sqlite(struct l3 *l3, const char *path)
+{
+    if (path[0] == '\0')
+        return fail_with(l3, CE_INVAL, "sqlite: needs the path of a file");
+    struct sqlite *conn = calloc(1, sizeof *conn);
+    if (!conn)
+        return fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+    l3->conn = conn;
+    /* NOMUTEX: a connection belongs to one thread at a time (l3.h). */
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &conn->db, flags, NULL))
+        return fail(l3);
+    int err = set_up(l3);
+    if (!err)
+        err = check_schema(l3);
+    return err ? err : prepare_statements(l3);
+}
+
+static void close_sqlite(struct l3 *l3)
+{
+    struct sqlite *conn = l3->conn;
+    if (!conn)
+        return;
+    for (size_t i = 0; i < STATEMENT_COUNT; i++)
+        sqlite3_finalize(conn->statements[i]);
+    MUST(sqlite3_close(conn->db) == SQLITE_OK);
+    free(conn->sorted);
+    free(conn);
+    l3->conn = NULL;
+}
+
+const struct l3_driver *l3_sqlite_driver(void)
+{
+    static const struct l3_driver driver = {
+        .open = open_sqlite,
+        .close = close_sqlite,
+        .flush = flush_sqlite,
+        .load = load_sqlite,
+        .each = each_sqlite,
+    };
+    return &driver;
+}

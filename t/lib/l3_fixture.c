@@ -1,0 +1,117 @@
+#include "lib/l3_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+char dir[64], path[96], url[128];
+struct l3 *l3;
+
+void open_l3(void)
+{
+    char message[256] = "";
+    ck_assert_msg(l3_open(url, &l3, message, sizeof message) == 0, "%s", message);
+}
+
+void set_up(void)
+{
+    snprintf(dir, sizeof dir, "/tmp/l3_test.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/carts.db", dir);
+    snprintf(url, sizeof url, "sqlite:%s", path);
+}
+
+void tear_down(void)
+{
+    l3_close(&l3);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+sqlite3 *open_raw(void)
+{
+    sqlite3 *db;
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    return db;
+}
+
+void execute_raw(const char *sql)
+{
+    sqlite3 *db = open_raw();
+    char *words = NULL;
+    ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, &words) == SQLITE_OK, "%s", words);
+    sqlite3_close(db);
+}
+
+const char *query_on(sqlite3 *db, const char *sql)
+{
+    static char answer[ANSWER_MAX];
+    size_t len = 0;
+    sqlite3_stmt *statement;
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK, "%s",
+                  sqlite3_errmsg(db));
+    answer[0] = '\0';
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        int columns = sqlite3_column_count(statement);
+        for (int i = 0; i < columns; i++) {
+            const unsigned char *text = sqlite3_column_text(statement, i);
+            len += (size_t)snprintf(answer + len, sizeof answer - len, "%s%c",
+                                    text ? (const char *)text : "~", i + 1 < columns ? '|' : '\n');
+            ck_assert_uint_lt(len, sizeof answer);
+        }
+    }
+    ck_assert_int_eq(sqlite3_finalize(statement), SQLITE_OK);
+    return answer;
+}
+
+const char *query(const char *sql)
+{
+    sqlite3 *db = open_raw();
+    const char *answer = query_on(db, sql);
+    sqlite3_close(db);
+    return answer;
+}
+
+sqlite3 *inner;
+
+static int remember_connection(sqlite3 *db, const char **error, const void *api)
+{
+    (void)error;
+    (void)api;
+    inner = db;
+    return SQLITE_OK;
+}
+
+void open_l3_watched(void)
+{
+    sqlite3_auto_extension((void (*)(void))remember_connection);
+    open_l3();
+    sqlite3_reset_auto_extension();
+}
+
+struct l3_line make_line(const char *line, int64_t qty)
+{
+    return (struct l3_line){.line = slice_str(line),
+                            .sku = slice_of(line, strcspn(line, ";")),
+                            .qty = qty,
+                            .added_us = T0_US,
+                            .updated_us = T0_US};
+}
+
+struct l3_cart make_cart(const char *key, uint32_t rev, const struct l3_line *lines,
+                         uint32_t lines_count)
+{
+    return (struct l3_cart){.key = slice_str(key),
+                            .rev = rev,
+                            .currency = "EUR",
+                            .lines = lines,
+                            .lines_count = lines_count,
+                            .updated_us = T0_US,
+                            .image = slice_str("state")};
+}
+
+void flush_one(struct l3_cart cart, enum l3_outcome outcome)
+{
+    ck_assert_msg(l3_flush(l3, &cart, 1) == 0, "%s", l3_message(l3));
+    ck_assert_int_eq(cart.outcome, outcome);
+}

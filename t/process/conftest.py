@@ -1,0 +1,31 @@
+import pytest
+
+from daemon import CARTD, Server
+
+
+def pytest_sessionstart():
+    if not CARTD.exists():
+        pytest.exit(f"{CARTD} does not exist; set CARTD", 1)
+
+
+@pytest.fixture(name="server")
+def make_server(tmp_path):
+    """A server that is not started yet. What runs at the end must stop cleanly."""
+    server = Server(tmp_path)
+    try:
+        yield server
+    except BaseException:
+        if server.process:
+            server.process.kill()
+        raise
+    if server.process:
+        assert server.stop() == 0, server.log_end()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Shows what the daemon said when a test failed."""
+    report = (yield).get_result()
+    server = item.funcargs.get("server") if hasattr(item, "funcargs") else None
+    if report.failed and server is not None:
+        report.sections.append(("cartd", server.log_end()))

@@ -1,0 +1,135 @@
+"""daemon: one cartd process, its folder and its database."""
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+from pathlib import Path
+
+from waiting import WAIT_SECONDS, wait_until
+from wire import Client, Closed
+
+CARTD = Path(os.environ.get("CARTD", "build/cartd")).resolve()
+BUILD = Path(os.environ.get("BUILD", CARTD.parent)).resolve()
+STARTS_MAX = 5  # another program may take the port between our look and the daemon's
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    def __init__(self, folder):
+        self.data = folder / "data"
+        self.log = folder / "cartd.log"
+        self.port = None
+        self.process = None
+        self.options = {}
+
+    # ---- life ----
+
+    def spawn(self):
+        """Starts the process and does not wait for it."""
+        assert self.process is None
+        command = [CARTD, "-p", str(self.port), "--data", str(self.data)]
+        for name, value in self.options.items():
+            command += [f"-{name}" if len(name) == 1 else f"--{name}", str(value)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log)
+
+    def answers(self):
+        """True when it serves; False as long as that may still come."""
+        if self.process.poll() is not None:
+            self.process = None
+            raise AssertionError(f"ended while starting:\n{self.log_end()}")
+        try:
+            with Client(self.port) as client:
+                return client.cmd("version").startswith("VERSION ")
+        except Closed:
+            return False
+
+    def start(self, **options):
+        """Starts with these options (short ones by letter) and waits until it serves."""
+        self.options = {name.replace("_", "-"): value for name, value in options.items()}
+        for attempt in range(STARTS_MAX):
+            if self.port is None or attempt > 0:
+                self.port = free_port()
+            seen = self.log_end()
+            self.spawn()
+            try:
+                wait_until(self.answers, "the daemon serves")
+                return self
+            except AssertionError:
+                if "in use" not in self.log_end().removeprefix(seen):
+                    raise
+        raise AssertionError("no free port")
+
+    def kill9(self):
+        """SIGKILL, as a crash. A daemon that died before by itself is a failure."""
+        process, self.process = self.process, None
+        process.kill()
+        status = process.wait(WAIT_SECONDS)
+        assert status == -signal.SIGKILL, f"died by itself, status {status}:\n{self.log_end()}"
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        return self.wait()
+
+    def wait(self):
+        process, self.process = self.process, None
+        try:
+            return process.wait(WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"did not end:\n{self.log_end()}") from None
+
+    def restart(self, **options):
+        """A clean stop and a new start; with the options of before when none are given."""
+        assert self.stop() == 0, self.log_end()
+        self.start(**(options or self.options))
+
+    def crash(self):
+        """SIGKILL and a new start."""
+        self.kill9()
+        self.start(**self.options)
+
+    def forget(self, *folders):
+        """Removes folders of a daemon that does not run."""
+        assert self.process is None
+        for folder in folders:
+            assert (self.data / folder).is_dir()
+            shutil.rmtree(self.data / folder)
+
+    def log_end(self):
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+
+    # ---- looking ----
+
+    def client(self):
+        return Client(self.port)
+
+    def stats(self):
+        with self.client() as client:
+            return {name: int(value) for name, value in client.stats().items()
+                    if value.isdigit()}
+
+    def sql(self, query, *parameters):
+        """Rows as dicts."""
+        path = f"file:{self.data / 'cartd.sqlite'}?mode=ro"
+        with sqlite3.connect(path, uri=True, timeout=WAIT_SECONDS) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, parameters)]
+
+    def wait_caught_up(self):
+        """Until L2 and L3 have all that was acknowledged."""
+        def caught_up():
+            stats = self.stats()
+            return not any(stats[name] for name in
+                           ("dirty_carts", "drain_pending", "behind_queue", "behind_age_ms"))
+        wait_until(caught_up, "L2 and L3 have everything")

@@ -1,0 +1,70 @@
+"""Behind the reply the database becomes what the carts are, and the stats say truly how far it is."""
+import sqlite3
+
+import books
+from waiting import wait_until
+
+SQL_SECONDS = 2
+
+
+def test_sql_shows_each_change_within_two_seconds(server):
+    server.start()
+    with server.client() as client:
+        for command in ("cadd cart:u1 SKU-1;red 2 P1999 UEUR Gs1 Eb3B0aW9ucw==",
+                        "cadd cart:u1 SKU-2 1", "cset cart:u1 SKU-1;red 7 P5", "crem cart:u1 SKU-2",
+                        "cadd cart:u1 SKU-1;red -7", "cadd cart:u1 SKU-3 1 T3600", "cdel cart:u1",
+                        "cadd cart:u1 SKU-4 1"):
+            assert client.cmd(command) == "HD"
+            books.check(server, ["cart:u1"], SQL_SECONDS)
+
+
+def test_stats_that_say_all_is_written_are_right(server):
+    server.start()
+    keys = [f"cart:u{number}" for number in range(50)]
+    with server.client() as client:
+        for count in range(1, 9):
+            client.send("".join(f"cadd {key} SKU-1 1 Dram\r\n" for key in keys))
+            assert client.lines(len(keys)) == ["HD"] * len(keys)
+            server.wait_caught_up()
+            rows = server.sql("SELECT DISTINCT qty FROM cart")
+            assert rows == [{"qty": count}], f"{rows}, stats say all of {count} is written"
+
+
+def test_carts_work_while_the_database_is_locked(server):
+    server.start()
+    keys = [f"cart:u{number}" for number in range(100)]
+    with server.client() as client:
+        for key in keys:
+            assert client.cmd(f"cadd {key} SKU-1 1") == "HD"
+        books.check(server, keys)
+        path = server.data / "cartd.sqlite"
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for key in keys:
+                assert client.cmd(f"cadd {key} SKU-1 1 x") == "HD x2"
+            wait_until(lambda: client.stat("behind_age_ms") > 500, "the backlog is told")
+            assert client.stat("behind_queue") == len(keys)
+            other.execute("ROLLBACK")
+        other.close()
+    carts = books.check(server, keys)
+    assert {cart["qty"] for cart in carts.values()} == {2}
+
+
+def test_a_kill_while_the_database_is_locked_loses_nothing(server):
+    server.start()
+    keys = [f"cart:u{number}" for number in range(100)]
+    with server.client() as client:
+        assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
+    books.check(server, ["cart:u0"])
+    other = sqlite3.connect(server.data / "cartd.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with server.client() as client:
+        for key in keys:
+            assert client.cmd(f"cadd {key} SKU-2 2") == "HD"
+    server.kill9()
+    other.execute("ROLLBACK")
+    other.close()
+    server.start()
+    carts = books.check(server, keys)
+    assert {key: cart["qty"] for key, cart in carts.items()} == {
+        key: 3 if key == "cart:u0" else 2 for key in keys}

@@ -1,0 +1,109 @@
+"""The command line: what is wrong is said in one line, what is asked for is told in full."""
+import re
+import subprocess
+
+import pytest
+from daemon import CARTD, Server, free_port
+
+# What the shops' scripts rely on: letter or None, long name.
+OPTIONS = [("p", None), ("l", None), ("t", None), ("m", None), ("c", None), ("I", None),
+           ("v", None), (None, "data"), (None, "l3"), (None, "ack"), (None, "help"),
+           (None, "version")]
+
+
+def run(*arguments):
+    return subprocess.run([CARTD, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=20, check=False, stdin=subprocess.DEVNULL)
+
+
+def check_refused(done, word):
+    assert done.returncode > 0, done
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("cartd: ") and word in lines[0], done.stderr
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--nonsense"], "nonsense"), (["-?"], "?"), (["-p"], "p"), (["-p", "0x10"], "0x10"),
+    (["-p", "70000"], "70000"), (["-p", "-1"], "-1"), (["-t", "0"], "0"), (["-m", "many"], "many"),
+    (["-m", "0"], "0"), (["-I", "1x"], "1x"), (["--ack", "maybe"], "maybe"), (["--data"], "data"),
+    (["--ack=quorum"], "quorum"), (["surprise"], "surprise"), (["-l", ""], "listen"),
+], ids=" ".join)
+def test_wrong_arguments_are_refused_in_one_line(arguments, word):
+    check_refused(run(*arguments), word)
+
+
+def test_help_is_complete():
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for letter, name in OPTIONS:
+        pattern = rf"(^|\s)-{re.escape(letter)}\b" if letter else rf"--{name}\b"
+        assert re.search(pattern, done.stdout, flags=re.M), (letter, name)
+    assert "11211" in done.stdout and "127.0.0.1" in done.stdout
+    assert run("-h").stdout == done.stdout
+
+
+def test_every_option_of_the_help_is_one():
+    found = re.findall(r"^\s*(-\w)?,?\s*(--[\w-]+)( [A-Z][\w:]*)?", run("--help").stdout,
+                       flags=re.M)
+    assert len(found) >= len(OPTIONS)
+    for letter, name, value in found:
+        for option in filter(None, (letter, name)):
+            if value:
+                check_refused(run(option), "value")
+            else:
+                assert run(option, "--help").returncode == 0, option
+
+
+def test_version_is_one_line():
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"cartd \d+\.\d+\S*\n", done.stdout)
+
+
+def last_line(text):
+    """The log may come first; the reason is the last word."""
+    return text.strip().splitlines()[-1]
+
+
+def check_start_fails(done, *words):
+    assert done.returncode > 0, done
+    line = last_line(done.stderr)
+    assert line.startswith("cartd: ") and any(word in line for word in words), done.stderr
+
+
+def test_a_port_in_use_is_told(server, tmp_path):
+    server.start()
+    check_start_fails(run("-p", server.port, "--data", tmp_path / "other"), str(server.port))
+
+
+def test_a_folder_in_use_is_told_and_not_touched(server):
+    server.start()
+    with server.client() as client:
+        assert client.cmd("cadd cart:u1 SKU-1 1") == "HD"
+    check_start_fails(run("-p", free_port(), "--data", server.data), "use", "lock")
+    with server.client() as client:
+        assert client.cmd("cadd cart:u1 SKU-1 1 x") == "HD x2"
+    server.restart()
+    with server.client() as client:
+        assert client.qty("cart:u1", "SKU-1") == 2
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    check_start_fails(run("-p", free_port(), "--data", file), str(file))
+
+
+def test_a_database_nobody_knows_is_told(tmp_path):
+    check_start_fails(run("-p", free_port(), "--data", tmp_path, "--l3", "oracle://x"), "oracle")
+
+
+def test_the_database_may_stand_elsewhere(tmp_path):
+    server = Server(tmp_path)
+    server.start(l3=f"sqlite:{tmp_path}/elsewhere.sqlite")
+    with server.client() as client:
+        assert client.cmd("cadd cart:u1 SKU-1 1") == "HD"
+    assert server.stop() == 0
+    assert (tmp_path / "elsewhere.sqlite").exists()
+    assert not (server.data / "cartd.sqlite").exists()

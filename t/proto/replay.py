@@ -1,0 +1,376 @@
+#!/usr/bin/python3
+r"""Replays golden transcripts against a server: replay.py --port N [--mode MODE] FILE...
+
+A file holds cases. Each is replayed on a connection of its own, in one of three modes:
+  whole      request by request, each reply read before the next request is sent
+  bytes      the same, but every byte in a packet of its own
+  pipelined  all requests of the case at once, then all replies
+
+Lines of a file:
+  # text          comment; empty lines are skipped too
+  --- name        a case starts
+  >>> text        the client sends text CRLF
+  <<< text        the server answers text CRLF
+  <<<json text    the server answers a line that is this JSON document, in any spelling; the members
+                  version, cas, added and updated may be left out and then match anything
+  === closed      the server has closed the connection (last line of a case)
+Consecutive `>>>` lines are one request, the `<<<` lines behind them are its reply; there may be none.
+
+In text:
+  \r \n \t \0 \\ \xHH   bytes; a single \ at the end of a line: no CRLF follows
+  ${3*ab}               ababab
+  ${run}                letters and digits never used before, for keys and tokens
+  ${c:digits} ${c:text} in a reply: digits, or anything up to the end of the line; remembered as c
+  ${c}                  what was remembered (a pipeline is sent in two parts where a request needs it)
+  ${#}                  in a reply: the length in bytes of the next line, which is checked
+
+At the end of a case the client closes its side, and whatever still comes is a failure.
+"""
+import argparse
+import difflib
+import itertools
+import json
+import os
+import re
+import selectors
+import socket
+import sys
+import time
+
+VOLATILE = {"version", "cas", "added", "updated"}
+PIECE_BYTES = 1000  # bytes mode: the middle of a long request is sent in such pieces
+EDGE_BYTES = 200    # ... and so many bytes at either end one by one
+ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
+TOKEN = re.compile(r"\$\{(?P<times>\d+)\*(?P<text>[^}]*)\}"
+                   r"|\$\{(?P<take>\w+):(?P<kind>digits|text)\}"
+                   r"|\$\{(?P<give>\w+|#)\}"
+                   r"|\\x(?P<hex>[0-9a-fA-F]{2})|\\(?P<escape>[rnt0\\])|(?P<char>[^\\])")
+counter = itertools.count()
+
+
+class Exchange:
+    """A request and its reply, as (line number, text) as they stand in the file."""
+
+    def __init__(self):
+        self.request = []
+        self.reply = []
+
+
+class Case:
+    def __init__(self, path, number, name):
+        self.path, self.number, self.name = path, number, name
+        self.exchanges = []
+        self.closed = False
+
+
+def fail_syntax(path, number, what):
+    sys.exit(f"{path}:{number}: {what}")
+
+
+def read_cases(path):
+    cases = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip("\n")
+            if line.startswith("--- "):
+                cases.append(Case(path, number, line[4:]))
+            elif not line or line.startswith("#"):
+                continue
+            elif not cases or cases[-1].closed:
+                fail_syntax(path, number, "outside of a case")
+            else:
+                read_case_line(cases[-1], number, line)
+    return cases
+
+
+def read_case_line(case, number, line):
+    if line == "=== closed":
+        case.closed = True
+    elif line.startswith(">>>"):
+        if not case.exchanges or case.exchanges[-1].reply:
+            case.exchanges.append(Exchange())
+        case.exchanges[-1].request.append((number, line[4:]))
+    elif line.startswith("<<<") and case.exchanges:
+        case.exchanges[-1].reply.append((number, line))
+    else:
+        fail_syntax(case.path, number, "not a line of a transcript")
+
+
+class Text:
+    """One line of a transcript: the bytes it stands for, or a regular expression for them."""
+
+    def __init__(self, case, number, text, known):
+        self.case, self.number, self.known = case, number, known
+        self.ending = b"\r\n"
+        if re.search(r"(?<!\\)(\\\\)*\\$", text):
+            text, self.ending = text[:-1], b""
+        self.parts = list(self.split(text))
+
+    def split(self, text):
+        at = 0
+        while at < len(text):
+            match = TOKEN.match(text, at)
+            if not match:
+                fail_syntax(self.case.path, self.number, f"cannot read {text[at:]!r}")
+            yield match
+            at = match.end()
+
+    def literal(self, part):
+        if part["times"]:
+            inner = Text(self.case, self.number, part["text"], self.known)
+            return inner.bytes().removesuffix(b"\r\n") * int(part["times"])
+        if part["hex"]:
+            return bytes.fromhex(part["hex"])
+        if part["escape"]:
+            return ESCAPES[part["escape"]]
+        if part["char"]:
+            return part["char"].encode()
+        return self.known.get(part["give"])
+
+    def needs(self):
+        return {p["give"] for p in self.parts if p["give"] and p["give"] not in self.known}
+
+    def bytes(self):
+        pieces = [self.literal(part) for part in self.parts]
+        if None in pieces:
+            fail_syntax(self.case.path, self.number, "not known yet")
+        return b"".join(pieces) + self.ending
+
+    def pattern(self, taken):
+        """`taken` are the names that this reply has remembered so far."""
+        out = b""
+        for part in self.parts:
+            if part["take"]:
+                taken.add(part["take"])
+                kind = rb"\d+" if part["kind"] == "digits" else rb"[^\r\n]*"
+                out += b"(?P<%s>%s)" % (part["take"].encode(), kind)
+            elif part["give"] == "#":
+                out += rb"(?P<len%d>\d+)" % self.number
+            elif part["give"] in taken:
+                out += b"(?P=%s)" % part["give"].encode()
+            else:
+                literal = self.literal(part)
+                if literal is None:
+                    fail_syntax(self.case.path, self.number, "not known yet")
+                out += re.escape(literal)
+        return out + self.ending
+
+    def newlines(self):
+        return sum((self.literal(part) or b"").count(b"\n") for part in self.parts) + \
+            self.ending.count(b"\n")
+
+
+class Reply:
+    """What is expected: lines to count, a pattern to match, and checks on what matched."""
+
+    def __init__(self, case, lines, known):
+        self.lines, self.known = lines, known
+        self.pattern, self.newlines, self.documents, self.lengths = b"", 0, {}, []
+        taken = set()
+        for number, line in lines:
+            if line.startswith("<<<json "):
+                text = Text(case, number, line[8:].replace("\\", "\\\\"), known).bytes()
+                self.documents[number] = json.loads(text)
+                pattern, newlines = rb"[^\r\n]*\r\n", 1
+            else:
+                text = Text(case, number, line[4:], known)
+                pattern, newlines = text.pattern(taken), text.newlines()
+                if "${#}" in line:
+                    self.lengths.append(number)
+            self.pattern += b"(?P<line%d>%s)" % (number, pattern)
+            self.newlines += newlines
+        self.taken = taken
+
+    def check(self, got):
+        """None when `got` is as expected, or what is wrong. Remembers what it takes."""
+        match = re.fullmatch(self.pattern, got, re.DOTALL)
+        if not match:
+            return self.diff(got)
+        for number, document in self.documents.items():
+            wrong = compare_json(document, match[f"line{number}"])
+            if wrong:
+                return f"  line {number}: {wrong}\n  got {match[f'line{number}']!r}\n"
+        numbers = [number for number, _ in self.lines]
+        for number in self.lengths:
+            following = match[f"line{numbers[numbers.index(number) + 1]}"]
+            length = len(following) - 2
+            if int(match[f"len{number}"]) != length:
+                return f"  line {number}: the next line has {length} bytes: {following!r}\n"
+        for name in self.taken:
+            self.known[name] = match[name]
+        return None
+
+    def diff(self, got):
+        expected = [line[4:] for _, line in self.lines]
+        actual = [show(line) for line in re.findall(rb"[^\n]*\n|[^\n]+", got)]
+        lines = difflib.unified_diff(expected, actual, "expected", "got", lineterm="", n=2)
+        return "".join(f"  {line[:300]}\n" for line in lines)
+
+
+def show(line):
+    """A line of a reply as it would be written in a transcript."""
+    text, ending = (line[:-2], "") if line.endswith(b"\r\n") else (line, "\\")
+    return text.decode("latin-1").encode("unicode_escape").decode() + ending
+
+
+def compare_json(expected, line):
+    try:
+        actual = json.loads(line)
+    except ValueError as error:
+        return f"no JSON: {error}"
+    return find_difference(expected, actual, "document")
+
+
+def find_difference(expected, actual, where):
+    if type(expected) is not type(actual):
+        return f"{where}: {actual!r} is not {expected!r}"
+    if isinstance(expected, dict):
+        for name in sorted(expected.keys() | actual.keys()):
+            if name not in expected and name in VOLATILE:
+                continue
+            if name not in actual or name not in expected:
+                return f"{where}.{name} is {'missing' if name in expected else 'not expected'}"
+            wrong = find_difference(expected[name], actual[name], f"{where}.{name}")
+            if wrong:
+                return wrong
+        return None
+    if isinstance(expected, list):
+        if len(expected) != len(actual):
+            return f"{where} has {len(actual)} members instead of {len(expected)}"
+        pairs = enumerate(zip(expected, actual))
+        wrong = (find_difference(e, a, f"{where}[{i}]") for i, (e, a) in pairs)
+        return next((w for w in wrong if w), None)
+    return None if expected == actual else f"{where}: {actual!r} is not {expected!r}"
+
+
+class Client:
+    def __init__(self, port, timeout_s):
+        self.timeout_s = timeout_s
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.socket, selectors.EVENT_READ)
+        self.got = b""
+        self.open = True
+
+    def close(self):
+        self.selector.close()
+        self.socket.close()
+
+    def exchange(self, pieces, newlines):
+        """Sends the pieces while reading, until there are so many newlines; returns these lines."""
+        pieces = list(pieces)
+        deadline = time.monotonic() + self.timeout_s
+        while self.open and (pieces or self.got.count(b"\n") < newlines):
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if pieces else 0)
+            self.selector.modify(self.socket, events)
+            ready = self.selector.select(max(0, deadline - time.monotonic()))
+            if not ready:
+                break
+            deadline = time.monotonic() + self.timeout_s
+            if ready[0][1] & selectors.EVENT_READ:
+                self.receive()
+            elif pieces:
+                self.send_piece(pieces)
+        return self.take_lines(newlines)
+
+    def send_piece(self, pieces):
+        try:
+            sent = self.socket.send(pieces[0])
+        except (BrokenPipeError, ConnectionResetError):
+            pieces.clear()  # what was answered before may still be read
+            return
+        pieces[0] = pieces[0][sent:]
+        if not pieces[0]:
+            pieces.pop(0)
+
+    def receive(self):
+        try:
+            data = self.socket.recv(1 << 20)
+        except ConnectionResetError:
+            data = b""
+        self.got += data
+        self.open = bool(data)
+
+    def take_lines(self, newlines):
+        end = 0
+        for _ in range(newlines):
+            end = self.got.find(b"\n", end) + 1
+            if end == 0:  # closed or too late: all there is
+                end = len(self.got)
+                break
+        lines, self.got = self.got[:end], self.got[end:]
+        return lines
+
+    def read_to_end(self, half_close):
+        """All that still comes; None when the server does not close."""
+        if half_close and self.open:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+        rest = self.exchange([], sys.maxsize)
+        return None if self.open else rest
+
+
+def cut_up(data, mode):
+    if mode != "bytes":
+        return [data] if data else []
+    if len(data) <= 2 * EDGE_BYTES + PIECE_BYTES:
+        return [data[i:i + 1] for i in range(len(data))]
+    middle = range(EDGE_BYTES, len(data) - EDGE_BYTES, PIECE_BYTES)
+    pieces = [data[i:min(i + PIECE_BYTES, len(data) - EDGE_BYTES)] for i in middle]
+    one_by_one = lambda part: [part[i:i + 1] for i in range(len(part))]
+    return one_by_one(data[:EDGE_BYTES]) + pieces + one_by_one(data[-EDGE_BYTES:])
+
+
+def take_batch(case, exchanges, known, mode):
+    """What can be sent now: one exchange, or in a pipeline all whose requests are known."""
+    data, reply = b"", []
+    while exchanges:
+        texts = [Text(case, number, text, known) for number, text in exchanges[0].request]
+        if (data or reply) and (mode != "pipelined" or any(text.needs() for text in texts)):
+            break
+        data += b"".join(text.bytes() for text in texts)
+        reply += exchanges.pop(0).reply
+    return data, reply
+
+
+def replay(case, client, mode):
+    """None, or what went wrong."""
+    known = {"run": f"{os.getpid():x}x{time.time_ns():x}x{next(counter):x}".encode()}
+    exchanges = list(case.exchanges)
+    while exchanges:
+        data, lines = take_batch(case, exchanges, known, mode)
+        reply = Reply(case, lines, known)
+        wrong = reply.check(client.exchange(cut_up(data, mode), reply.newlines))
+        if wrong:
+            return wrong
+    rest = client.read_to_end(half_close=not case.closed)
+    if rest is None:
+        return "  the server did not close the connection\n"
+    return f"  more than expected: {rest[:300]!r}\n" if rest else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Replays transcripts against a memcached server.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--mode", choices=["whole", "bytes", "pipelined"], default="whole")
+    parser.add_argument("--timeout", type=float, default=5, metavar="SECONDS")
+    parser.add_argument("files", nargs="+")
+    options = parser.parse_args()
+    passed = failed = 0
+    for case in itertools.chain.from_iterable(map(read_cases, options.files)):
+        client = Client(options.port, options.timeout)
+        wrong = replay(case, client, options.mode)
+        client.close()
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+        if wrong:
+            print(f"FAIL {case.path}:{case.number}: {case.name} ({options.mode})\n{wrong}", end="")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,459 @@
+/* behind: its turns, driven by a fake clock against a database that fails on demand. */
+#include "lib/behind_world.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static struct world *world;
+
+static void set_up(void)
+{
+    world_set_up();
+    world = world_get();
+}
+
+/* The pause before try `n` (1 = first repeat) lies in the upper half of the doubled figure. */
+static void expect_pause(uint64_t pause_ms, unsigned n, uint64_t first_ms, uint64_t max_ms)
+{
+    uint64_t full_ms = first_ms << (n - 1) < max_ms ? first_ms << (n - 1) : max_ms;
+    ck_assert_msg(pause_ms >= full_ms / 2 && pause_ms <= full_ms, "pause %u: %llu of %llu", n,
+                  (unsigned long long)pause_ms, (unsigned long long)full_ms);
+}
+
+/* ---- the plain way --------------------------------------------------------- */
+
+START_TEST(a_cart_is_written_once_after_its_delay)
+{
+    world_change(7, 1);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_uint_eq(behind_turn(world->behind), (unsigned)(WORLD_DELAY_MS - 100 * i));
+        world->now_ms += 100;
+        world_change(7, 2ull << i); /* coalesces, and moves nothing */
+    }
+    ck_assert_uint_eq(world->batches_count, 0);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+    ck_assert_uint_eq(behind_age_ms(world->behind), 400);
+    world->now_ms += 99;
+    ck_assert_uint_eq(behind_turn(world->behind), 1);
+    world->now_ms += 1;
+    ck_assert_uint_eq(behind_turn(world->behind), BEHIND_IDLE);
+    ck_assert_uint_eq(world->batches_count, 1);
+    ck_assert_uint_eq(world->flushed_calls, 1);
+    ck_assert_uint_eq(world->rows[7].mask, 0x1f);
+    world_expect_in_l3(7);
+    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(world_stat("behind_queue"), 0);
+    ck_assert_uint_eq(world_stat("behind_flushed"), 1);
+    ck_assert_uint_eq(world_stat("behind_batches"), 1);
+    ck_assert_uint_eq(world_stat("behind_age_ms"), 0);
+
+    world_change(7, 1ull << 40); /* and again */
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    world_expect_in_l3(7);
+    ck_assert_uint_eq(world->rows[7].rev, 2);
+}
+END_TEST
+
+START_TEST(batches_are_bounded)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    for (uint32_t i = 25; i-- > 0;) /* l3_flush insists on sorted keys */
+        world_change(i, 1);
+    world_run_dry();
+    ck_assert_uint_eq(world->batches_count, 3);
+    ck_assert_uint_eq(world->batches[0], 10);
+    ck_assert_uint_eq(world->batches[1], 10);
+    ck_assert_uint_eq(world->batches[2], 5);
+    world_expect_all_in_l3(0, 25);
+}
+END_TEST
+
+START_TEST(batches_are_bounded_in_bytes)
+{
+    world->pad_bytes = BEHIND_BATCH_BYTES / 2; /* the second state passes the limit */
+    world_change_all(0, 5);
+    world_run_dry();
+    ck_assert_uint_eq(world->batches_count, 3);
+    ck_assert_uint_eq(world->batches[0], 2);
+    ck_assert_uint_eq(world->batches[1], 2);
+    ck_assert_uint_eq(world->batches[2], 1);
+    world_expect_all_in_l3(0, 5);
+    world->pad_bytes = BEHIND_BATCH_BYTES * 2; /* a single one beyond it goes too */
+    world_change(0, 2);
+    world_run_dry();
+    world_expect_in_l3(0);
+}
+END_TEST
+
+START_TEST(the_database_is_opened_without_work)
+{
+    ck_assert_uint_eq(behind_turn(world->behind), BEHIND_IDLE);
+    ck_assert_uint_eq(world->opens, 1);
+    ck_assert_uint_eq(behind_turn(world->behind), BEHIND_IDLE);
+    ck_assert_uint_eq(world->opens, 1);
+}
+END_TEST
+
+START_TEST(a_cart_in_no_tier_is_dropped)
+{
+    char key[WORLD_KEY_MAX];
+    behind_add(world->behind, world_key(3, key));
+    world_change(4, 1);
+    world_run_dry();
+    ck_assert_uint_eq(world->batches_count, 1);
+    ck_assert_uint_eq(world->batches[0], 1);
+    ck_assert(!world->rows[3].present);
+    world_expect_in_l3(4);
+    ck_assert_uint_eq(world_stat("behind_queue"), 0);
+}
+END_TEST
+
+static void change_in_flight(void)
+{
+    world->during_flush = NULL;
+    world_change(1, 1ull << 9);
+}
+
+START_TEST(a_change_in_flight_is_written_later)
+{
+    world->during_flush = change_in_flight;
+    world_change(1, 1);
+    world_change(2, 1);
+    world->now_ms += WORLD_DELAY_MS;
+    ck_assert_uint_eq(behind_turn(world->behind), WORLD_DELAY_MS);
+    ck_assert_uint_eq(world->rows[1].mask, 1);
+    ck_assert(world->held[1].marked);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    world_expect_all_in_l3(1, 3);
+    ck_assert_uint_eq(world->rows[1].mask, 1 | 1ull << 9);
+    ck_assert_uint_eq(world->rows[1].rev, 2);
+    ck_assert_uint_eq(world->rows[2].rev, 1);
+}
+END_TEST
+
+/* ---- conflicts ------------------------------------------------------------- */
+
+START_TEST(a_conflict_is_merged_and_written_at_once)
+{
+    world_write_foreign(1, 0xf0);
+    world_change(1, 0x0f);
+    world_change(2, 1);
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    ck_assert_uint_eq(world->rows[1].mask, 0xff);
+    ck_assert_uint_eq(world->rows[1].rev, 2);
+    world_expect_all_in_l3(1, 3);
+    ck_assert_uint_eq(world->rows[2].rev, 1); /* was not written twice */
+    ck_assert_uint_eq(world_stat("behind_conflicts"), 1);
+    ck_assert_uint_eq(world_stat("behind_errors"), 0);
+}
+END_TEST
+
+START_TEST(a_row_that_is_gone_is_made_again)
+{
+    world->held[1].l3_rev = 12; /* an older copy of the database came back */
+    world->rows[2] = (struct world_row){true, 0x8, 3};
+    world->held[2].l3_rev = 9;
+    world_change(1, 1);
+    world_change(2, 1);
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    world_expect_all_in_l3(1, 3);
+    ck_assert_uint_eq(world->rows[1].rev, 1);
+    ck_assert_uint_eq(world->rows[2].mask, 0x9);
+    ck_assert_uint_eq(world->rows[2].rev, 4);
+}
+END_TEST
+
+static void rival(void)
+{
+    world_write_foreign(1, 1ull << (world_draw() % 64));
+}
+
+START_TEST(an_endless_conflict_does_not_spin)
+{
+    world->during_flush = rival; /* the row moves on between every load and flush */
+    world_change(1, 1);
+    world_run_for(5000);
+    ck_assert_uint_ge(world->batches_count, 40);
+    ck_assert_uint_le(world->batches_count, 50); /* five tries per delay, in 5000 ms */
+    world_change(2, 1);
+    world_run_for(WORLD_DELAY_MS + 1);
+    world_expect_in_l3(2);
+    world->during_flush = NULL;
+    world_run_dry();
+    world_expect_in_l3(1);
+    ck_assert_uint_eq(world_stat("behind_parked"), 0);
+}
+END_TEST
+
+START_TEST(a_commit_without_reply_converges)
+{
+    world->lost_replies = 2;
+    world_change_all(1, 4);
+    world_run_dry();
+    world_expect_all_in_l3(1, 4);
+    ck_assert_uint_eq(world_stat("behind_errors"), 2);
+    ck_assert_uint_ge(world_stat("behind_conflicts"), 3);
+    ck_assert_uint_eq(world_stat("behind_parked"), 0);
+}
+END_TEST
+
+/* ---- failures -------------------------------------------------------------- */
+
+START_TEST(pauses_grow_to_a_bound)
+{
+    world->down = true;
+    world_change(1, 1);
+    world->now_ms += WORLD_DELAY_MS;
+    world_run_for(60000);
+    ck_assert_uint_ge(world->opens, 15);
+    for (unsigned i = 1; i < world->opens; i++)
+        expect_pause(world->open_ms[i] - world->open_ms[i - 1], i, 100, 5000);
+    ck_assert_uint_eq(world_stat("behind_errors"), world->opens);
+    ck_assert_uint_eq(world_stat("behind_parked"), 0); /* nobody is to blame */
+    ck_assert_uint_eq(behind_age_ms(world->behind), 60000 + WORLD_DELAY_MS);
+    world->down = false;
+    ck_assert_uint_le(world_run_dry(), 5000);
+    world_expect_in_l3(1);
+
+    world->down = true; /* the next outage starts small again */
+    world->read_only = true;
+    world_change_all(2, 4);
+    world->now_ms += WORLD_DELAY_MS;
+    behind_turn(world->behind); /* this flush fails and closes */
+    uint64_t failed_ms = world->now_ms;
+    world->opens = 0;
+    world_run_for(300);
+    ck_assert_uint_ge(world->opens, 2);
+    expect_pause(world->open_ms[0] - failed_ms, 1, 100, 5000);
+    expect_pause(world->open_ms[1] - world->open_ms[0], 2, 100, 5000);
+}
+END_TEST
+
+START_TEST(pauses_have_jitter)
+{
+    world->down = true;
+    world_change(1, 1);
+    world_run_for(200000);
+    size_t same = 0;
+    ck_assert_uint_ge(world->opens, 30);
+    for (size_t i = 9; i < 30; i++)
+        same += world->open_ms[i] - world->open_ms[i - 1] == world->open_ms[8] - world->open_ms[7];
+    ck_assert_uint_le(same, 3);
+}
+END_TEST
+
+START_TEST(a_poison_cart_is_parked_and_the_rest_goes_on)
+{
+    world_remake(&world->env, 64, WORLD_DELAY_MS);
+    world->poison = 50;
+    world_change_all(0, 100);
+    world_run_for(10000);
+    world_expect_all_in_l3(0, 50);
+    world_expect_all_in_l3(51, 100);
+    ck_assert(!world->rows[50].present);
+    ck_assert_uint_eq(world_stat("behind_parked"), 1);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+    ck_assert_uint_ge(behind_age_ms(world->behind), 10000);
+    /* 64 -> 8 -> 1, then 8-1 clean singles at most before it; no walk through all sizes */
+    ck_assert_uint_le(world->batches_count, 30);
+
+    world_run_for(600000);
+    ck_assert_uint_ge(world->alones, 12);
+    /* The first success recalled it once, so its pauses count from the second try. */
+    for (unsigned i = 2; i < world->alones; i++)
+        expect_pause(world->alone_ms[i] - world->alone_ms[i - 1], i, 1000, 60000);
+    world->poison = WORLD_NO_CART;
+    ck_assert_uint_le(world_run_dry(), 60000);
+    world_expect_in_l3(50);
+    ck_assert_uint_eq(world_stat("behind_parked"), 0);
+    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+}
+END_TEST
+
+START_TEST(a_parked_cart_delays_nobody)
+{
+    world->poison = 1;
+    world_change_all(0, 3);
+    world_run_for(5000);
+    ck_assert_uint_eq(world_stat("behind_parked"), 1);
+    for (uint32_t i = 0; i < 200; i++) { /* over many tries of the parked cart */
+        world_change(10 + i, 1);
+        world_run_for(WORLD_DELAY_MS);
+        world_expect_in_l3(10 + i);
+    }
+    ck_assert_uint_ge(world->alones, 5);
+    world_change(1, 2); /* changing it does not make it due */
+    size_t alones = world->alones;
+    world_run_for(WORLD_DELAY_MS + 10);
+    ck_assert_uint_le(world->alones, alones + 1);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+}
+END_TEST
+
+START_TEST(several_poison_carts_are_found)
+{
+    world->bad_row = 5; /* fails without failing the batch */
+    world->bad_load = 6;
+    world_write_foreign(6, 2);
+    world->poison = 7;
+    world_change_all(0, 300);
+    world_run_for(20000);
+    for (uint32_t i = 0; i < 300; i++) {
+        if (i < 5 || i > 7)
+            world_expect_in_l3(i);
+    }
+    ck_assert_uint_eq(world_stat("behind_parked"), 3);
+    world->bad_row = world->bad_load = world->poison = WORLD_NO_CART;
+    world_run_dry();
+    world_expect_all_in_l3(0, 300);
+    ck_assert_uint_eq(world->rows[6].mask, 3);
+}
+END_TEST
+
+static void check_owner_error(int *err)
+{
+    world->bad_cart = 2;
+    *err = CE_CORRUPT;
+    if (err == &world->merge_err)
+        world_write_foreign(2, 4);
+    world_change_all(0, 5);
+    world_run_for(3000);
+    world_expect_all_in_l3(0, 2);
+    world_expect_all_in_l3(3, 5);
+    ck_assert(world->held[2].marked);
+    ck_assert_uint_eq(world_stat("behind_parked"), 1);
+    ck_assert_uint_eq(world_stat("behind_errors"), 0); /* not the database's fault */
+    ck_assert_uint_eq(world->opens, 1);
+    *err = 0;
+    world_run_dry();
+    world_expect_all_in_l3(0, 5);
+}
+
+START_TEST(a_cart_without_snapshot_is_parked)
+{
+    check_owner_error(&world->snapshot_err);
+}
+END_TEST
+
+START_TEST(a_cart_without_row_is_parked)
+{
+    check_owner_error(&world->row_err);
+}
+END_TEST
+
+START_TEST(a_cart_that_does_not_merge_is_parked)
+{
+    check_owner_error(&world->merge_err);
+}
+END_TEST
+
+START_TEST(after_an_outage_all_parked_carts_go_at_once)
+{
+    world->read_only = true; /* opens, but every flush fails: looks like poison everywhere */
+    world_change_all(0, 50);
+    world_run_for(600000);
+    ck_assert_uint_ge(world_stat("behind_parked"), 5);
+    ck_assert_uint_eq(world_stat("behind_queue"), 50);
+    /* not hammered meanwhile: pauses of 2.5 s or more but for the first ones */
+    ck_assert_uint_le(world->batches_count, 250);
+    world->read_only = false;
+    ck_assert_uint_le(world_run_dry(), 6000);
+    world_expect_all_in_l3(0, 50);
+}
+END_TEST
+
+/* ---- overflow -------------------------------------------------------------- */
+
+START_TEST(an_overflow_is_refilled_from_the_marks)
+{
+    world->behind->queue_max = 10;
+    world_change_all(0, 100);
+    ck_assert_uint_eq(world_stat("behind_queue"), 10);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 1);
+    world_run_dry();
+    world_expect_all_in_l3(0, 100);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+    ck_assert_uint_ge(world->refills, 9);
+    size_t refills = world->refills;
+    world_change_all(0, 5);
+    world_run_dry();
+    ck_assert_uint_eq(world->refills, refills);
+}
+END_TEST
+
+/* The scan has just filled the queue, its cursor is far behind cart 0. */
+static void change_behind_the_cursor(void)
+{
+    if (world_stat("behind_queue") < world->behind->queue_max || world->cursor == 0)
+        return;
+    world->after_refill = NULL;
+    world_change(0, 1ull << 20);
+}
+
+START_TEST(a_key_dropped_during_the_scan_is_not_lost)
+{
+    world->behind->queue_max = 10;
+    world_change_all(0, 100);
+    world->after_refill = change_behind_the_cursor;
+    world_run_dry();
+    ck_assert_ptr_null(world->after_refill); /* it happened */
+    ck_assert_uint_eq(world->rows[0].mask, 1 | 1ull << 20);
+    world_expect_all_in_l3(0, 100);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+}
+END_TEST
+
+START_TEST(a_full_queue_holds_as_many_as_promised)
+{
+    char key[WORLD_KEY_MAX];
+    for (uint32_t i = 0; i < BEHIND_QUEUE_MAX; i++)
+        behind_add(world->behind, world_key(i, key));
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+    behind_add(world->behind, world_key(5, key)); /* known: no room needed */
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+    behind_add(world->behind, world_key(BEHIND_QUEUE_MAX, key));
+    ck_assert_uint_eq(world_stat("behind_overflow"), 1);
+    ck_assert_uint_eq(world_stat("behind_queue"), BEHIND_QUEUE_MAX);
+}
+END_TEST
+
+static Suite *make_suite(void)
+{
+    Suite *suite = suite_create("behind");
+    TCase *tcase = tcase_create("turns");
+    tcase_add_checked_fixture(tcase, set_up, world_tear_down);
+    tcase_add_test(tcase, a_cart_is_written_once_after_its_delay);
+    tcase_add_test(tcase, batches_are_bounded);
+    tcase_add_test(tcase, batches_are_bounded_in_bytes);
+    tcase_add_test(tcase, the_database_is_opened_without_work);
+    tcase_add_test(tcase, a_cart_in_no_tier_is_dropped);
+    tcase_add_test(tcase, a_change_in_flight_is_written_later);
+    tcase_add_test(tcase, a_conflict_is_merged_and_written_at_once);
+    tcase_add_test(tcase, a_row_that_is_gone_is_made_again);
+    tcase_add_test(tcase, an_endless_conflict_does_not_spin);
+    tcase_add_test(tcase, a_commit_without_reply_converges);
+    tcase_add_test(tcase, pauses_grow_to_a_bound);
+    tcase_add_test(tcase, pauses_have_jitter);
+    tcase_add_test(tcase, a_poison_cart_is_parked_and_the_rest_goes_on);
+    tcase_add_test(tcase, a_parked_cart_delays_nobody);
+    tcase_add_test(tcase, several_poison_carts_are_found);
+    tcase_add_test(tcase, a_cart_without_snapshot_is_parked);
+    tcase_add_test(tcase, a_cart_without_row_is_parked);
+    tcase_add_test(tcase, a_cart_that_does_not_merge_is_parked);
+    tcase_add_test(tcase, after_an_outage_all_parked_carts_go_at_once);
+    tcase_add_test(tcase, an_overflow_is_refilled_from_the_marks);
+    tcase_add_test(tcase, a_key_dropped_during_the_scan_is_not_lost);
+    tcase_add_test(tcase, a_full_queue_holds_as_many_as_promised);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(make_suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
