@@ -7,6 +7,7 @@
 #include "tier/tier.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +22,14 @@
 /* What clients are told: the memcached whose behaviour this is, then our own version. */
 #define WIRE_VERSION "1.6.18-cartd-" PACKAGE_VERSION
 
-#define STOP_CONNS_MS    5000
-#define STOP_TIER_MS     10000
-#define EXIT_USAGE       64 /* sysexits: the command was used wrongly */
-#define MESSAGE_BYTES    512
-#define ITEM_BYTES_MIN   1024
-#define ITEM_BYTES_MAX   (1u << 30)
-#define L1_MEGABYTES_MIN 8
+#define STOP_CONNS_MS     5000
+#define STOP_TIER_MS      10000
+#define MALLOC_KEEP_BYTES (32 << 20)
+#define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
+#define MESSAGE_BYTES     512
+#define ITEM_BYTES_MIN    1024
+#define ITEM_BYTES_MAX    (1u << 30)
+#define L1_MEGABYTES_MIN  8
 
 /* letter, long name, argument, default, what it is */
 #define OPTION_TABLE(X)                                                                            \
@@ -306,6 +308,9 @@ int main(int argc, char **argv)
     }
     log_level_set(options.verbose ? LOG_DEBUG : LOG_INFO);
     signal(SIGPIPE, SIG_IGN);
+    /* Large carts come and go as scratch copies: do not map and unmap pages for each. */
+    mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
     int rc = build(&options, &parts);
     if (rc == 0)
         rc = serve(&options, &parts);

@@ -1,6 +1,7 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -25,6 +26,7 @@ void lock_init(struct lock *lock, enum lock_rank rank)
     MUST(pthread_mutex_init(&lock->_mutex, NULL) == 0);
     lock->_rank = rank;
     atomic_init(&lock->_owner, 0);
+    atomic_init(&lock->_firsts, 0);
 }
 
 void lock_fini(struct lock *lock)
@@ -35,7 +37,18 @@ void lock_fini(struct lock *lock)
 void lock_take(struct lock *lock)
 {
     MUST(held_mask >> lock->_rank == 0); /* lock order: see LOCK_TABLE */
+    while (__builtin_expect(atomic_load_explicit(&lock->_firsts, memory_order_relaxed) != 0, 0))
+        sched_yield();
     MUST(pthread_mutex_lock(&lock->_mutex) == 0);
+    mark_taken(lock);
+}
+
+void lock_take_first(struct lock *lock)
+{
+    MUST(held_mask >> lock->_rank == 0);
+    atomic_fetch_add_explicit(&lock->_firsts, 1, memory_order_relaxed);
+    MUST(pthread_mutex_lock(&lock->_mutex) == 0);
+    atomic_fetch_sub_explicit(&lock->_firsts, 1, memory_order_relaxed);
     mark_taken(lock);
 }
 

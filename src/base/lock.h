@@ -29,12 +29,17 @@ struct lock {
     pthread_mutex_t _mutex;
     enum lock_rank _rank;
     _Atomic unsigned long _owner; /* pthread_self() of the holder, 0 when free */
+    _Atomic unsigned _firsts;     /* who waits in lock_take_first */
 };
 
 void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_fini(struct lock *lock);
 void lock_take(struct lock *lock);
 void lock_drop(struct lock *lock);
+/* As lock_take, but those who call lock_take let it go first. For a background thread that would
+ * otherwise never get a lock that many threads take again and again: pthread mutexes are not fair.
+ */
+void lock_take_first(struct lock *lock);
 /* True when the calling thread holds it; for MUST(lock_held(..)) at the head of *_locked(). */
 bool lock_held(const struct lock *lock);
 

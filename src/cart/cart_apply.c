@@ -46,11 +46,6 @@ static void answer_again(const struct cart_token *token, struct cart_result *res
     result->repeated = true;
 }
 
-static uint64_t token_horizon(const struct cart_step *step)
-{
-    return step->now_us > CART_TOKEN_LIFE_US ? step->now_us - CART_TOKEN_LIFE_US : 0;
-}
-
 /* 0 = a new token; 1 = a known one, answered. */
 static int check_token(struct cart_run *run)
 {
@@ -63,7 +58,7 @@ static int check_token(struct cart_run *run)
     if (step->limits)
         err = cart_step_args_hash(step, &run->cart->scratch, &step->args_hash);
     if (!err)
-        err = cart_token_find(run->cart, run->token, token_horizon(step), &token);
+        err = cart_token_find(run->cart, run->token, run->horizon_us, &token);
     if (err)
         return err == CE_NOTFOUND ? 0 : err;
     if (token.args != (uint32_t)step->args_hash)
@@ -183,7 +178,7 @@ static int finish(struct cart_run *run)
     cart->head.stamp_us = run->stamp_us;
     err = cart_hidden_purge(cart);
     if (!err)
-        err = cart_token_expire(cart, token_horizon(run->step));
+        err = cart_token_expire(cart, run->horizon_us);
     if (!err && cart->head.tokens >= CART_TOKENS_MAX && run->token)
         err = CE_BUSY;
     /* Places first, then the summary and the token that speak of them. */
@@ -253,6 +248,8 @@ int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *re
 {
     MUST_OBJ(cart, CART_MAGIC);
     struct cart_run run = {.cart = cart, .step = step, .result = result};
+    if (step->now_us > CART_TOKEN_LIFE_US)
+        run.horizon_us = step->now_us - CART_TOKEN_LIFE_US;
     *result = (struct cart_result){0};
     int err = summarize_now(cart, step->now_us, &result->summary);
     if (!err)

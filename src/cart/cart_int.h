@@ -269,6 +269,7 @@ struct cart_run {
     struct cart_result *result;
     struct cart_dot dot;
     uint64_t stamp_us;     /* of what is written next */
+    uint64_t horizon_us;   /* tokens from before it are forgotten */
     bool stamp_taken;      /* a line was made at stamp_us; the next one made is one later */
     uint64_t token;        /* id, 0 = none */
     struct cart_meta meta; /* as it will be */

@@ -155,7 +155,7 @@ static uint64_t first_token_seq(const struct cart_run *run)
                                    .space = &space};
     struct cart_token token;
     while (!cart_token_next(&walk, &token))
-        if (token.dot.actor == run->dot.actor)
+        if (token.dot.actor == run->dot.actor && token.time_us >= run->horizon_us)
             return token.dot.seq;
     return UINT64_MAX;
 }

@@ -88,7 +88,7 @@ int cart_step_encode(const struct cart_step *step, struct buf *out)
 int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint64_t *hash)
 {
     scratch->len = 0;
-    if (buf_append(scratch, step->currency, sizeof(step->currency)) || encode_ops(step, scratch))
+    if (buf_append(scratch, step->currency, step->currency[0] ? 3 : 0) || encode_ops(step, scratch))
         return CE_NOMEM;
     *hash = hash_64(buf_slice(scratch));
     return 0;

@@ -65,6 +65,7 @@ void cmd_free(struct cmd **out)
     if (cmd->replay_cart)
         cart_free(&cmd->replay_cart);
     free(cmd->replay_ops);
+    buf_free(&cmd->replay_state);
     free(cmd->workers);
     cmd->magic = 0;
     free(cmd);

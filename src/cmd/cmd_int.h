@@ -64,6 +64,7 @@ struct cmd {
     _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
     _Atomic uint64_t replayed, replay_gaps;
     struct cart *replay_cart; /* start-up thread */
+    struct buf replay_state;
     struct cart_op *replay_ops;
 };
 

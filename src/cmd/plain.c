@@ -1,6 +1,8 @@
 /* plain: memcached items, memory only, memcached's own semantics (doc/protocol-memcached.md). */
 #include "cmd/cmd_int.h"
 
+#include <ctype.h>
+
 #define ARITH_DIGITS_MAX 20 /* of a u64; memcached refuses longer values */
 #define ITEM_SLACK_BYTES 128
 
@@ -106,7 +108,7 @@ static int join_locked(struct session *session, const struct request *request, u
     bool front = request->verb == VERB_PREPEND;
     size_t total = old.len + more.len;
     if (total > session->cmd->config.value_bytes_max)
-        return CE_TOO_LARGE;
+        return CE_EXISTS; /* memcached: NOT_STORED */
     text->len = 0;
     if (buf_append(text, front ? more.bytes : old.bytes, front ? more.len : old.len) ||
         buf_append(text, front ? old.bytes : more.bytes, front ? old.len : more.len) ||
@@ -160,7 +162,9 @@ enum run plain_store(struct session *session, const struct request *request)
         code =
             joins ? join_locked(session, request, hash, item) : put_locked(session, request, hash);
     l1_unlock(l1_of(session), hash);
-    if (code)
+    if (code == CE_EXISTS)
+        refused = "NOT_STORED";
+    else if (code)
         return reply_error(session, request, code);
     return reply_line(session, request, refused ? refused : "STORED");
 }
@@ -193,13 +197,16 @@ enum run plain_touch(struct session *session, const struct request *request)
 
 /* ---- incr, decr ---- */
 
-/* memcached: digits, possibly followed by the spaces that a decr left. */
+/* memcached reads with strtoull: white space in front, and behind it the spaces that a decr left.
+ */
 static bool read_number(const struct l1_item *item, uint64_t *value)
 {
     struct slice text = l1_value_slice(item);
     if (text.len > ARITH_DIGITS_MAX)
         return false;
-    while (text.len && text.bytes[text.len - 1] == ' ')
+    while (text.len && isspace(text.bytes[0]))
+        text = slice_from(text, 1);
+    while (text.len && isspace(text.bytes[text.len - 1]))
         text.len--;
     return num_u64(text, value);
 }

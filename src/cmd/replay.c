@@ -58,16 +58,16 @@ int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
 {
     struct cmd *cmd = arg;
     struct slice key = {0};
-    struct buf state = {0};
+    struct buf *state = &cmd->replay_state;
     MUST_OBJ(cmd, CMD_MAGIC);
-    int rc = take_key(&payload, &key) ? tier_replay_get(cmd->tier, key, &state) : CE_CORRUPT;
+    state->len = 0;
+    int rc = take_key(&payload, &key) ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
     if (rc == 0 && type == CMD_RECORD_STEP)
-        rc = replay_step(cmd, key, payload, buf_slice(&state), end_lsn);
+        rc = replay_step(cmd, key, payload, buf_slice(state), end_lsn);
     else if (rc == 0 && type == CMD_RECORD_STATE)
-        rc = replay_state(cmd, key, payload, buf_slice(&state), end_lsn);
+        rc = replay_state(cmd, key, payload, buf_slice(state), end_lsn);
     else if (rc == 0)
         rc = CE_CORRUPT;
-    buf_free(&state);
     if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO)
         return rc; /* this start can't go on; nothing is lost by trying again */
     atomic_fetch_add(rc ? &cmd->replay_gaps : &cmd->replayed, 1);

@@ -59,6 +59,16 @@ static void write_counters(const struct cmd *cmd, const struct stat_sink *sink)
     stat_u64(sink, "replay_gaps", atomic_load(&cmd->replay_gaps));
 }
 
+/* A counter that a worker is just raising may keep its old value; so it is in memcached. */
+static void reset_counters(struct cmd *cmd)
+{
+    for (unsigned i = 0; i < cmd->config.workers; i++) {
+#define X(name, what) atomic_store_explicit(&cmd->workers[i].name, 0, memory_order_relaxed);
+        CMD_STATS(X)
+#undef X
+    }
+}
+
 static void write_settings(const struct cmd *cmd, const struct stat_sink *sink)
 {
     static const char *const levels[] = {[ACK_RAM] = "ram", [ACK_OS] = "os", [ACK_SYNC] = "sync"};
@@ -83,6 +93,9 @@ enum run stats_run(struct session *session, const struct request *request)
         tier_stats(cmd->tier, &sink);
     } else if (slice_eq(request->arg, slice_str("settings"))) {
         write_settings(cmd, &sink);
+    } else if (slice_eq(request->arg, slice_str("reset"))) {
+        reset_counters(cmd);
+        return reply_end(session, text_line(session->out, "RESET"));
     } else {
         return reply_error(session, request, CE_UNKNOWN);
     }

@@ -243,6 +243,7 @@ static void *run_drain(void *arg)
 
 int drain_start(struct tier *tier)
 {
+    tier->drain.stopping = false;
     int rc = thread_start(&tier->drain.thread, "l2-writer", run_drain, tier);
     tier->drain.started = rc == 0;
     return rc;

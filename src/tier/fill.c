@@ -194,8 +194,20 @@ static void wake_blocked(struct tier_wait *wait, int rc)
     lock_drop(&blocked->lock);
 }
 
+static bool is_in_l1(struct tier *tier, struct slice key)
+{
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    l1_lock(tier->l1, hash);
+    bool known = tier_find_locked(tier, hash, key, &item) != TIER_ASK;
+    l1_unlock(tier->l1, hash);
+    return known;
+}
+
 int fill_now(struct tier *tier, struct slice key)
 {
+    if (is_in_l1(tier, key))
+        return 0;
     struct blocking_wait blocked = {.wait = {.done = wake_blocked}};
     lock_init(&blocked.lock, LOCK_MAILBOX);
     cond_init(&blocked.cond);

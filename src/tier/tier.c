@@ -8,7 +8,6 @@
 #define SYNC_INTERVAL_MS 1000
 #define L2_WRITE_BUFFER  (8u << 20)
 #define L2_CACHE         (8u << 20)
-#define UNDO_STACK_BYTES 4096
 
 /* ---- open ---- */
 
@@ -205,19 +204,32 @@ static int first_error(int a, int b)
     return a ? a : b;
 }
 
+/* Everything into L2, by the calling thread. */
+static int sweep_stopped(struct tier *tier)
+{
+    drain_stop(tier);
+    return tier->replayed ? drain_sweep(tier) : 0;
+}
+
+/* Write-behind needs the others: a conflict is joined in L1 and comes back by way of L2. */
+static int empty_behind(struct tier *tier, unsigned timeout_ms)
+{
+    int rc = drain_start(tier);
+    if (rc == 0)
+        rc = behind_drain(tier->behind, timeout_ms);
+    behind_stop(&tier->behind);
+    return first_error(rc, sweep_stopped(tier)); /* and the marks of what L3 has by now */
+}
+
 int tier_stop(struct tier **out, unsigned timeout_ms)
 {
     struct tier *tier = *out;
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
+    int rc = sweep_stopped(tier);
+    if (tier->behind && tier->replayed)
+        rc = first_error(rc, empty_behind(tier, timeout_ms));
     fill_stop(tier);
-    drain_stop(tier);
-    int rc = tier->replayed ? drain_sweep(tier) : 0;
-    if (tier->behind && tier->replayed) {
-        rc = first_error(rc, behind_drain(tier->behind, timeout_ms));
-        behind_stop(&tier->behind);
-        rc = first_error(rc, drain_sweep(tier)); /* the marks of what L3 has now */
-    }
     rc = first_error(rc, journal_stop(&tier->journal, timeout_ms));
     free_parts(tier);
     return rc;
@@ -244,69 +256,53 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
     return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
 }
 
-/* What a put must be able to take back when the journal refuses. */
-struct undo {
-    bool was_cart;
-    size_t len;
-    uint8_t *bytes;
-    uint8_t stack[UNDO_STACK_BYTES];
-};
-
-static int undo_save(struct undo *undo, const struct l1_item *item)
+/* Room for the new state, while the old one stays readable in front of it. */
+static int grow_locked(struct tier *tier, uint64_t hash, struct slice key, size_t state_bytes,
+                       struct l1_item **item)
 {
-    undo->was_cart = item && item->kind == L1_CART;
-    undo->len = undo->was_cart ? item->value_bytes : 0;
-    undo->bytes = undo->len <= sizeof undo->stack ? undo->stack : malloc(undo->len);
-    if (!undo->bytes)
+    bool here = *item && (*item)->kind == L1_CART;
+    if (l1_dirty_reserve_locked(tier->l1, hash))
         return CE_NOMEM;
-    if (undo->len)
-        memcpy(undo->bytes, l1_value_slice(item).bytes, undo->len);
-    return 0;
+    if (here && (*item)->value_bytes >= state_bytes)
+        return 0;
+    return l1_put_locked(tier->l1, hash, key, L1_CART, state_bytes, item);
 }
 
-static void undo_free(struct undo *undo)
+/* The journal refused: as it was before. */
+static void shrink_back_locked(struct tier *tier, uint64_t hash, struct l1_item *item,
+                               bool was_here, uint32_t old_bytes)
 {
-    if (undo->bytes != undo->stack)
-        free(undo->bytes);
+    if (was_here)
+        item->value_bytes = old_bytes;
+    else
+        l1_remove_locked(tier->l1, hash, item);
 }
 
-static void undo_apply(struct undo *undo, struct l1 *l1, uint64_t hash, struct slice key,
-                       struct l1_item *item)
-{
-    if (!undo->was_cart) {
-        l1_remove_locked(l1, hash, item);
-        return;
-    }
-    /* No memory to put the old state back: stop, and let the journal tell what is true. */
-    MUST(l1_put_locked(l1, hash, key, L1_CART, undo->len, &item) == 0);
-    memcpy(l1_value(item), undo->bytes, undo->len);
-}
-
+/* Whatever can fail comes first, then the journal, then what can't fail. */
 int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                     struct slice state, uint8_t type, struct slice record, enum ack_level level,
                     uint64_t *lsn)
 {
-    struct undo undo;
-    struct l1_item *item = l1_find_locked(tier->l1, hash, key);
+    struct l1_item *item;
+    bool was_here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
+    uint32_t old_bytes = was_here ? item->value_bytes : 0;
     if (level > ACK_RAM && journal_failed(tier->journal))
         return CE_NODISK;
-    if (l1_dirty_reserve_locked(tier->l1, hash) || undo_save(&undo, item))
-        return CE_NOMEM;
-    int rc = l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item);
-    if (rc == 0) {
-        memcpy(l1_value(item), state.bytes, state.len);
-        rc = journal_append(tier->journal, type, record, level, lsn);
-        if (rc)
-            undo_apply(&undo, tier->l1, hash, key, item);
+    int rc = grow_locked(tier, hash, key, state.len, &item);
+    if (rc)
+        return rc;
+    rc = journal_append(tier->journal, type, record, level, lsn);
+    if (rc) {
+        shrink_back_locked(tier, hash, item, was_here, old_bytes);
+        return rc;
     }
-    if (rc == 0) {
-        item->cart.actor = actor;
-        item->cart.lsn = *lsn;
-        l1_dirty_locked(tier->l1, hash, item);
-        drain_dirty(tier);
-    }
-    undo_free(&undo);
-    return rc;
+    MUST(l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item) == 0);
+    memcpy(l1_value(item), state.bytes, state.len);
+    item->cart.actor = actor;
+    item->cart.lsn = *lsn;
+    l1_dirty_locked(tier->l1, hash, item);
+    drain_dirty(tier);
+    return 0;
 }
 
 /* ---- waiting for memory ---- */

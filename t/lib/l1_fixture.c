@@ -45,12 +45,12 @@ size_t l1_mem_cost(void *mem)
 
 struct l1 *l1;
 
-void set_up(void)
+void l1_set_up(void)
 {
     ck_assert_int_eq(l1_new(LIMIT, &l1), 0);
 }
 
-void tear_down(void)
+void l1_tear_down(void)
 {
     l1_free(&l1);
     ck_assert_ptr_null(l1);
@@ -207,7 +207,7 @@ void evict_all(void)
 TCase *add_case(Suite *suite, const char *name)
 {
     TCase *tcase = tcase_create(name);
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_checked_fixture(tcase, l1_set_up, l1_tear_down);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
     return tcase;

@@ -16,10 +16,10 @@
 /* Bytes taken and not given back, and how many more calls succeed. */
 extern _Atomic int64_t mem_live, mem_calls_left;
 
-/* The L1 of the test; set_up and tear_down are its checked fixture. */
+/* The L1 of the test; l1_set_up and l1_tear_down are its checked fixture. */
 extern struct l1 *l1;
-void set_up(void);
-void tear_down(void);
+void l1_set_up(void);
+void l1_tear_down(void);
 
 struct name {
     char text[L1_KEY_MAX + 1];
@@ -68,7 +68,7 @@ void unpin(const char *key, bool ok);
 /* Drops everything that may be dropped. */
 void evict_all(void);
 
-/* A case whose tests run between set_up and tear_down. */
+/* A case whose tests run between l1_set_up and l1_tear_down. */
 TCase *add_case(Suite *suite, const char *name);
 /* The exit status. */
 int run_suite(Suite *suite);

@@ -11,17 +11,17 @@ Lines of a file:
   --- name        a case starts
   >>> text        the client sends text CRLF
   <<< text        the server answers text CRLF
-  <<<json text    the server answers a line that is this JSON document, in any spelling; the members
-                  version, cas, added and updated may be left out and then match anything
+  <<<json text    the server answers a line that is this JSON document, in any spelling; version,
+                  cas, added and updated may be left out and then match anything
   === closed      the server has closed the connection (last line of a case)
-Consecutive `>>>` lines are one request, the `<<<` lines behind them are its reply; there may be none.
+Consecutive `>>>` lines are one request; the `<<<` lines behind them, if any, are its reply.
 
 In text:
   \r \n \t \0 \\ \xHH   bytes; a single \ at the end of a line: no CRLF follows
   ${3*ab}               ababab
   ${run}                letters and digits never used before, for keys and tokens
   ${c:digits} ${c:text} in a reply: digits, or anything up to the end of the line; remembered as c
-  ${c}                  what was remembered (a pipeline is sent in two parts where a request needs it)
+  ${c}                  what was remembered (where a request needs it, a pipeline is sent in parts)
   ${#}                  in a reply: the length in bytes of the next line, which is checked
 
 At the end of a case the client closes its side, and whatever still comes is a failure.
@@ -314,14 +314,17 @@ class Client:
         return None if self.open else rest
 
 
+def one_by_one(data):
+    return [data[i:i + 1] for i in range(len(data))]
+
+
 def cut_up(data, mode):
     if mode != "bytes":
         return [data] if data else []
     if len(data) <= 2 * EDGE_BYTES + PIECE_BYTES:
-        return [data[i:i + 1] for i in range(len(data))]
+        return one_by_one(data)
     middle = range(EDGE_BYTES, len(data) - EDGE_BYTES, PIECE_BYTES)
     pieces = [data[i:min(i + PIECE_BYTES, len(data) - EDGE_BYTES)] for i in middle]
-    one_by_one = lambda part: [part[i:i + 1] for i in range(len(part))]
     return one_by_one(data[:EDGE_BYTES]) + pieces + one_by_one(data[-EDGE_BYTES:])
 
 

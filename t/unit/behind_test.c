@@ -363,6 +363,40 @@ START_TEST(after_an_outage_all_parked_carts_go_at_once)
 }
 END_TEST
 
+START_TEST(a_success_recalls_all_parked_carts)
+{
+    world->read_only = true;
+    world_change_all(0, 3);
+    world_run_for(600000); /* all are parked, their next tries up to 60 s away */
+    ck_assert_uint_eq(world_stat("behind_parked"), 3);
+    world->read_only = false;
+    world_change(10, 1);
+    world_run_for(WORLD_DELAY_MS + BEHIND_BACKOFF_MAX_MS);
+    world_expect_in_l3(10);
+    world_expect_all_in_l3(0, 3);
+}
+END_TEST
+
+static void fail_once(void)
+{
+    world->read_only = world->batches_count == 1;
+}
+
+START_TEST(batches_grow_again_after_a_failure)
+{
+    world_remake(&world->env, 100, WORLD_DELAY_MS);
+    world->during_flush = fail_once;
+    world_change_all(0, 400);
+    world_run_dry();
+    world_expect_all_in_l3(0, 400);
+    /* 100 fail; nine twelves clear them; 292 are left */
+    static const size_t sizes[] = {100, 12, 12, 12, 12, 12, 12, 12, 12, 12, 100, 100, 92};
+    ck_assert_uint_eq(world->batches_count, sizeof sizes / sizeof sizes[0]);
+    for (size_t i = 0; i < world->batches_count; i++)
+        ck_assert_uint_eq(world->batches[i], sizes[i]);
+}
+END_TEST
+
 /* ---- overflow -------------------------------------------------------------- */
 
 START_TEST(an_overflow_is_refilled_from_the_marks)
@@ -442,6 +476,8 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, a_cart_without_row_is_parked);
     tcase_add_test(tcase, a_cart_that_does_not_merge_is_parked);
     tcase_add_test(tcase, after_an_outage_all_parked_carts_go_at_once);
+    tcase_add_test(tcase, a_success_recalls_all_parked_carts);
+    tcase_add_test(tcase, batches_grow_again_after_a_failure);
     tcase_add_test(tcase, an_overflow_is_refilled_from_the_marks);
     tcase_add_test(tcase, a_key_dropped_during_the_scan_is_not_lost);
     tcase_add_test(tcase, a_full_queue_holds_as_many_as_promised);

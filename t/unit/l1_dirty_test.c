@@ -211,6 +211,22 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
+START_TEST(shrinking_needs_no_memory)
+{
+    int64_t empty = mem_live;
+    put_dirty("k", 100000, 'x');
+    mem_calls_left = 0;
+    put("k", L1_CART, 5000, 'y');
+    put("k", L1_CART, 3, 'z');
+    ck_assert_int_eq(look("k", 'z'), 3);
+    ck_assert_int_eq(put_slice(slice_str("k"), L1_CART, 200000, 0), CE_NOMEM);
+    ck_assert_int_eq(look("k", 'z'), 3);
+    mem_calls_left = CALLS_MANY;
+    put("k", L1_CART, 4, 'w');
+    ck_assert_int_lt(mem_live - empty, 1000); /* what was too large is given back */
+}
+END_TEST
+
 START_TEST(a_table_that_cannot_grow_still_works)
 {
     struct name names[40];
@@ -397,6 +413,7 @@ static void add_rest(Suite *suite)
 {
     TCase *tcase = add_case(suite, "no memory, threads");
     tcase_add_test(tcase, every_allocation_may_fail);
+    tcase_add_test(tcase, shrinking_needs_no_memory);
     tcase_add_test(tcase, a_table_that_cannot_grow_still_works);
     tcase_add_test(tcase, a_reserved_mark_and_a_failed_write_need_no_memory);
     tcase_add_test(tcase, threads_lose_no_cart_under_pressure);

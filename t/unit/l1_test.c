@@ -97,6 +97,27 @@ START_TEST(a_value_that_fits_stays_where_it_is_and_a_wasteful_one_moves)
 }
 END_TEST
 
+START_TEST(a_resized_value_keeps_its_bytes_as_far_as_they_fit)
+{
+    struct slice key = slice_str("k");
+    uint64_t hash = hash_64(key);
+    size_t sizes[] = {10, 100, 5000, 6000, 100000, 4000, 7, 7, 3}, kept = 10;
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        struct l1_item *item;
+        l1_lock(l1, hash);
+        ck_assert_int_eq(l1_put_locked(l1, hash, key, L1_CART, sizes[i], &item), 0);
+        kept = i == 0 ? 0 : kept < sizes[i] ? kept : sizes[i];
+        for (size_t at = 0; at < kept; at++)
+            if (l1_value(item)[at] != (uint8_t)(at * 7))
+                ck_abort_msg("byte %zu of %zu", at, kept);
+        for (size_t at = 0; at < sizes[i]; at++)
+            l1_value(item)[at] = (uint8_t)(at * 7);
+        kept = sizes[i];
+        l1_unlock(l1, hash);
+    }
+}
+END_TEST
+
 START_TEST(kinds_may_change_and_are_counted)
 {
     put("k", L1_ABSENT, 0, 0);
@@ -391,6 +412,7 @@ static void add_table(Suite *suite)
     tcase_add_test(tcase, the_longest_key_and_any_byte_in_it_work);
     tcase_add_test(tcase, a_new_item_has_its_part_zeroed_and_the_same_kind_keeps_it);
     tcase_add_test(tcase, a_value_that_fits_stays_where_it_is_and_a_wasteful_one_moves);
+    tcase_add_test(tcase, a_resized_value_keeps_its_bytes_as_far_as_they_fit);
     tcase_add_test(tcase, kinds_may_change_and_are_counted);
     tcase_add_test(tcase, stats_name_each_row_once_and_count_right);
     tcase_add_test_raise_signal(tcase, a_kind_of_a_dirty_cart_must_not_change, SIGABRT);

@@ -22,7 +22,6 @@
 #define BEHIND_PARK_FIRST_MS    1000
 #define BEHIND_PARK_MAX_MS      60000
 #define BEHIND_SHRINK           8        /* a failed batch is tried again in parts of this many */
-#define BEHIND_CONFLICTS_MAX    5        /* in a row at once; then the cart waits its turn again */
 #define BEHIND_IDLE             UINT_MAX /* from behind_turn: nothing to do until behind_add */
 
 /* ---- the queue: not thread safe, callers hold the lock of struct behind -------------- */
@@ -38,11 +37,11 @@ struct behind_entry {
     struct behind_entry *prev, *next; /* of its place */
     UT_hash_handle hh;
     enum behind_place place;
-    uint64_t version;   /* counts adds. A flight settles the adds it started with, no others */
-    uint64_t since_ms;  /* oldest add that may not be in L3 */
-    uint64_t due_ms;    /* queued: not before; parked: next try */
-    unsigned failures;  /* times failed alone */
-    unsigned conflicts; /* in a row */
+    uint64_t version;  /* counts adds. A flight settles the adds it started with, no others */
+    uint64_t since_ms; /* oldest add that may not be in L3 */
+    uint64_t due_ms;   /* queued: not before; parked: next try */
+    unsigned failures; /* times failed alone */
+    uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued */
     size_t key_len;
     uint8_t key[];
 };

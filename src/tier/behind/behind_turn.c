@@ -142,7 +142,8 @@ static bool describe_cart(struct behind *behind, struct behind_item *item)
     if (err)
         blame_cart(item, err_text(err));
     item->cart.key = key;
-    item->cart.rev = l3_rev;
+    /* What we wrote ourselves while the owner took the state is newer than what it knew then. */
+    item->cart.rev = l3_rev > item->entry->rev ? l3_rev : item->entry->rev;
     return !err;
 }
 
@@ -205,6 +206,7 @@ static void take_outcomes(struct behind *behind, size_t rows)
         switch (behind->carts[i].outcome) {
         case L3_DONE:
             item->fate = BEHIND_FATE_DONE;
+            item->entry->rev = behind->carts[i].rev;
             behind_stat_count(behind, BEHIND_STAT_behind_flushed);
             owner->flushed(owner->ctx, item->cart.key, buf_slice(&item->state),
                            behind->carts[i].rev);
@@ -248,18 +250,6 @@ static void settle_done_locked(struct behind *behind, struct behind_item *item, 
     }
     entry->since_ms = now_ms;
     entry->failures = 0;
-    entry->conflicts = 0;
-    behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
-}
-
-static void settle_again_locked(struct behind *behind, struct behind_entry *entry, uint64_t now_ms)
-{
-    if (++entry->conflicts < BEHIND_CONFLICTS_MAX) {
-        entry->due_ms = now_ms;
-        behind_queue_front(&behind->queue, entry);
-        return;
-    }
-    entry->conflicts = 0;
     behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
 }
 
@@ -269,7 +259,9 @@ static void settle_locked(struct behind *behind, struct behind_item *item, uint6
     switch (item->fate) {
     case BEHIND_FATE_DONE: settle_done_locked(behind, item, now_ms); break;
     case BEHIND_FATE_BACK: behind_queue_front(&behind->queue, entry); break;
-    case BEHIND_FATE_AGAIN: settle_again_locked(behind, entry, now_ms); break;
+    case BEHIND_FATE_AGAIN: /* the joined state is on its way to where snapshot() reads */
+        behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
+        break;
     case BEHIND_FATE_PARK:
         entry->failures++;
         behind_queue_park(&behind->queue, entry,

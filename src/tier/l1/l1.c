@@ -10,6 +10,10 @@
 /* An item may waste a quarter of its memory before it is moved into a smaller piece. */
 #define WASTE_DIVISOR 4
 
+/* What a large value gets beyond its need when it grows. */
+#define SLACK_BYTES_MIN 4096
+#define SLACK_DIVISOR   8
+
 void *l1_take_mem(struct l1 *l1, size_t bytes)
 {
     void *mem = l1_mem_new(bytes);
@@ -186,18 +190,28 @@ static bool fits_in_place(struct l1_item *item, size_t bytes)
     return bytes <= usable && usable - bytes <= usable / WASTE_DIVISOR;
 }
 
-/* The item of *slot with room for value_bytes, in its old place in chain and queue. */
+/* Large values that grow are mostly carts that go on growing: they move once for many steps. */
+static size_t with_slack(const struct l1_item *item, size_t bytes, size_t value_bytes)
+{
+    bool grows_large = value_bytes > item->value_bytes && value_bytes >= SLACK_BYTES_MIN;
+    return grows_large ? bytes + bytes / SLACK_DIVISOR : bytes;
+}
+
+/* The item of *slot with room for value_bytes, in its old place in chain and queue, with the
+ * value's old bytes as far as they fit. Shrinking never fails: it stays where it is when nothing
+ * smaller is to be had. */
 static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot,
                                    size_t value_bytes)
 {
     struct l1_item *item = *slot;
     size_t bytes = item_bytes(item->key_bytes, value_bytes);
+    bool grows = value_bytes > item->value_bytes;
     if (fits_in_place(item, bytes))
         return item;
-    struct l1_item *moved = l1_take_mem(l1, bytes);
+    struct l1_item *moved = l1_take_mem(l1, with_slack(item, bytes, value_bytes));
     if (!moved)
-        return NULL;
-    memcpy(moved, item, item_bytes(item->key_bytes, 0));
+        return grows && bytes > l1_mem_usable(item) ? NULL : item;
+    memcpy(moved, item, item_bytes(item->key_bytes, grows ? item->value_bytes : value_bytes));
     *slot = moved;
     if (!(item->_bits & L1_HELD))
         l1_queue_move(stripe, item, moved);

@@ -85,10 +85,11 @@ void l1_unlock(struct l1 *l1, uint64_t hash);
 /* The item or NULL. `hash` = hash_64(key) here and everywhere. Counts as a use for eviction. */
 struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key);
 
-/* Makes or replaces the item of a key: kind, value of value_bytes (uninitialised, caller fills).
- * When the key had an item, its plain/cart part and dirtiness are kept if the kind is the same, and
- * zeroed if not (MUST NOT change the kind of a dirty cart). A new item has the part zeroed. A hit
- * that fits in place moves nothing. CE_NOMEM (malloc failed), the old item is then untouched. */
+/* Makes or resizes the item of a key: kind, room for a value of value_bytes. A value that was there
+ * keeps its bytes as far as they fit; the caller fills the rest. When the key had an item, its
+ * plain/cart part and dirtiness are kept if the kind is the same, and zeroed if not (MUST NOT
+ * change the kind of a dirty cart). A new item has the part zeroed. CE_NOMEM (malloc failed), the
+ * old item is then untouched; making an item smaller never fails. */
 int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind kind,
                   size_t value_bytes, struct l1_item **item) MUST_USE;
 

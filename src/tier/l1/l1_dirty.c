@@ -75,7 +75,7 @@ size_t l1_dirty_take(struct l1 *l1, unsigned stripe_index, size_t max,
     struct l1_stripe *stripe = &l1->stripes[stripe_index];
     size_t taken = 0;
     uint32_t from = 0, kept = 0;
-    lock_take(&stripe->lock);
+    lock_take_first(&stripe->lock);
     for (; from < stripe->dirty_count && taken < max; from++) {
         uint64_t hash = stripe->dirty[from];
         struct l1_item *item = find_dirty(stripe, hash);
