@@ -12,13 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "0.0.0"
-#endif
-
 /* What clients are told: the memcached whose behaviour this is, then our own version. */
 #define WIRE_VERSION "1.6.18-cartd-" PACKAGE_VERSION
 

@@ -108,7 +108,7 @@ struct cart_step {
 /* The figures of a cart that readers want without reading its lines. */
 struct cart_summary {
     uint64_t version; /* sum of the version vector */
-    uint64_t cas;     /* hash of the version vector, never 0; 0 when !exists */
+    uint64_t cas;     /* 63-bit hash of the version vector, never 0; 0 when !exists */
     bool exists;      /* has visible lines, or was made and not forgotten */
     bool amount_known, checked_amount_known; /* false: a price is unknown, or int64 overflow */
     uint32_t lines, qty, checked_lines, checked_qty;

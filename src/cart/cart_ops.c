@@ -445,7 +445,8 @@ static int save_info(struct cart *cart, const struct spot *spot, struct cart_inf
 {
     const struct cart_line *line = &spot->line;
     cart->tmp.marks.len = 0;
-    if (buf_append(&cart->tmp.marks, line->shop.bytes, line->shop.len) ||
+    if (buf_reserve(&cart->tmp.marks, line->shop.len + line->ext.len + 1) ||
+        buf_append(&cart->tmp.marks, line->shop.bytes, line->shop.len) ||
         buf_append(&cart->tmp.marks, line->ext.bytes, line->ext.len))
         return CE_NOMEM;
     *info = (struct cart_info){.checked = line->checked,

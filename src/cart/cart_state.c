@@ -198,7 +198,8 @@ int cart_view_open(struct slice state, struct cart_view *view)
 
 uint64_t cart_vv_hash(struct slice vv)
 {
-    uint64_t hash = hash_64(vv);
+    /* 63 bits: clients keep a cas in a signed long, and libmemcached has no room for 20 digits. */
+    uint64_t hash = hash_64(vv) & INT64_MAX;
     return hash ? hash : 1;
 }
 

@@ -83,6 +83,7 @@ struct session {
     struct net_conn *conn;
     struct buf *out;
     size_t skip;            /* input bytes to throw away (a data block that was refused) */
+    bool skip_line;         /* ... and all up to the next line (a line that was too long) */
     size_t get_offset;      /* where a get goes on when it is run again */
     uint64_t room_until_ms; /* a write waits for memory until then; 0 = it does not */
     int wait_rc;            /* how what it waited for ended */
@@ -134,7 +135,7 @@ struct cart_key {
 enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
                                   struct cart_key *out);
 
-/* cart_step.c: the way of every cart mutation */
+/* cart_write.c: the way of every cart mutation */
 struct cart_write {
     struct slice key;
     struct cart_step step; /* in: all but actor, now, fold, limits */

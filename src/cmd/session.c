@@ -123,7 +123,8 @@ static enum run run_bad(struct session *session, const struct request *request, 
         rc = text_cart_error(session->out, error, request);
     else if (!request->noreply)
         rc = text_error(session->out, error);
-    return rc || fatal ? RUN_CLOSE : RUN_DONE;
+    session->skip_line = fatal && error == CE_LINE_TOO_LONG;
+    return rc || (fatal && !session->skip_line) ? RUN_CLOSE : RUN_DONE;
 }
 
 /* One request off the front of `in`. MORE is told by *more. */
@@ -146,13 +147,22 @@ static enum run run_one(struct session *session, struct slice in, size_t *used, 
         return run;
     session->get_offset = 0;
     session->room_until_ms = 0;
+    if (session->skip_line)
+        length = 0; /* what is here of the line goes with the rest of it */
     *used = length < in.len ? length : in.len;
     session->skip = length - *used;
     return run;
 }
 
+/* Throws away what belongs to a request that was refused before it was all here: a data block of
+ * known length, or the rest of a line. Returns how much of `in` that was. */
 static size_t skip_refused(struct session *session, struct slice in)
 {
+    if (session->skip_line) {
+        const uint8_t *end = in.len ? memchr(in.bytes, '\n', in.len) : NULL;
+        session->skip_line = end == NULL;
+        return end ? (size_t)(end - in.bytes) + 1 : in.len;
+    }
     size_t len = session->skip < in.len ? session->skip : in.len;
     session->skip -= len;
     return len;
@@ -162,10 +172,11 @@ static enum net_next session_input(void *arg, struct slice in, size_t *used, siz
 {
     struct session *session = arg;
     MUST_OBJ(session, SESSION_MAGIC);
-    *used = skip_refused(session, in);
+    *used = 0;
     for (unsigned turn = 0; turn < NET_TURN_REQUESTS; turn++) {
         size_t length = 0;
         bool more = false;
+        *used += skip_refused(session, slice_from(in, *used));
         if (*used == in.len)
             return NET_MORE;
         if (net_out_full(session->conn))

@@ -93,6 +93,18 @@ static int read_checkpoint(struct tier *tier)
     return rc == CE_NOTFOUND ? 0 : rc;
 }
 
+/* A database that is down stops nothing; one that nobody can ever reach is a mistake to be told. */
+static int check_l3_url(struct tier *tier, char *message, size_t message_bytes)
+{
+    struct l3 *l3 = NULL;
+    int rc = tier->l3_url ? l3_open(tier->l3_url, &l3, message, message_bytes) : 0;
+    if (l3)
+        l3_close(&l3);
+    if (rc && rc != CE_INVAL)
+        log_warn("tier", "database: %s; serving without it, trying again", message);
+    return rc == CE_INVAL ? rc : 0;
+}
+
 static int open_parts(struct tier *tier, const char **what)
 {
     const struct env *env = tier->config.env;
@@ -111,7 +123,7 @@ static int open_parts(struct tier *tier, const char **what)
         (rc = env->dir_lock(env->ctx, tier->config.data_dir, &tier->dir_fd)))
         return rc;
     *what = "l2";
-    if ((rc = open_l2(tier)) || (rc = read_checkpoint(tier)) || (rc = settle_complete(tier)))
+    if ((rc = open_l2(tier)) || (rc = read_checkpoint(tier)))
         return rc;
     *what = "journal";
     if ((rc = open_journal(tier)))
@@ -164,8 +176,13 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     cond_init(&tier->fills.cond);
     tier->fills.queue_tail = &tier->fills.queue;
     int rc = open_parts(tier, &what);
+    bool told = rc == 0 && (rc = check_l3_url(tier, message, message_bytes)) != 0;
+    if (rc == 0)
+        rc = settle_complete(tier);
+    if (rc && !told)
+        snprintf(message, message_bytes, "%s in %s: %s", what, config->data_dir,
+                 rc == CE_BUSY ? "another cartd uses it" : err_text(rc));
     if (rc) {
-        snprintf(message, message_bytes, "%s in %s: %s", what, config->data_dir, err_text(rc));
         if (tier->journal && journal_stop(&tier->journal, 0))
             log_debug("tier", "journal not started"); /* nothing was appended */
         free_parts(tier);

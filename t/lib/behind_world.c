@@ -169,11 +169,22 @@ void world_change(uint32_t cart, uint64_t mask)
     behind_add(world->behind, world_key(cart, key));
 }
 
+/* The state that a merge made reaches L2. */
+static void land_joined(struct world_held *held)
+{
+    held->mask |= held->joined_mask;
+    held->l3_rev = held->joined_rev;
+    held->joined_at_ms = 0;
+    held->joined_mask = 0;
+}
+
 static int snapshot_cart(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
 {
     (void)ctx;
     uint32_t cart = cart_of(key);
-    const struct world_held *held = &world->held[cart];
+    struct world_held *held = &world->held[cart];
+    if (held->joined_at_ms && held->joined_at_ms <= world->now_ms)
+        land_joined(held);
     if (cart == world->bad_cart && world->snapshot_err)
         return world->snapshot_err;
     if (fault())
@@ -211,8 +222,12 @@ static int merge_cart(void *ctx, struct slice key, struct slice image, uint32_t 
         return world->merge_err;
     if (fault())
         return CE_BUSY;
-    world->held[cart].mask |= mask_of(image);
-    world->held[cart].l3_rev = rev;
+    struct world_held *held = &world->held[cart];
+    held->joined_at_ms = world->now_ms + world->join_ms;
+    held->joined_mask |= mask_of(image);
+    held->joined_rev = rev;
+    if (world->join_ms == 0)
+        land_joined(held);
     return 0;
 }
 

@@ -23,6 +23,9 @@ struct world_held {
     bool present, marked;
     uint64_t mask;
     uint32_t l3_rev;
+    uint64_t joined_at_ms; /* when L2 has the joined state below; 0 = there is none */
+    uint64_t joined_mask;
+    uint32_t joined_rev;
 };
 
 struct world {
@@ -47,6 +50,7 @@ struct world {
     int snapshot_err, row_err, merge_err;
     unsigned fault_percent;     /* any of the above, at random */
     size_t pad_bytes;           /* added to each state */
+    uint64_t join_ms;           /* how long a joined state takes to L2 */
     void (*during_flush)(void); /* before the rows are written */
     void (*after_refill)(void);
 

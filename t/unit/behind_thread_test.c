@@ -58,6 +58,7 @@ static void play(uint64_t seed)
     world->behind->queue_max = 4 + world_draw() % 80;
     world->during_flush = disturb;
     world->after_refill = disturb_refill;
+    world->join_ms = world_draw() % 3 * 400;
     for (int i = 0; i < 300; i++) {
         if (i % 50 == 0) {
             world->fault_percent = (unsigned)(world_draw() % 3 * 15);

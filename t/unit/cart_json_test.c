@@ -1,6 +1,8 @@
 /* Documents: what we write, byte for byte, and what we read. */
 #include "cart_kit.h"
 
+#include <stdio.h>
+
 static struct kit kit;
 static struct buf out, arena;
 
@@ -26,7 +28,7 @@ static const char *json_of(const char *key, enum cart_json_scope scope)
     return (const char *)out.bytes;
 }
 
-/* The document with the cas of now put in for the "%s" of `want`. */
+/* The document with the cas of now put in for "CAS" in `want`. */
 static void expect_json(const char *key, enum cart_json_scope scope, const char *want)
 {
     struct buf text = {0};

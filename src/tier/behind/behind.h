@@ -4,10 +4,10 @@
  * remembering and refills from the marks in L2, so the backlog is bounded by disk, not by memory.
  *
  * Happy path: behind_add(key) -> delay -> snapshot() -> l3_flush -> flushed().
- * Conflict: l3_load -> merge() -> the cart is queued again. Batch fails: back off (100 ms doubling
- * to 5 s, jitter), then smaller batches down to one to find a poison cart; a cart that failed alone
- * is parked with its own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever
- * dropped. */
+ * Conflict: l3_load -> merge() -> the cart waits its delay again, so that the joined state can
+ * reach where snapshot() reads. Batch fails: back off (100 ms doubling to 5 s, jitter), then
+ * smaller batches down to one to find a poison cart; a cart that failed alone is parked with its
+ * own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever dropped. */
 #ifndef TIER_BEHIND_BEHIND_H
 #define TIER_BEHIND_BEHIND_H
 

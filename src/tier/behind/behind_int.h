@@ -21,6 +21,7 @@
 #define BEHIND_BACKOFF_MAX_MS   5000
 #define BEHIND_PARK_FIRST_MS    1000
 #define BEHIND_PARK_MAX_MS      60000
+#define BEHIND_JOIN_MS          100      /* at least, from merge() to the next snapshot() */
 #define BEHIND_SHRINK           8        /* a failed batch is tried again in parts of this many */
 #define BEHIND_IDLE             UINT_MAX /* from behind_turn: nothing to do until behind_add */
 
@@ -41,7 +42,8 @@ struct behind_entry {
     uint64_t since_ms; /* oldest add that may not be in L3 */
     uint64_t due_ms;   /* queued: not before; parked: next try */
     unsigned failures; /* times failed alone */
-    uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued */
+    uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued or merged */
+    bool joins;        /* queued: merged, due_ms holds even for a drain */
     size_t key_len;
     uint8_t key[];
 };

@@ -85,7 +85,14 @@ static void take_off_locked(struct behind *behind, size_t at, struct behind_entr
     item->entry = entry;
     item->version = entry->version;
     item->fate = BEHIND_FATE_BACK;
+    entry->joins = false;
     behind_queue_fly(&behind->queue, entry);
+}
+
+/* A drain ignores the delay, but not the time that a joined state needs to reach L2. */
+static uint64_t due_ms_locked(const struct behind *behind, const struct behind_entry *queued)
+{
+    return behind->drains && !queued->joins ? 0 : queued->due_ms;
 }
 
 /* Fills items with carts whose time has come; returns how many. */
@@ -93,10 +100,10 @@ static size_t take_due(struct behind *behind)
 {
     size_t count = 0;
     lock_take(&behind->lock);
-    uint64_t now_ms = behind->drains ? UINT64_MAX : env_mono_ms(behind->env);
+    uint64_t now_ms = env_mono_ms(behind->env);
     while (count < behind->limit && !behind->stopping) {
         struct behind_entry *head = behind->queue.places[BEHIND_QUEUED];
-        if (!head || head->due_ms > now_ms)
+        if (!head || due_ms_locked(behind, head) > now_ms)
             break;
         take_off_locked(behind, count++, head);
     }
@@ -192,10 +199,12 @@ static void resolve_conflict(struct behind *behind, struct behind_item *item)
     err = owner->merge(owner->ctx, item->cart.key, buf_slice(&behind->image), rev);
     behind->image.len = 0;
     buf_shrink(&behind->image, BEHIND_BUFFER_KEEP);
-    if (err)
+    if (err) {
         blame_cart(item, err_text(err));
-    else
-        item->fate = BEHIND_FATE_AGAIN;
+        return;
+    }
+    item->fate = BEHIND_FATE_AGAIN;
+    item->entry->rev = 0; /* the row may be gone or older: what the owner knows now counts */
 }
 
 static void take_outcomes(struct behind *behind, size_t rows)
@@ -253,15 +262,21 @@ static void settle_done_locked(struct behind *behind, struct behind_item *item, 
     behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
 }
 
+/* The joined state is on its way to where snapshot() reads. */
+static void settle_again_locked(struct behind *behind, struct behind_entry *entry, uint64_t now_ms)
+{
+    unsigned wait_ms = behind->delay_ms > BEHIND_JOIN_MS ? behind->delay_ms : BEHIND_JOIN_MS;
+    behind_queue_back(&behind->queue, entry, now_ms + wait_ms);
+    entry->joins = true;
+}
+
 static void settle_locked(struct behind *behind, struct behind_item *item, uint64_t now_ms)
 {
     struct behind_entry *entry = item->entry;
     switch (item->fate) {
     case BEHIND_FATE_DONE: settle_done_locked(behind, item, now_ms); break;
     case BEHIND_FATE_BACK: behind_queue_front(&behind->queue, entry); break;
-    case BEHIND_FATE_AGAIN: /* the joined state is on its way to where snapshot() reads */
-        behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
-        break;
+    case BEHIND_FATE_AGAIN: settle_again_locked(behind, entry, now_ms); break;
     case BEHIND_FATE_PARK:
         entry->failures++;
         behind_queue_park(&behind->queue, entry,
@@ -371,13 +386,13 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 }
 
 /* When there is something to do, UINT64_MAX = never. */
-static uint64_t next_work_at_locked(const struct behind *behind, uint64_t now_ms)
+static uint64_t next_work_at_locked(const struct behind *behind)
 {
     const struct behind_entry *queued = behind->queue.places[BEHIND_QUEUED];
     const struct behind_entry *parked = behind->queue.places[BEHIND_PARKED];
     uint64_t at_ms = UINT64_MAX;
     if (queued)
-        at_ms = behind->drains ? now_ms : queued->due_ms;
+        at_ms = due_ms_locked(behind, queued);
     if (parked)
         at_ms = earlier(at_ms, parked->due_ms);
     if (at_ms < behind->retry_at_ms)
@@ -399,7 +414,7 @@ unsigned behind_turn(struct behind *behind)
     lock_take(&behind->lock);
     publish_locked(behind);
     uint64_t now_ms = env_mono_ms(behind->env);
-    uint64_t at_ms = next_work_at_locked(behind, now_ms);
+    uint64_t at_ms = next_work_at_locked(behind);
     lock_drop(&behind->lock);
     if (at_ms == UINT64_MAX)
         return BEHIND_IDLE;

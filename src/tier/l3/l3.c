@@ -48,13 +48,15 @@ int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes
         if (where)
             return l3_open_driver(drivers[i].driver(), where, l3, message, message_bytes);
     }
-    /* The URL itself is not repeated: it may hold a password. */
+    /* Only the scheme is repeated: the rest may hold a password. */
+    const char *colon = strchr(url, ':');
     snprintf(message, message_bytes,
-             "unknown kind of database; known:"
+             "unknown kind of database \"%.*s\"; known:"
 #define X(scheme, driver) " " #scheme ":"
              L3_DRIVERS(X)
 #undef X
-    );
+                 ,
+             colon ? (int)(colon - url) : 0, url);
     return CE_INVAL;
 }
 

@@ -1,4 +1,4 @@
-/* cart_step: the way of every cart mutation: L1 (or wait for it) -> apply -> L1, journal -> what
+/* cart_write: the way of every cart mutation: L1 (or wait for it) -> apply -> L1, journal -> what
  * the acknowledgement waits for. All under one hold of the cart's stripe, none of it over a
  * syscall. */
 #include "cmd/cmd_int.h"

@@ -1,0 +1,192 @@
+/* cart_fuzz: bytes from outside into everything of the cart room that reads such. The first byte
+ * chooses what the rest is:
+ *
+ *   S a state    P two states (u16 length of the first)    A a state and a step (same)
+ *   T a step     D a document or the value of a line
+ *
+ * Nothing may crash or read out of bounds; a state that passes cart_check keeps its bytes through
+ * load, store and merge, and stays canonical under any step that can be read. */
+#include "cart/cart.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+#define NOW_US 1790000000000000ull
+
+static struct cart *fresh(struct slice state)
+{
+    struct cart *cart;
+    MUST(cart_new(&cart) == 0);
+    MUST(cart_load(cart, state) == 0);
+    return cart;
+}
+
+static int ignore_line(void *arg, const struct cart_line *line)
+{
+    *(uint64_t *)arg += line->line.bytes[0] + cart_line_sku(line->line).len;
+    return 0;
+}
+
+/* Questions to a state that passed only cart_load. */
+static void ask(struct slice state)
+{
+    struct cart_summary summary;
+    struct cart_line line;
+    struct buf json = {0};
+    uint64_t sum = 0;
+    cart_summary(state, NOW_US, &summary);
+    MUST(cart_covers(state, state));
+    MUST(cart_seq(state, 1) <= summary.version);
+    (void)!cart_lines(state, NOW_US, ignore_line, &sum);
+    (void)!cart_line_find(state, NOW_US, slice_str("a"), &line);
+    (void)!cart_json(state, NOW_US, slice_str("k\xff"), CART_JSON_ALL, &json);
+    (void)!cart_json(state, NOW_US, slice_str("k"), CART_JSON_CHECKED, &json);
+    buf_free(&json);
+}
+
+static uint64_t version_of(struct slice state)
+{
+    struct cart_summary summary;
+    cart_summary(state, NOW_US, &summary);
+    return summary.version;
+}
+
+/* Applies a step; a good state must become a good state. */
+static void apply(struct slice state, struct cart_step *step, bool good)
+{
+    struct cart *cart = fresh(state);
+    struct cart_result result;
+    struct slice after;
+    int err = cart_apply(cart, step, &result);
+    if (err == 0) {
+        MUST(cart_store(cart, &after) == 0);
+        MUST(!good || cart_check(after) == 0);
+        MUST(!result.changed || !good || version_of(after) > version_of(state));
+    }
+    cart_free(&cart);
+}
+
+static void work(struct slice state, bool good)
+{
+    static const struct cart_limits limits = CART_LIMITS_DEFAULT;
+    static const enum cart_op_kind kinds[] = {CART_ADD,  CART_SET,   CART_REMOVE, CART_CHECK,
+                                              CART_SWAP, CART_CLEAR, CART_RETAIN, CART_TOUCH};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        struct cart_op op = {.kind = kinds[i], .line = slice_str("a"), .n = 1};
+        struct cart_step step = {.actor = i, .now_us = NOW_US, .ops = &op, .ops_count = 1};
+        op.new_line = slice_str("b");
+        step.fold = (enum cart_fold)(i % 3);
+        step.limits = i % 2 ? &limits : NULL;
+        step.token = slice_str(i % 4 ? "" : "t1");
+        apply(state, &step, good);
+    }
+}
+
+static void join(struct slice a, struct slice b, bool same)
+{
+    struct cart *cart = fresh(a);
+    struct slice joined;
+    if (cart_merge(cart, b) == 0) {
+        MUST(cart_store(cart, &joined) == 0);
+        MUST(!same || slice_eq(joined, a));
+    }
+    cart_free(&cart);
+}
+
+static void feed_state(struct slice state)
+{
+    struct cart *cart;
+    bool good = cart_check(state) == 0;
+    MUST(cart_new(&cart) == 0);
+    int err = cart_load(cart, state);
+    cart_free(&cart);
+    MUST(!good || err == 0);
+    if (err)
+        return;
+    ask(state);
+    work(state, good);
+    join(state, state, good);
+}
+
+static bool split(struct slice bytes, struct slice *first, struct slice *second)
+{
+    if (bytes.len < 2)
+        return false;
+    size_t len = (size_t)bytes.bytes[0] | (size_t)bytes.bytes[1] << 8;
+    struct slice rest = slice_from(bytes, 2);
+    if (len > rest.len)
+        return false;
+    *first = slice_of(rest.bytes, len);
+    *second = slice_from(rest, len);
+    return true;
+}
+
+static bool loads(struct slice state)
+{
+    struct cart *cart;
+    MUST(cart_new(&cart) == 0);
+    int err = cart_load(cart, state);
+    cart_free(&cart);
+    return err == 0;
+}
+
+static void feed_pair(struct slice bytes)
+{
+    struct slice a, b;
+    if (!split(bytes, &a, &b) || !loads(a) || !loads(b))
+        return;
+    (void)cart_covers(a, b);
+    join(a, b, false);
+    join(b, a, false);
+}
+
+static void feed_step(struct slice state, struct slice bytes)
+{
+    static struct cart_op ops[CART_STEP_OPS_MAX];
+    struct cart_step step;
+    struct buf again = {0};
+    if (cart_step_decode(bytes, ops, &step))
+        return;
+    MUST(cart_step_encode(&step, &again) == 0);
+    apply(state, &step, cart_check(state) == 0);
+    MUST(cart_step_decode(buf_slice(&again), ops, &step) == 0);
+    buf_free(&again);
+}
+
+static void feed_document(struct slice bytes)
+{
+    static struct cart_op ops[CART_STEP_OPS_MAX];
+    static const struct cart_limits limits = CART_LIMITS_DEFAULT;
+    struct buf arena = {0};
+    size_t count;
+    char currency[4];
+    struct cart_op op = {0};
+    (void)!cart_line_parse(bytes, &op, currency, &arena);
+    arena.len = 0;
+    if (cart_doc_parse(bytes, ops, &count, currency, &arena) == 0) {
+        struct cart_step step = {.actor = 1, .now_us = NOW_US, .ops = ops, .ops_count = count};
+        memcpy(step.currency, currency, sizeof(step.currency));
+        step.limits = &limits;
+        apply(slice_of(NULL, 0), &step, true);
+    }
+    buf_free(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    struct slice state, rest = slice_of(bytes, len);
+    if (len == 0)
+        return 0;
+    rest = slice_from(rest, 1);
+    switch (bytes[0]) {
+    case 'S': feed_state(rest); break;
+    case 'P': feed_pair(rest); break;
+    case 'T': feed_step(slice_of(NULL, 0), rest); break;
+    case 'A':
+        if (split(rest, &state, &rest) && loads(state))
+            feed_step(state, rest);
+        break;
+    case 'D': feed_document(rest); break;
+    default: break;
+    }
+    return 0;
+}
