@@ -51,8 +51,10 @@ int cart_lines_rewrite(struct cart *cart, const uint32_t *map,
 
 static int rewrite_tokens(struct cart *cart, const struct cart_space *space)
 {
-    cart->rebuilt.len = 0;
     struct slice recs = cart_token_recs(cart), ids = cart_token_ids(cart);
+    cart->rebuilt.len = 0;
+    if (cart->head.tokens == 0)
+        return 0;
     if (buf_append(&cart->rebuilt, recs.bytes, recs.len) ||
         buf_append(&cart->rebuilt, ids.bytes, ids.len))
         return CE_NOMEM;

@@ -280,7 +280,10 @@ struct cart_run {
 /* Applies one op. Refusals as in cart_apply. */
 int cart_op_run(struct cart_run *run, struct cart_op *op) MUST_USE;
 
-/* Drops the entries that a merge found to be retries of others. */
+/* ---- cart_merge.c ------------------------------------------------------------------------------ */
+
+/* Drops the entries that a merge found to be retries; one that carries older adds stays, hidden for
+ * as long as what it is a retry of is known. CE_NOMEM, CE_CORRUPT. */
 int cart_hidden_purge(struct cart *cart) MUST_USE;
 
 /* ---- cart_step.c ------------------------------------------------------------------------------- */

@@ -149,12 +149,12 @@ static int join_infos(const struct join *join, const struct cart_row *from,
     return 0;
 }
 
-static int mark_entries(struct join *join, const struct cart_row *row)
+static int mark_entries(struct buf *marks, const struct cart_row *row)
 {
     for (size_t i = 0; i < row->entries_count; i++) {
         const struct cart_entry *entry = &row->entries[i];
         struct mark mark = {entry->token, entry->ts_us, entry->dot};
-        if (entry->token && buf_append(&join->tmp->marks, &mark, sizeof(mark)))
+        if (entry->token && buf_append(marks, &mark, sizeof(mark)))
             return CE_NOMEM;
     }
     return 0;
@@ -172,7 +172,7 @@ static int join_row(struct join *join)
     if (!err)
         err = join_infos(join, &rows[1], &rows[0], 0, out);
     if (!err)
-        err = mark_entries(join, out);
+        err = mark_entries(&join->tmp->marks, out);
     if (err || (out->entries_count == 0 && out->infos_count == 0))
         return err;
     struct buf *rebuilt = &join->cart->rebuilt;
@@ -348,35 +348,81 @@ static int compare_dots(const void *left, const void *right)
     return cart_dot_cmp(*a, *b);
 }
 
-static int find_retries(struct join *join)
+/* Collects the dots of the marks that are retries. */
+static int find_retries(struct cart_bufs *tmp)
 {
-    const struct mark *marks = BUF_ARRAY(struct mark, &join->tmp->marks);
-    size_t count = BUF_COUNT(struct mark, &join->tmp->marks);
+    const struct mark *marks = BUF_ARRAY(struct mark, &tmp->marks);
+    size_t count = BUF_COUNT(struct mark, &tmp->marks);
+    tmp->retries.len = 0;
     if (count < 2)
         return 0;
-    qsort(join->tmp->marks.bytes, count, sizeof(struct mark), compare_marks);
+    qsort(tmp->marks.bytes, count, sizeof(struct mark), compare_marks);
     for (size_t i = 1; i < count; i++)
-        if (is_retry(marks, i) &&
-            buf_append(&join->tmp->retries, &marks[i].dot, sizeof(marks[i].dot)))
+        if (is_retry(marks, i) && buf_append(&tmp->retries, &marks[i].dot, sizeof(marks[i].dot)))
             return CE_NOMEM;
-    if (join->tmp->retries.len)
-        qsort(join->tmp->retries.bytes, BUF_COUNT(struct cart_dot, &join->tmp->retries),
+    if (tmp->retries.len)
+        qsort(tmp->retries.bytes, BUF_COUNT(struct cart_dot, &tmp->retries),
               sizeof(struct cart_dot), compare_dots);
     return 0;
 }
 
-static size_t hide_retries(const struct join *join, struct cart_row *row)
+static int hide_entries(void *arg, struct cart_row *row, const struct cart_line *line)
 {
-    size_t hidden = 0;
+    const struct buf *retries = arg;
+    size_t count = BUF_COUNT(struct cart_dot, retries);
+    (void)line;
     for (size_t i = 0; i < row->entries_count; i++) {
         struct cart_entry *entry = &row->entries[i];
-        entry->hidden = !entry->is_set &&
-                        bsearch(&entry->dot, join->tmp->retries.bytes,
-                                BUF_COUNT(struct cart_dot, &join->tmp->retries),
-                                sizeof(struct cart_dot), compare_dots) != NULL;
-        hidden += entry->hidden;
+        entry->hidden = !entry->is_set && count &&
+                        bsearch(&entry->dot, retries->bytes, count, sizeof(struct cart_dot),
+                                compare_dots) != NULL;
     }
-    return hidden;
+    return CART_ROW_CHANGED;
+}
+
+static int drop_hidden(void *arg, struct cart_row *row, const struct cart_line *line)
+{
+    struct buf *marks = arg;
+    size_t kept = 0;
+    (void)line;
+    for (size_t i = 0; i < row->entries_count; i++)
+        if (!row->entries[i].hidden || row->entries[i].carried)
+            row->entries[kept++] = row->entries[i];
+    row->entries_count = kept;
+    int err = mark_entries(marks, row);
+    if (err)
+        return err;
+    return row->entries_count || row->infos_count ? CART_ROW_CHANGED : CART_ROW_DROP;
+}
+
+static int mark_tokens(struct cart *cart)
+{
+    struct cart_space space = cart_space_of(cart);
+    struct cart_token_walk walk = {cart_token_recs(cart), cart_token_ids(cart), STAMP_EPOCH_US,
+                                   &space};
+    struct cart_token token;
+    int err;
+    while (!(err = cart_token_next(&walk, &token))) {
+        struct mark mark = {token.id, token.time_us, token.dot};
+        if (buf_append(&cart->tmp.marks, &mark, sizeof(mark)))
+            return CE_NOMEM;
+    }
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+int cart_hidden_purge(struct cart *cart)
+{
+    struct cart_bufs *tmp = &cart->tmp;
+    if (cart->head.hidden == 0)
+        return 0;
+    tmp->marks.len = 0;
+    int err = cart_lines_rewrite(cart, NULL, drop_hidden, &tmp->marks);
+    if (err || cart->head.hidden == 0)
+        return err;
+    err = mark_tokens(cart);
+    if (!err)
+        err = find_retries(tmp);
+    return err ? err : cart_lines_rewrite(cart, NULL, hide_entries, &tmp->retries);
 }
 
 /* ---- putting it together ---------------------------------------------------------------------- */
@@ -400,26 +446,15 @@ static struct cart_meta join_meta(const struct join *join, const struct cart_hea
 static int emit_lines(struct join *join)
 {
     struct cart *cart = join->cart;
-    struct cart_space space = cart_space_of(cart);
     const struct place *places = BUF_ARRAY(struct place, &join->tmp->places);
     size_t count = BUF_COUNT(struct place, &join->tmp->places);
     cart->lines.len = 0;
     for (size_t i = 0; i < count; i++) {
-        struct slice bytes = slice_of(cart->rebuilt.bytes + places[i].at, places[i].len);
-        struct slice start = bytes;
+        struct slice rest = slice_of(cart->rebuilt.bytes + places[i].at, places[i].len), bytes;
         struct cart_line shows;
-        int err;
-        if (join->tmp->retries.len) {
-            err = cart_row_read(start, &space, &cart->row);
-            if (err)
-                return err;
-            cart->head.hidden += hide_retries(join, &cart->row);
-            err = cart_row_write(&cart->row, &cart->lines, &shows);
-        } else {
-            err = cart_line_take(&bytes, &start, &shows);
-            if (!err)
-                err = buf_append(&cart->lines, start.bytes, start.len);
-        }
+        int err = cart_line_take(&rest, &bytes, &shows);
+        if (!err)
+            err = buf_append(&cart->lines, bytes.bytes, bytes.len);
         if (err)
             return err;
         cart_head_count(&cart->head, &shows, 1);
@@ -441,6 +476,8 @@ static int emit(struct join *join, const struct cart_head *other)
     cart->actors = join->tmp->actors;
     join->tmp->actors = old;
     int err = emit_lines(join);
+    if (!err && join->tmp->retries.len)
+        err = cart_lines_rewrite(cart, NULL, hide_entries, &join->tmp->retries);
     if (err)
         return err;
     cart_token_clear(cart);
@@ -459,7 +496,7 @@ static int join_parts(struct join *join, const struct cart_head *other)
     if (!err)
         err = join_tokens(join);
     if (!err)
-        err = find_retries(join);
+        err = find_retries(join->tmp);
     return err ? err : emit(join, other);
 }
 

@@ -579,20 +579,3 @@ int cart_op_run(struct cart_run *run, struct cart_op *op)
     run->result->line_qty = 0;
     return table[op->kind](run, op);
 }
-
-/* ---- retries ---------------------------------------------------------------------------------- */
-
-static int drop_hidden(void *arg, struct cart_row *row, const struct cart_line *line)
-{
-    (void)arg;
-    (void)line;
-    for (size_t i = row->entries_count; i-- > 0;)
-        if (row->entries[i].hidden && row->entries[i].carried == 0)
-            drop_entry(row, i);
-    return row->entries_count || row->infos_count ? CART_ROW_CHANGED : CART_ROW_DROP;
-}
-
-int cart_hidden_purge(struct cart *cart)
-{
-    return cart->head.hidden ? cart_lines_rewrite(cart, NULL, drop_hidden, NULL) : 0;
-}

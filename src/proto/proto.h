@@ -1,6 +1,12 @@
 /* proto: bytes <-> requests and replies. Pure: no socket, no store, no clock. One thread per call;
  * no state but what the caller holds. Every slice in a request points into the input and is valid
- * as long as those bytes stay where they are. Nothing is copied. */
+ * as long as those bytes stay where they are. Nothing is copied.
+ *
+ * How a session picks a parser: as memcached, the first byte of a connection (of a datagram, for
+ * UDP) says which protocol it speaks from then on. PROTO_BINARY_MAGIC: binary_parse for all that
+ * comes. Anything else: text, where each request goes to meta_parse when meta_starts(in), to
+ * text_parse when not. The replies follow: binary_* when request.binary.is, meta_* for the verbs
+ * VERB_MN to VERB_ME, text_* else. */
 #ifndef PROTO_PROTO_H
 #define PROTO_PROTO_H
 
@@ -9,6 +15,9 @@
 #define PROTO_KEY_MAX      250        /* memcached's */
 #define PROTO_LINE_MAX     8192       /* a command line other than a get; CE_LINE_TOO_LONG */
 #define PROTO_GET_LINE_MAX (1u << 20) /* a get line, thousands of keys */
+#define PROTO_META_FLAGS   17         /* of a meta command, memcached's (16 of an ms) */
+#define PROTO_BINARY_MAGIC 0x80       /* first byte of a binary request */
+#define PROTO_SASL_MAX     16384      /* bytes of SASL data, from someone not known yet */
 
 enum verb {
     VERB_GET,
@@ -35,6 +44,16 @@ enum verb {
     VERB_CREM,
     VERB_CGET,
     VERB_CDEL,
+    VERB_MN, /* meta commands: meta_parse */
+    VERB_MG,
+    VERB_MS,
+    VERB_MD,
+    VERB_MA,
+    VERB_ME,
+    VERB_NOOP, /* binary only: binary_parse */
+    VERB_SASL_LIST,
+    VERB_SASL_AUTH,
+    VERB_SASL_STEP,
     VERB_COUNT_
 };
 
@@ -47,6 +66,7 @@ struct cart_flags {
     char currency[4];       /* U, three capital letters */
     struct slice shop;      /* G */
     struct slice ext_b64;   /* E, still base64, checked to be valid */
+    struct slice ext;       /* E of a binary command: the bytes themselves */
     uint64_t life_s;        /* T */
     uint8_t ack;            /* D: 'r' ram, 'o' os, 's' sync, 'q' quorum */
     uint64_t since_version; /* N */
@@ -60,21 +80,77 @@ static inline uint64_t proto_flag(char letter)
     return 1ull << ((unsigned)letter & 63);
 }
 
+/* What is wrong with a meta command: enum suffix, its reply. Some say no more than memcached does.
+ */
+#define META_FAULTS(X)                                                                             \
+    X(FORMAT, "CLIENT_ERROR bad command line format")                                              \
+    X(MG_TOO_LONG, "CLIENT_ERROR options flags are too long")                                      \
+    X(TOO_LONG, "CLIENT_ERROR options flags too long")                                             \
+    X(DUPLICATE, "CLIENT_ERROR duplicate flag")                                                    \
+    X(INVALID, "CLIENT_ERROR invalid flag")                                                        \
+    X(EITHER, "CLIENT_ERROR invalid or duplicate flag")                                            \
+    X(KEY, "CLIENT_ERROR error decoding key")                                                      \
+    X(TOKEN, "CLIENT_ERROR bad token in command line format")                                      \
+    X(INITIAL, "CLIENT_ERROR invalid numeric initial value")                                       \
+    X(DELTA, "CLIENT_ERROR invalid numeric delta value")                                           \
+    X(MODE_LENGTH, "CLIENT_ERROR incorrect length for M token")                                    \
+    X(MS_MODE, "CLIENT_ERROR invalid mode for ms M token")                                         \
+    X(MA_MODE, "CLIENT_ERROR invalid mode for ma M token")                                         \
+    X(OPAQUE, "CLIENT_ERROR opaque token too long")
+
+enum meta_fault {
+    META_FAULT_NONE,
+#define X(name, wire) META_FAULT_##name,
+    META_FAULTS(X)
+#undef X
+};
+
+/* Flags of a meta command. Each command takes all of them and ignores those without meaning for it,
+ * as memcached does. T, F, C, D, N and J are in the request itself. */
+struct meta_flags {
+    uint64_t seen;                /* set of letters, proto_flag('v') */
+    struct slice opaque;          /* O */
+    int64_t recache;              /* R, an exptime */
+    uint64_t new_cas;             /* E */
+    char mode;                    /* M: of ms S E A P R, of ma I D; S and I when not given */
+    char order[PROTO_META_FLAGS]; /* all letters as they were given */
+    uint8_t order_count;
+    uint8_t fault; /* enum meta_fault, after BAD */
+};
+
+/* What only a binary request has. */
+struct binary_head {
+    bool is; /* the request is binary */
+    bool quiet;
+    bool with_key; /* GETK, GATK: the reply holds the key */
+    uint8_t opcode;
+    uint16_t vbucket;
+    uint32_t opaque;
+    int32_t number; /* cart commands: n, instead of request.number */
+};
+
 struct request {
     enum verb verb;     /* VERB_COUNT_ after BAD: unknown */
-    bool noreply;       /* classic commands; it silences errors too. Carts have the flag q */
+    bool noreply;       /* classic commands; it silences errors too. Carts and meta commands have
+                           the flag q, binary ones binary.quiet */
+    bool vivify;        /* a miss creates: mg, ma and ms with N; incr and decr in binary */
     struct slice key;   /* the (first) key; raw bytes as sent (base64 when flag b). Empty only
-                           for a gat without keys, which is answered END */
+                           for a gat without keys, which is answered END, and where binary has
+                           none. A binary key holds any bytes, so does a decoded one */
     struct slice keys;  /* get family: the rest of the line behind the first key */
-    struct slice value; /* storage commands: the data block */
-    uint32_t flags;
-    int64_t exptime; /* storage, gat, touch; the delay of flush_all */
-    uint64_t cas;
-    uint64_t delta;         /* incr, decr; the level of verbosity */
+    struct slice value; /* storage commands: the data block; SASL data */
+    uint32_t flags;     /* F */
+    int64_t exptime;    /* storage, gat, touch, T; the delay of flush_all */
+    uint64_t cas;       /* VERB_CAS; C; in binary 0 = no condition */
+    uint64_t delta;     /* incr, decr, ma (D, or 1); the level of verbosity */
+    int64_t vivify_exptime; /* when vivify: N */
+    uint64_t initial;       /* when vivify: J; value of the item that incr, decr, ma create */
     struct slice line;      /* cart commands */
     struct slice number;    /* cart commands: n as sent; cmd gives it its meaning */
     struct slice arg;       /* stats: the rest of the line */
     struct cart_flags cart; /* what the line gave of flags; on cget `c` is no return letter */
+    struct meta_flags meta;
+    struct binary_head binary;
 };
 
 enum parse { PARSE_OK, PARSE_MORE, PARSE_BAD };
@@ -89,6 +165,27 @@ enum parse { PARSE_OK, PARSE_MORE, PARSE_BAD };
  * and for a cart command its flags, for text_cart_error. */
 enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *request,
                       size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
+
+/* Whether a text request is a meta command. False also while too little of it has come; then
+ * text_parse says MORE. */
+bool meta_starts(struct slice in);
+
+/* As text_parse, for meta commands; anything else is CE_UNKNOWN. noreply stays false. After BAD
+ * with CE_FORMAT meta.fault says what meta_error answers; where memcached skips the data block of
+ * an ms *used counts it. CE_TOO_LARGE: memcached drops the old value, whatever the mode. */
+enum parse meta_parse(struct slice in, size_t value_bytes_max, struct request *request,
+                      size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
+
+/* Whether both flags were given, `first` before `second`: what T and N do to the life of an item is
+ * seen by a t or R behind them, not by one before them. */
+bool meta_before(const struct meta_flags *flags, char first, char second);
+
+/* As text_parse, for binary requests. set, add and replace with a cas are VERB_CAS (opcode tells
+ * which). After BAD: answer with binary_error unless noreply, which is set when the magic is wrong:
+ * then close without a word. CE_TOO_LARGE leaves VERB_SET as it is, with its key. Of a SASL
+ * command, key is the mechanism and value the data; of stats, arg is the key. */
+enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request *request,
+                        size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
 
 /* Takes the next key of a get line off `*keys`; false at the end. */
 bool text_next_key(struct slice *keys, struct slice *key);
@@ -126,6 +223,76 @@ int text_cart_value(struct buf *out, struct slice data, const struct request *re
 /* The error line of a cart command with k and O echoed when they were given; q does not silence it.
  */
 int text_cart_error(struct buf *out, int code, const struct request *request) MUST_USE;
+
+/* ---- replies (meta) ---- */
+
+/* What the return flags of a meta command stand for. */
+struct meta_answer {
+    uint64_t cas;    /* c; 0 for an ms that stored nothing */
+    uint64_t size;   /* s, bytes of the value */
+    uint32_t flags;  /* f */
+    int64_t ttl_s;   /* t, -1 = no end; as of where t stands, see meta_before */
+    uint64_t idle_s; /* l, as it was before this command */
+    bool fetched;    /* h, as it was before this command */
+    bool won;        /* W */
+    bool stale;      /* X */
+    bool sent;       /* Z: someone else has won before */
+    bool created;    /* ma: by N; such an answer is not silenced by q (memcached 1.6.18) */
+};
+
+/* HD EN NF NS EX, with the flags that the command returns on that status, in the order asked.
+ * Nothing at all for what q leaves out: EN of mg, HD of the others. `answer` may be NULL when only
+ * k and O can be asked for: on EN, and for md. */
+int meta_status(struct buf *out, const char *status, const struct request *request,
+                const struct meta_answer *answer) MUST_USE;
+/* VA <bytes> flags CRLF data CRLF: mg and ma with v. q leaves it out for ma. */
+int meta_value(struct buf *out, struct slice data, const struct request *request,
+               const struct meta_answer *answer) MUST_USE;
+/* The error line; q does not silence it. CE_FORMAT: that of meta.fault, when there is one. */
+int meta_error(struct buf *out, int code, const struct request *request) MUST_USE;
+
+/* ME key and what is known of the item. A miss is meta_status EN. */
+struct meta_debug {
+    int64_t ttl_s; /* -1 = no end */
+    uint64_t idle_s, cas, size;
+    uint32_t class;
+    bool fetched;
+};
+int meta_debug(struct buf *out, const struct request *request,
+               const struct meta_debug *debug) MUST_USE;
+
+/* ---- replies (binary) ---- */
+
+/* Success without a body: storage, delete, flush, noop, quit. Nothing when quiet. */
+int binary_done(struct buf *out, const struct request *request, uint64_t cas) MUST_USE;
+/* A hit of the get and gat family, also when quiet; with the key when with_key. */
+int binary_value(struct buf *out, const struct request *request, uint32_t flags, struct slice value,
+                 uint64_t cas) MUST_USE;
+/* A hit of touch. */
+int binary_touched(struct buf *out, const struct request *request, uint32_t flags,
+                   uint64_t cas) MUST_USE;
+/* A miss of get, gat and touch; nothing when quiet. Any other miss is binary_error CE_NOTFOUND. */
+int binary_miss(struct buf *out, const struct request *request) MUST_USE;
+/* The result of incr and decr; nothing when quiet. */
+int binary_number(struct buf *out, const struct request *request, uint64_t value,
+                  uint64_t cas) MUST_USE;
+/* Success with a text: version, list of mechanisms, end of authentication. */
+int binary_text(struct buf *out, const struct request *request, struct slice text) MUST_USE;
+/* One of stats; an empty name ends them. */
+int binary_stat(struct buf *out, const struct request *request, struct slice name,
+                struct slice value) MUST_USE;
+/* What add, replace, append and prepend answer where text says NOT_STORED. */
+int binary_not_stored(struct buf *out, const struct request *request) MUST_USE;
+int binary_auth_continue(struct buf *out, const struct request *request,
+                         struct slice challenge) MUST_USE;
+int binary_auth_failed(struct buf *out, const struct request *request) MUST_USE;
+/* Status and text of a CE_*; quiet does not silence it. */
+int binary_error(struct buf *out, int code, const struct request *request) MUST_USE;
+/* As text_cart_status and text_cart_value: HD EX EN NF, and a document (doc/protocol-cart.md). */
+int binary_cart_status(struct buf *out, const char *status, const struct request *request,
+                       const struct cart_answer *answer) MUST_USE;
+int binary_cart_value(struct buf *out, struct slice data, const struct request *request,
+                      const struct cart_answer *answer) MUST_USE;
 
 /* Decodes base64 (strict, padded) onto the end of `out`. CE_BAD_FLAG, CE_NOMEM. */
 int proto_base64_decode(struct slice text, struct buf *out) MUST_USE;

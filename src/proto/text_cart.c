@@ -44,7 +44,7 @@ static bool is_plain(struct slice text)
 
 /* ---- flags ---- */
 
-static bool read_text(struct slice token, size_t len_min, size_t len_max, struct slice *out)
+bool text_cart_text(struct slice token, size_t len_min, size_t len_max, struct slice *out)
 {
     if (token.len < len_min || token.len > len_max || !is_plain(token))
         return false;
@@ -70,7 +70,7 @@ static bool read_life(struct slice token, uint64_t *out)
     return true;
 }
 
-static bool read_currency(struct slice token, char currency[4])
+bool text_cart_currency(struct slice token, char currency[4])
 {
     if (token.len != 3)
         return false;
@@ -104,16 +104,16 @@ static bool read_base64(struct slice token, struct slice *out)
 static bool read_token(char letter, struct slice token, struct cart_flags *flags)
 {
     switch (letter) {
-    case 'I': return read_text(token, 1, PROTO_TOKEN_MAX, &flags->token);
+    case 'I': return text_cart_text(token, 1, PROTO_TOKEN_MAX, &flags->token);
     case 'V': return num_u64(token, &flags->if_cas);
     case 'P': return read_price(token, &flags->price);
-    case 'U': return read_currency(token, flags->currency);
-    case 'G': return read_text(token, 0, PROTO_SHOP_MAX, &flags->shop);
+    case 'U': return text_cart_currency(token, flags->currency);
+    case 'G': return text_cart_text(token, 0, PROTO_SHOP_MAX, &flags->shop);
     case 'E': return read_base64(token, &flags->ext_b64);
     case 'T': return read_life(token, &flags->life_s);
     case 'D': return read_ack(token, &flags->ack);
     case 'N': return num_u64(token, &flags->since_version);
-    case 'O': return read_text(token, 1, PROTO_OPAQUE_MAX, &flags->opaque);
+    case 'O': return text_cart_text(token, 1, PROTO_OPAQUE_MAX, &flags->opaque);
     default: return token.len == 0;
     }
 }
@@ -143,7 +143,7 @@ static bool read_flag(const struct cart_syntax *syntax, struct slice word, struc
 
 /* ---- arguments ---- */
 
-static int read_cart_key(struct slice word, struct request *request)
+int text_cart_key(struct slice word, struct request *request)
 {
     if (word.len > PROTO_KEY_MAX)
         return CE_FORMAT;
@@ -155,7 +155,7 @@ static int read_cart_key(struct slice word, struct request *request)
 
 static int read_cart_line(struct slice word, struct request *request)
 {
-    if (!read_text(word, 1, PROTO_CART_LINE_MAX, &request->line))
+    if (!text_cart_text(word, 1, PROTO_CART_LINE_MAX, &request->line))
         return CE_BAD_LINE;
     return 0;
 }
@@ -166,7 +166,7 @@ int text_cart_args(struct slice args, struct request *request)
     struct slice key, line, word;
     if (!text_take_word(&args, &key))
         return CE_FORMAT;
-    int first = read_cart_key(key, request);
+    int first = text_cart_key(key, request);
     if (syntax->line && !text_take_word(&args, &line))
         return CE_FORMAT;
     if (syntax->number && !text_take_word(&args, &request->number))

@@ -57,9 +57,7 @@ static bool is_white(uint8_t byte)
     return byte == ' ' || (byte >= '\t' && byte <= '\r');
 }
 
-/* The number in a word as strtol sees it: white space and a '+' may stand before it, and anything
- * behind white space after it. */
-static struct slice trim_number(struct slice word)
+struct slice text_trim_number(struct slice word)
 {
     while (word.len && is_white(word.bytes[0]))
         word = slice_from(word, 1);
@@ -113,7 +111,7 @@ static int read_get(const struct line *line, struct request *request)
 static int read_gat(const struct line *line, struct request *request)
 {
     struct slice keys = line->args, exptime;
-    if (!text_take_word(&keys, &exptime) || !num_i64(trim_number(exptime), &request->exptime))
+    if (!text_take_word(&keys, &exptime) || !num_i64(text_trim_number(exptime), &request->exptime))
         return CE_EXPTIME;
     return read_key_list(keys, request);
 }
@@ -125,11 +123,11 @@ static int read_storage(const struct line *line, struct request *request)
     int64_t length;
     if (read_key(word[0], request))
         return CE_FORMAT;
-    if (!num_u32(trim_number(word[1]), &request->flags) ||
-        !num_i64(trim_number(word[2]), &request->exptime) ||
-        !num_i64(trim_number(word[3]), &length))
+    if (!num_u32(text_trim_number(word[1]), &request->flags) ||
+        !num_i64(text_trim_number(word[2]), &request->exptime) ||
+        !num_i64(text_trim_number(word[3]), &length))
         return CE_FORMAT;
-    if (request->verb == VERB_CAS && !num_u64(trim_number(word[4]), &request->cas))
+    if (request->verb == VERB_CAS && !num_u64(text_trim_number(word[4]), &request->cas))
         return CE_FORMAT;
     if (length < 0 || length > VALUE_BYTES_HARD)
         return CE_FORMAT;
@@ -151,26 +149,26 @@ static int read_delta(const struct line *line, struct request *request)
 {
     if (read_key(line->word[0], request))
         return CE_FORMAT;
-    return num_u64(trim_number(line->word[1]), &request->delta) ? 0 : CE_DELTA;
+    return num_u64(text_trim_number(line->word[1]), &request->delta) ? 0 : CE_DELTA;
 }
 
 static int read_touch(const struct line *line, struct request *request)
 {
     if (read_key(line->word[0], request))
         return CE_FORMAT;
-    return num_i64(trim_number(line->word[1]), &request->exptime) ? 0 : CE_EXPTIME;
+    return num_i64(text_trim_number(line->word[1]), &request->exptime) ? 0 : CE_EXPTIME;
 }
 
 static int read_flush_all(const struct line *line, struct request *request)
 {
     if (line->count == request->noreply)
         return 0;
-    return num_i64(trim_number(line->word[0]), &request->exptime) ? 0 : CE_EXPTIME;
+    return num_i64(text_trim_number(line->word[0]), &request->exptime) ? 0 : CE_EXPTIME;
 }
 
 static int read_verbosity(const struct line *line, struct request *request)
 {
-    return num_u64(trim_number(line->word[0]), &request->delta) ? 0 : CE_FORMAT;
+    return num_u64(text_trim_number(line->word[0]), &request->delta) ? 0 : CE_FORMAT;
 }
 
 static int read_stats(const struct line *line, struct request *request)
@@ -245,8 +243,7 @@ static bool is_get_line(struct slice in)
     return false;
 }
 
-/* Cuts the first line off `in`: *text is without its ending, *used counts it. BAD: too long. */
-static enum parse find_line(struct slice in, struct slice *text, size_t *used)
+enum parse text_find_line(struct slice in, struct slice *text, size_t *used)
 {
     size_t line_max = PROTO_LINE_MAX;
     if (in.len > PROTO_LINE_MAX && is_get_line(in))
@@ -265,8 +262,7 @@ static enum parse find_line(struct slice in, struct slice *text, size_t *used)
     return PARSE_OK;
 }
 
-/* memcached ends a line at a NUL. */
-static bool cut_at_nul(struct slice *text)
+bool text_cut_at_nul(struct slice *text)
 {
     const uint8_t *nul = text->len ? memchr(text->bytes, 0, text->len) : NULL;
     if (nul)
@@ -276,7 +272,7 @@ static bool cut_at_nul(struct slice *text)
 
 static int read_line(struct slice text, struct request *request)
 {
-    struct line line = {.cut = cut_at_nul(&text)};
+    struct line line = {.cut = text_cut_at_nul(&text)};
     struct slice verb, rest;
     if (!text_take_word(&text, &verb))
         return CE_UNKNOWN;
@@ -299,9 +295,17 @@ static bool takes_value(enum verb verb)
     return verb >= VERB_SET && verb <= VERB_CAS;
 }
 
-/* The data block behind the line; request->value.len is its length. */
-static enum parse take_value(struct slice in, size_t value_bytes_max, struct request *request,
-                             size_t *used, size_t *want, int *error)
+bool text_read_length(struct slice word, struct slice *value)
+{
+    int64_t length;
+    if (!num_i64(text_trim_number(word), &length) || length < 0 || length > VALUE_BYTES_HARD)
+        return false;
+    *value = slice_of(NULL, (size_t)length);
+    return true;
+}
+
+enum parse text_take_value(struct slice in, size_t value_bytes_max, struct request *request,
+                           size_t *used, size_t *want, int *error)
 {
     size_t start = *used, len = request->value.len;
     *used = start + len + CRLF_BYTES;
@@ -332,7 +336,7 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     *used = *want = 0;
     *error = 0;
     *fatal = false;
-    enum parse found = find_line(in, &text, used);
+    enum parse found = text_find_line(in, &text, used);
     if (found == PARSE_BAD) {
         *error = CE_LINE_TOO_LONG;
         *fatal = true;
@@ -346,5 +350,5 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     }
     if (!takes_value(request->verb))
         return PARSE_OK;
-    return take_value(in, value_bytes_max, request, used, want, error);
+    return text_take_value(in, value_bytes_max, request, used, want, error);
 }

@@ -8,36 +8,6 @@
 #define CART_FLAGS_BYTES_MAX (10 * (2 + NUM_DIGITS_MAX) + PROTO_KEY_MAX + PROTO_OPAQUE_MAX + 8)
 #define VALUE_HEAD_BYTES_MAX (PROTO_KEY_MAX + 3 * (1 + NUM_DIGITS_MAX) + 16)
 
-static void put(struct buf *out, struct slice bytes)
-{
-    MUST(out->cap - out->len >= bytes.len);
-    if (bytes.len)
-        memcpy(out->bytes + out->len, bytes.bytes, bytes.len);
-    out->len += bytes.len;
-}
-
-static void put_text(struct buf *out, const char *text)
-{
-    put(out, slice_str(text));
-}
-
-static void put_char(struct buf *out, char c)
-{
-    put(out, slice_of(&c, 1));
-}
-
-static void put_u64(struct buf *out, uint64_t value)
-{
-    char digits[NUM_DIGITS_MAX];
-    put(out, slice_of(digits, num_put_u64(digits, value)));
-}
-
-static void put_i64(struct buf *out, int64_t value)
-{
-    char digits[NUM_DIGITS_MAX];
-    put(out, slice_of(digits, num_put_i64(digits, value)));
-}
-
 /* ---- classic ---- */
 
 int text_line(struct buf *out, const char *line)
@@ -109,20 +79,6 @@ static const char *level_word(uint8_t ack)
     }
 }
 
-static void put_flag_u64(struct buf *out, char letter, uint64_t value)
-{
-    put_char(out, ' ');
-    put_char(out, letter);
-    put_u64(out, value);
-}
-
-static void put_flag_i64(struct buf *out, char letter, int64_t value)
-{
-    put_char(out, ' ');
-    put_char(out, letter);
-    put_i64(out, value);
-}
-
 /* k and O: they are echoed on every kind of answer. */
 static void put_echo(struct buf *out, char letter, const struct request *request)
 {
@@ -130,11 +86,8 @@ static void put_echo(struct buf *out, char letter, const struct request *request
         put_text(out, " O");
         put(out, request->cart.opaque);
     }
-    if (letter == 'k' && request->key.len) {
-        put_text(out, " k");
-        put(out, request->key);
-        put_text(out, request->cart.seen & proto_flag('b') ? " b" : "");
-    }
+    if (letter == 'k' && request->key.len)
+        put_flag_key(out, request->key, request->cart.seen & proto_flag('b'));
 }
 
 static void put_echoes(struct buf *out, const struct request *request)

@@ -223,7 +223,8 @@ static int merge_cart(void *ctx, struct slice key, struct slice image, uint32_t 
     if (fault())
         return CE_BUSY;
     struct world_held *held = &world->held[cart];
-    held->joined_at_ms = world->now_ms + world->join_ms;
+    if (held->joined_at_ms == 0)
+        held->joined_at_ms = world->now_ms + world->join_ms;
     held->joined_mask |= mask_of(image);
     held->joined_rev = rev;
     if (world->join_ms == 0)

@@ -96,7 +96,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_a_database_nobody_knows_is_told(tmp_path):
-    check_start_fails(run("-p", free_port(), "--data", tmp_path, "--l3", "oracle://x"), "oracle")
+    check_start_fails(run("-p", free_port(), "--data", tmp_path, "--l3", "oracle://x"),
+                      "unknown kind of database")
 
 
 def test_the_database_may_stand_elsewhere(tmp_path):

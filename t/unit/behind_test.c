@@ -139,6 +139,19 @@ START_TEST(a_change_in_flight_is_written_later)
 }
 END_TEST
 
+START_TEST(a_rewrite_knows_its_own_revision)
+{
+    world->during_flush = change_in_flight;
+    world_change(1, 1);
+    world->now_ms += WORLD_DELAY_MS;
+    behind_turn(world->behind);
+    world->held[1].l3_rev = 0; /* the changed state went to L2 before it was known */
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    world_expect_in_l3(1);
+    ck_assert_uint_eq(world_stat("behind_conflicts"), 0);
+}
+END_TEST
+
 /* ---- conflicts ------------------------------------------------------------- */
 
 START_TEST(a_conflict_is_merged_and_written_again)
@@ -495,6 +508,35 @@ START_TEST(a_full_queue_holds_as_many_as_promised)
 }
 END_TEST
 
+/* ---- drain, without its thread ------------------------------------------------- */
+
+START_TEST(drain_tries_at_once_during_a_pause)
+{
+    world->down = true;
+    world_change(1, 1);
+    world->now_ms += WORLD_DELAY_MS;
+    ck_assert_uint_gt(behind_turn(world->behind), 0);
+    world->down = false;
+    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
+    ck_assert_uint_eq(behind_turn(world->behind), BEHIND_IDLE);
+    world_expect_in_l3(1);
+    ck_assert_int_eq(behind_drain(world->behind, 0), 0);
+}
+END_TEST
+
+START_TEST(drain_counts_what_is_only_marked)
+{
+    world->behind->queue_max = 0;
+    world_change(1, 1);
+    ck_assert_uint_eq(world_stat("behind_queue"), 0);
+    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
+    world->behind->queue_max = 10;
+    world_run_dry();
+    world_expect_in_l3(1);
+    ck_assert_int_eq(behind_drain(world->behind, 0), 0);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
     Suite *suite = suite_create("behind");
@@ -526,6 +568,9 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, an_overflow_is_refilled_from_the_marks);
     tcase_add_test(tcase, a_key_dropped_during_the_scan_is_not_lost);
     tcase_add_test(tcase, a_full_queue_holds_as_many_as_promised);
+    tcase_add_test(tcase, a_rewrite_knows_its_own_revision);
+    tcase_add_test(tcase, drain_tries_at_once_during_a_pause);
+    tcase_add_test(tcase, drain_counts_what_is_only_marked);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -2,6 +2,7 @@
 #include "lib/behind_world.h"
 
 #include <check.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -107,6 +108,7 @@ START_TEST(random_histories_converge)
     if (given)
         seed = strtoull(given, NULL, 10);
     printf("behind_thread_test: BEHIND_SEED=%llu\n", (unsigned long long)seed);
+    fflush(stdout); /* a failure ends the process */
     for (uint64_t i = 0; i < HISTORIES; i++) {
         world_tear_down();
         play(seed + i);
@@ -173,6 +175,30 @@ START_TEST(drain_waits_for_what_is_only_marked)
     ck_assert_int_eq(behind_start(world->behind), 0);
     ck_assert_int_eq(behind_drain(world->behind, 60000), 0);
     world_expect_all_in_l3(0, 100);
+}
+END_TEST
+
+static sem_t written;
+
+static void post_written(void *ctx, struct slice key, struct slice state, uint32_t rev)
+{
+    (void)ctx;
+    (void)key;
+    (void)state;
+    (void)rev;
+    sem_post(&written);
+}
+
+START_TEST(an_add_wakes_an_idle_thread)
+{
+    ck_assert_int_eq(sem_init(&written, 0, 0), 0);
+    world->owner.flushed = post_written;
+    remake_real(0);
+    ck_assert_int_eq(behind_start(world->behind), 0);
+    for (uint32_t i = 0; i < 200; i++) {
+        world_change(i, 1);
+        ck_assert_int_eq(sem_wait(&written), 0); /* or the test's time-out */
+    }
 }
 END_TEST
 
@@ -310,6 +336,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, drain_tries_parked_carts_once_more);
     tcase_add_test(tcase, drain_gives_up_in_time);
     tcase_add_test(tcase, drain_waits_for_what_is_only_marked);
+    tcase_add_test(tcase, an_add_wakes_an_idle_thread);
     tcase_add_test(tcase, stop_does_not_wait_for_the_database);
     tcase_add_test(tcase, stop_before_start);
     tcase_add_test(tcase, threads_add_and_sqlite_has_all);
