@@ -24,6 +24,7 @@
     X(CHUNK, "bad data chunk", "CLIENT_ERROR bad data chunk")                                      \
     X(LINE_TOO_LONG, "line too long", "CLIENT_ERROR line too long")                                \
     X(TOO_LARGE, "value too large", "SERVER_ERROR object too large for cache")                     \
+    X(NOT_STORED, "not stored", "NOT_STORED")                                                      \
     X(STORE_NOMEM, "no room", "SERVER_ERROR out of memory storing object")                         \
     X(DELTA, "bad delta", "CLIENT_ERROR invalid numeric delta argument")                           \
     X(NON_NUMERIC, "not a number", "CLIENT_ERROR cannot increment or decrement non-numeric value") \

@@ -30,7 +30,7 @@ struct cart_limits {
     uint32_t lines_max;       /* 1..CART_LINES_HARD; default 200 */
     uint32_t qty_max;         /* 1..CART_QTY_HARD; default 999 */
     uint32_t ext_bytes_max;   /* 0..CART_EXT_HARD; default 512 */
-    uint32_t state_bytes_max; /* without tokens; default 1 MiB */
+    uint32_t state_bytes_max; /* of its lines, without tokens; default 1 MiB */
 };
 #define CART_LIMITS_DEFAULT                                                                        \
     {                                                                                              \
@@ -42,9 +42,11 @@ enum cart_op_kind {
     CART_SET,     /* n >= 0; 0 removes (absent: nothing) */
     CART_REMOVE,  /* absent: nothing */
     CART_CHECK,   /* n = 0|1; empty line = all lines; absent line: CE_NOTFOUND */
-    CART_SWAP,    /* line -> new_line, the quantity moves; absent line: CE_NOTFOUND */
+    CART_SWAP,    /* line -> new_line, the quantity moves; absent line: CE_NOTFOUND. With limits
+                     what moves is written to n, which a replay takes it from */
     CART_CLEAR,   /* n = enum cart_scope */
-    CART_RETAIN,  /* drops every line that no earlier op of this step wrote (replace a document) */
+    CART_RETAIN,  /* drops every line that no earlier op of this step wrote (replace a document);
+                     makes the cart, even an empty one */
     CART_FORGET,  /* clear, and the cart no longer exists; life and currency are forgotten too */
     CART_TOUCH,   /* nothing but the step's life; makes no cart: absent cart is CE_NOTFOUND */
 };
@@ -124,7 +126,7 @@ struct cart_result {
     bool changed;                /* false: nothing to journal, nothing to store */
     bool repeated;               /* the token was known; answer as the first time */
     bool clamped;                /* a quantity was clamped */
-    bool expired;                /* the cart's life had ended: its lines were dropped first */
+    bool expired;                /* the cart's life had ended: a change dropped its lines first */
     size_t failed_index;         /* the op that was refused, on error */
 };
 
@@ -186,7 +188,8 @@ struct cart_line {
 /* Part of a line key before its first ';'. */
 struct slice cart_line_sku(struct slice line);
 
-/* 0 or CE_NOTFOUND. Linear in the lines, a few ns each. */
+/* 0 or CE_NOTFOUND. Linear in the lines, a few ns each. CE_CORRUPT only for lines that cart_check
+ * would have refused, as of cart_lines and cart_json. */
 int cart_line_find(struct slice state, uint64_t now_us, struct slice line,
                    struct cart_line *out) MUST_USE;
 
@@ -196,7 +199,7 @@ int cart_lines(struct slice state, uint64_t now_us,
                int (*each)(void *arg, const struct cart_line *line), void *arg);
 
 /* Checks everything: canonical form, every line, counters, limits. 0 or CE_CORRUPT. For bytes that
- * come from disk, the database or a peer. */
+ * come from disk, the database or a peer. CE_NOMEM. */
 int cart_check(struct slice state) MUST_USE;
 
 /* ---- the JSON view (cart-protocol section 4) ---- */

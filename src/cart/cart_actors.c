@@ -8,7 +8,8 @@
 
 #define PLACE_NONE UINT32_MAX
 
-/* ---- rewriting -------------------------------------------------------------------------------- */
+/* ---- rewriting --------------------------------------------------------------------------------
+ */
 
 static void count_hidden(struct cart_head *head, const struct cart_row *row)
 {
@@ -91,7 +92,8 @@ static int replace_vector(struct cart *cart, const uint32_t *map, struct slice a
     return err;
 }
 
-/* ---- joining and leaving ---------------------------------------------------------------------- */
+/* ---- joining and leaving ----------------------------------------------------------------------
+ */
 
 static size_t find_place(const struct cart *cart, uint64_t id)
 {
@@ -191,7 +193,8 @@ int cart_actor_undo(struct cart *cart, struct cart_dot dot)
     return drop_marked(cart, dropped);
 }
 
-/* ---- pruning ---------------------------------------------------------------------------------- */
+/* ---- pruning ----------------------------------------------------------------------------------
+ */
 
 static int mark_row(void *arg, struct cart_row *row, const struct cart_line *line)
 {

@@ -16,7 +16,8 @@ static int summarize_now(struct cart *cart, uint64_t now_us, struct cart_summary
     return 0;
 }
 
-/* ---- before the ops --------------------------------------------------------------------------- */
+/* ---- before the ops ---------------------------------------------------------------------------
+ */
 
 static int check_step(const struct cart *cart, const struct cart_step *step)
 {
@@ -76,7 +77,8 @@ static int check_condition(const struct cart_run *run)
     return run->result->summary.cas == step->if_cas ? 0 : CE_EXISTS;
 }
 
-/* ---- after the ops ---------------------------------------------------------------------------- */
+/* ---- after the ops ----------------------------------------------------------------------------
+ */
 
 static bool exists_after(const struct cart_run *run)
 {
@@ -130,8 +132,7 @@ static void write_meta(struct cart_run *run)
 }
 
 /* Limits bind only what grows, so that a cart that a merge took beyond them can be taken back. */
-static int check_limits(struct cart_run *run, const struct cart_counts *before,
-                        size_t bytes_before)
+static int check_limits(struct cart_run *run, const struct cart_counts *before, size_t bytes_before)
 {
     const struct cart_limits *limits = run->step->limits;
     const struct cart_counts *all = &run->cart->head.all;
@@ -189,7 +190,8 @@ static int finish(struct cart_run *run)
     return err ? err : record_token(run);
 }
 
-/* ---- the step --------------------------------------------------------------------------------- */
+/* ---- the step ---------------------------------------------------------------------------------
+ */
 
 /* A cart whose life has ended is as empty as a new one, for this step and all later ones. */
 static void drop_expired(struct cart_run *run)

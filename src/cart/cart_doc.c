@@ -160,7 +160,8 @@ int cart_line_parse(struct slice value, struct cart_op *op, char currency[4], st
     return err;
 }
 
-/* ---- documents -------------------------------------------------------------------------------- */
+/* ---- documents --------------------------------------------------------------------------------
+ */
 
 static int compare_lines(const void *left, const void *right)
 {

@@ -130,9 +130,9 @@ struct cart_bufs {
 struct cart {
     unsigned magic;
     struct cart_head head;
-    struct buf actors;  /* struct cart_actor[], in order of id */
+    struct buf actors; /* struct cart_actor[], in order of id */
     struct buf lines;
-    struct buf tail;    /* gap | token records | token ids; cart_store writes the front into the gap */
+    struct buf tail; /* gap | token records | token ids; cart_store writes the front into the gap */
     size_t tail_gap, ids_at;
     struct buf scratch; /* bytes of one line, or of the front */
     struct buf rebuilt; /* lines while all are rewritten */
@@ -157,7 +157,8 @@ static inline int cart_dot_cmp(struct cart_dot a, struct cart_dot b)
     return (a.seq > b.seq) - (a.seq < b.seq);
 }
 
-/* ---- cart_state.c: the head and the vector ---------------------------------------------------- */
+/* ---- cart_state.c: the head and the vector ----------------------------------------------------
+ */
 
 /* Takes a state apart. CE_CORRUPT. An empty slice is an empty view. */
 int cart_view_open(struct slice state, struct cart_view *view) MUST_USE;
@@ -182,7 +183,8 @@ bool cart_head_expired(const struct cart_head *head, uint64_t now_us);
 
 struct cart_space cart_space_of(const struct cart *cart);
 
-/* ---- cart_line.c: lines as bytes -------------------------------------------------------------- */
+/* ---- cart_line.c: lines as bytes --------------------------------------------------------------
+ */
 
 /* Takes the next line off: its bytes, and what it shows. CE_CORRUPT; MUST NOT be empty. */
 int cart_line_take(struct slice *lines, struct slice *bytes, struct cart_line *out) MUST_USE;
@@ -191,8 +193,8 @@ int cart_line_take(struct slice *lines, struct slice *bytes, struct cart_line *o
 int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes) MUST_USE;
 
 /* Takes one line apart. CE_CORRUPT, CE_NOMEM. */
-int cart_row_read(struct slice bytes, const struct cart_space *space, struct cart_row *row)
-    MUST_USE;
+int cart_row_read(struct slice bytes, const struct cart_space *space,
+                  struct cart_row *row) MUST_USE;
 
 /* Appends a row in its canonical bytes, and tells what it shows. CE_NOMEM. */
 int cart_row_write(const struct cart_row *row, struct buf *out, struct cart_line *shows) MUST_USE;
@@ -208,7 +210,8 @@ bool cart_info_before(const struct cart_info *a, const struct cart_info *b);
 
 bool cart_line_key_ok(struct slice key);
 
-/* ---- cart_token.c ----------------------------------------------------------------------------- */
+/* ---- cart_token.c -----------------------------------------------------------------------------
+ */
 
 uint64_t cart_token_id(struct slice token);
 
@@ -237,7 +240,8 @@ struct slice cart_token_ids(const struct cart *cart);
 /* Forgets all records; a rebuild adds them again. */
 void cart_token_clear(struct cart *cart);
 
-/* ---- cart_actors.c: the vector of a cart being worked on --------------------------------------- */
+/* ---- cart_actors.c: the vector of a cart being worked on ---------------------------------------
+ */
 
 /* Counts the next event of `id`, which joins the vector when new. CE_SIZE_LIMIT, CE_NOMEM,
  * CE_CORRUPT. */
@@ -260,7 +264,8 @@ int cart_lines_rewrite(struct cart *cart, const uint32_t *map,
                        int (*edit)(void *arg, struct cart_row *row, const struct cart_line *line),
                        void *arg) MUST_USE;
 
-/* ---- cart_ops.c -------------------------------------------------------------------------------- */
+/* ---- cart_ops.c --------------------------------------------------------------------------------
+ */
 
 /* One step on its way. */
 struct cart_run {
@@ -280,22 +285,24 @@ struct cart_run {
 /* Applies one op. Refusals as in cart_apply. */
 int cart_op_run(struct cart_run *run, struct cart_op *op) MUST_USE;
 
-/* ---- cart_merge.c ------------------------------------------------------------------------------ */
+/* ---- cart_merge.c ------------------------------------------------------------------------------
+ */
 
-/* Drops the entries that a merge found to be retries; one that carries older adds stays, hidden for
- * as long as what it is a retry of is known. CE_NOMEM, CE_CORRUPT. */
+/* Drops the entries that a merge found to be retries; of one that carries older adds these stay.
+ * CE_NOMEM, CE_CORRUPT. */
 int cart_hidden_purge(struct cart *cart) MUST_USE;
 
-/* ---- cart_step.c ------------------------------------------------------------------------------- */
+/* ---- cart_step.c -------------------------------------------------------------------------------
+ */
 
 /* Hash of what a token was used for: ops and currency as asked, not the life (it may be counted
  * from now). CE_NOMEM. */
-int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint64_t *hash)
-    MUST_USE;
+int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint64_t *hash) MUST_USE;
 
 bool cart_currency_ok(const char currency[4]);
 
-/* ---- cart_text.c: text in and out of JSON ------------------------------------------------------ */
+/* ---- cart_text.c: text in and out of JSON ------------------------------------------------------
+ */
 
 bool cart_utf8_ok(struct slice text);
 

@@ -42,7 +42,8 @@ bool cart_line_key_ok(struct slice key)
     return true;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static bool take_bytes(struct slice *in, uint64_t len, struct slice *out)
 {
@@ -169,7 +170,8 @@ int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes)
     return CE_NOTFOUND;
 }
 
-/* ---- a row ------------------------------------------------------------------------------------ */
+/* ---- a row ------------------------------------------------------------------------------------
+ */
 
 void cart_row_reset(struct cart_row *row, struct slice key)
 {
@@ -356,7 +358,8 @@ int cart_row_read(struct slice bytes, const struct cart_space *space, struct car
     return !err && body.len ? CE_CORRUPT : err;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 /* The SET with the greatest (stamp, dot), and all ADDs that are no retry. */
 static int64_t row_qty(const struct cart_row *row)
@@ -396,7 +399,7 @@ static bool row_plain(const struct cart_row *row)
         return false;
     const struct cart_entry *entry = row->entries;
     return cart_dot_cmp(entry->dot, row->infos->dot) == 0 && !entry->hidden && !entry->token &&
-           (!entry->is_set || entry->ts_us == row->infos->updated_us);
+           !entry->carried && (!entry->is_set || entry->ts_us == row->infos->updated_us);
 }
 
 static uint8_t info_flags(const struct cart_info *info)

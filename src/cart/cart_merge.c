@@ -5,7 +5,9 @@
  * rule serves entries, infos and tokens alike, so the join is commutative, associative and
  * idempotent whatever was removed, folded or expired in between. Of the rest the greater wins.
  * Last, the entries are found that are retries of others: same token, within the life of a token,
- * and not the smallest dot. They stay, hidden, until the next step drops them. */
+ * and not the smallest dot. They stay, hidden, until the next step drops them. The one thing about
+ * an entry that can change is that drop, when the entry carries older adds: it loses its own part,
+ * and the join takes the form without it. */
 #include "cart/cart.h"
 
 #include <stdlib.h>
@@ -45,7 +47,8 @@ struct mark {
 #define BUF_ARRAY(type, buf) ((type *)(void *)(buf)->bytes)
 #define BUF_COUNT(type, buf) ((buf)->len / sizeof(type))
 
-/* ---- the vector ------------------------------------------------------------------------------- */
+/* ---- the vector -------------------------------------------------------------------------------
+ */
 
 static int push_actor(struct join *join, const struct cart_actor *a, const struct cart_actor *b)
 {
@@ -92,7 +95,8 @@ static bool side_saw(const struct join *join, unsigned side, struct cart_dot dot
     return dot.seq <= BUF_ARRAY(uint64_t, &join->tmp->seen)[2 * (size_t)dot.actor + side];
 }
 
-/* ---- one line --------------------------------------------------------------------------------- */
+/* ---- one line ---------------------------------------------------------------------------------
+ */
 
 static int join_entries(const struct join *join, const struct cart_row *a, const struct cart_row *b,
                         struct cart_row *out)
@@ -103,6 +107,8 @@ static int join_entries(const struct join *join, const struct cart_row *a, const
                     : j == b->entries_count ? -1
                                             : cart_dot_cmp(a->entries[i].dot, b->entries[j].dot);
         struct cart_entry entry = order <= 0 ? a->entries[i] : b->entries[j];
+        if (order == 0 && b->entries[j].token == 0)
+            entry = b->entries[j]; /* only a retry that was dropped loses its token */
         i += order <= 0;
         j += order >= 0;
         if (order != 0 && side_saw(join, order < 0, entry.dot))
@@ -185,7 +191,8 @@ static int join_row(struct join *join)
     return buf_append(&join->tmp->places, &place, sizeof(place));
 }
 
-/* ---- all lines -------------------------------------------------------------------------------- */
+/* ---- all lines --------------------------------------------------------------------------------
+ */
 
 static int compare_refs(const void *left, const void *right)
 {
@@ -262,7 +269,8 @@ static int join_lines(struct join *join)
     return err;
 }
 
-/* ---- tokens ----------------------------------------------------------------------------------- */
+/* ---- tokens -----------------------------------------------------------------------------------
+ */
 
 static int compare_tokens(const struct cart_token *a, const struct cart_token *b)
 {
@@ -277,8 +285,8 @@ static int keep_token(struct join *join, const struct cart_token *token)
 {
     struct mark mark = {token->id, token->time_us, token->dot};
     size_t count = BUF_COUNT(struct cart_token, &join->tmp->tokens);
-    if (count && compare_tokens(BUF_ARRAY(struct cart_token, &join->tmp->tokens) + count - 1,
-                                token) >= 0)
+    if (count &&
+        compare_tokens(BUF_ARRAY(struct cart_token, &join->tmp->tokens) + count - 1, token) >= 0)
         return CE_CORRUPT;
     if (buf_append(&join->tmp->tokens, token, sizeof(*token)) ||
         buf_append(&join->tmp->marks, &mark, sizeof(mark)))
@@ -312,7 +320,8 @@ static int join_tokens(struct join *join)
     return errs[0] == CE_NOTFOUND && errs[1] == CE_NOTFOUND ? 0 : CE_CORRUPT;
 }
 
-/* ---- retries ---------------------------------------------------------------------------------- */
+/* ---- retries ----------------------------------------------------------------------------------
+ */
 
 static int compare_marks(const void *left, const void *right)
 {
@@ -373,59 +382,37 @@ static int hide_entries(void *arg, struct cart_row *row, const struct cart_line 
     (void)line;
     for (size_t i = 0; i < row->entries_count; i++) {
         struct cart_entry *entry = &row->entries[i];
-        entry->hidden = !entry->is_set && count &&
+        bool has_part = !entry->is_set && (entry->token || !entry->carried);
+        entry->hidden = has_part && count &&
                         bsearch(&entry->dot, retries->bytes, count, sizeof(struct cart_dot),
                                 compare_dots) != NULL;
     }
     return CART_ROW_CHANGED;
 }
 
+/* What is a retry once is one for good: it goes, or what it carries stays without it. */
 static int drop_hidden(void *arg, struct cart_row *row, const struct cart_line *line)
 {
-    struct buf *marks = arg;
     size_t kept = 0;
+    (void)arg;
     (void)line;
-    for (size_t i = 0; i < row->entries_count; i++)
-        if (!row->entries[i].hidden || row->entries[i].carried)
-            row->entries[kept++] = row->entries[i];
-    row->entries_count = kept;
-    int err = mark_entries(marks, row);
-    if (err)
-        return err;
-    return row->entries_count || row->infos_count ? CART_ROW_CHANGED : CART_ROW_DROP;
-}
-
-static int mark_tokens(struct cart *cart)
-{
-    struct cart_space space = cart_space_of(cart);
-    struct cart_token_walk walk = {cart_token_recs(cart), cart_token_ids(cart), STAMP_EPOCH_US,
-                                   &space};
-    struct cart_token token;
-    int err;
-    while (!(err = cart_token_next(&walk, &token))) {
-        struct mark mark = {token.id, token.time_us, token.dot};
-        if (buf_append(&cart->tmp.marks, &mark, sizeof(mark)))
-            return CE_NOMEM;
+    for (size_t i = 0; i < row->entries_count; i++) {
+        const struct cart_entry *entry = &row->entries[i];
+        struct cart_entry rest = {.dot = entry->dot, .carried = entry->carried};
+        if (!entry->hidden || entry->carried)
+            row->entries[kept++] = entry->hidden ? rest : *entry;
     }
-    return err == CE_NOTFOUND ? 0 : err;
+    row->entries_count = kept;
+    return row->entries_count || row->infos_count ? CART_ROW_CHANGED : CART_ROW_DROP;
 }
 
 int cart_hidden_purge(struct cart *cart)
 {
-    struct cart_bufs *tmp = &cart->tmp;
-    if (cart->head.hidden == 0)
-        return 0;
-    tmp->marks.len = 0;
-    int err = cart_lines_rewrite(cart, NULL, drop_hidden, &tmp->marks);
-    if (err || cart->head.hidden == 0)
-        return err;
-    err = mark_tokens(cart);
-    if (!err)
-        err = find_retries(tmp);
-    return err ? err : cart_lines_rewrite(cart, NULL, hide_entries, &tmp->retries);
+    return cart->head.hidden ? cart_lines_rewrite(cart, NULL, drop_hidden, NULL) : 0;
 }
 
-/* ---- putting it together ---------------------------------------------------------------------- */
+/* ---- putting it together ----------------------------------------------------------------------
+ */
 
 static struct cart_meta join_meta(const struct join *join, const struct cart_head *a,
                                   const struct cart_head *b)

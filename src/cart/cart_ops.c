@@ -121,7 +121,8 @@ static void give_fields(const struct cart_op *op, bool keep_price, struct cart_i
         info->ext = op->ext;
 }
 
-/* ---- entries and folding ---------------------------------------------------------------------- */
+/* ---- entries and folding ----------------------------------------------------------------------
+ */
 
 static void drop_entry(struct cart_row *row, size_t at)
 {
@@ -145,7 +146,8 @@ static int insert_entry(struct cart_row *row, const struct cart_entry *entry)
     return 0;
 }
 
-/* The seq of this actor's oldest event that a live token stands for; older ones are free to fold. */
+/* The seq of this actor's oldest event that a live token stands for; older ones are free to fold.
+ */
 static uint64_t first_token_seq(const struct cart_run *run)
 {
     struct cart_space space = cart_space_of(run->cart);
@@ -242,13 +244,13 @@ static int add_entry(const struct cart_run *run, int64_t n)
 static int set_entry(const struct cart_run *run, int64_t n)
 {
     struct cart_row *row = &run->cart->row;
-    struct cart_entry mine = {
-        .dot = run->dot, .is_set = true, .qty = n, .ts_us = run->stamp_us};
+    struct cart_entry mine = {.dot = run->dot, .is_set = true, .qty = n, .ts_us = run->stamp_us};
     row->entries_count = 0;
     return cart_row_add_entry(row, &mine);
 }
 
-/* ---- checks ----------------------------------------------------------------------------------- */
+/* ---- checks -----------------------------------------------------------------------------------
+ */
 
 static int check_fields(const struct cart_run *run, const struct cart_op *op)
 {
@@ -299,7 +301,8 @@ static int limit_qty(struct cart_run *run, const struct cart_op *op, int64_t hav
     return 0;
 }
 
-/* ---- the operations --------------------------------------------------------------------------- */
+/* ---- the operations ---------------------------------------------------------------------------
+ */
 
 static int remove_line(struct cart_run *run, const struct spot *spot)
 {
@@ -415,7 +418,8 @@ static int run_check(struct cart_run *run, struct cart_op *op)
     return err ? err : put_row(run, &spot);
 }
 
-/* The rest of a swap, when the old line is cut out. `info` is what it showed, in bytes of its own. */
+/* The rest of a swap, when the old line is cut out. `info` is what it showed, in bytes of its own.
+ */
 static int swap_into(struct cart_run *run, const struct cart_op *op, struct cart_info *info)
 {
     struct spot spot;
@@ -440,7 +444,8 @@ static int swap_into(struct cart_run *run, const struct cart_op *op, struct cart
     return err ? err : put_row(run, &spot);
 }
 
-/* Keeps the bytes that an info points to while its line is cut out; they end up in cart->tmp.marks. */
+/* Keeps the bytes that an info points to while its line is cut out; they end up in cart->tmp.marks.
+ */
 static int save_info(struct cart *cart, const struct spot *spot, struct cart_info *info)
 {
     const struct cart_line *line = &spot->line;
@@ -449,11 +454,12 @@ static int save_info(struct cart *cart, const struct spot *spot, struct cart_inf
         buf_append(&cart->tmp.marks, line->shop.bytes, line->shop.len) ||
         buf_append(&cart->tmp.marks, line->ext.bytes, line->ext.len))
         return CE_NOMEM;
-    *info = (struct cart_info){.checked = line->checked,
-                               .has_price = line->has_price,
-                               .price = line->price,
-                               .shop = slice_of(cart->tmp.marks.bytes, line->shop.len),
-                               .ext = slice_of(cart->tmp.marks.bytes + line->shop.len, line->ext.len)};
+    *info =
+        (struct cart_info){.checked = line->checked,
+                           .has_price = line->has_price,
+                           .price = line->price,
+                           .shop = slice_of(cart->tmp.marks.bytes, line->shop.len),
+                           .ext = slice_of(cart->tmp.marks.bytes + line->shop.len, line->ext.len)};
     return 0;
 }
 

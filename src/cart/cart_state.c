@@ -276,7 +276,8 @@ struct cart_space cart_space_of(const struct cart *cart)
                                .stamp_us = STAMP_MAX};
 }
 
-/* ---- a scratch -------------------------------------------------------------------------------- */
+/* ---- a scratch --------------------------------------------------------------------------------
+ */
 
 int cart_new(struct cart **cart)
 {
@@ -295,9 +296,9 @@ void cart_free(struct cart **cart)
         return;
     MUST_OBJ(old, CART_MAGIC);
     struct cart_bufs *tmp = &old->tmp;
-    struct buf *bufs[] = {&old->actors, &old->lines,   &old->tail,  &old->scratch, &old->rebuilt,
-                          &tmp->other,  &tmp->actors,  &tmp->maps,  &tmp->seen,    &tmp->tokens,
-                          &tmp->refs,   &tmp->places,  &tmp->marks, &tmp->retries};
+    struct buf *bufs[] = {&old->actors, &old->lines,  &old->tail,  &old->scratch, &old->rebuilt,
+                          &tmp->other,  &tmp->actors, &tmp->maps,  &tmp->seen,    &tmp->tokens,
+                          &tmp->refs,   &tmp->places, &tmp->marks, &tmp->retries};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(*bufs); i++)
         buf_free(bufs[i]);
     cart_row_free(&old->row);
@@ -347,7 +348,8 @@ int cart_load(struct cart *cart, struct slice state)
     return load_tail(cart, &view, state.len - view.recs.len - view.ids.len);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static size_t put_vector(uint8_t *out, const struct cart *cart)
 {
@@ -384,8 +386,8 @@ static uint64_t head_flags(const struct cart_head *head)
     return (meta->alive ? HEAD_ALIVE : 0) | (meta->expiry_us ? HEAD_EXPIRY : 0) |
            (meta->sliding ? HEAD_SLIDING : 0) | (meta->currency[0] ? HEAD_CURRENCY : 0) |
            (same ? HEAD_ALL_CHECKED : 0) | (head->tokens ? HEAD_TOKENS : 0) |
-           (all->unpriced || checked->unpriced ? HEAD_UNPRICED : 0) |
-           (head->base ? HEAD_BASE : 0) | (head->hidden ? HEAD_HIDDEN : 0);
+           (all->unpriced || checked->unpriced ? HEAD_UNPRICED : 0) | (head->base ? HEAD_BASE : 0) |
+           (head->hidden ? HEAD_HIDDEN : 0);
 }
 
 static uint8_t *put_counts(uint8_t *at, const struct cart_counts *counts, uint64_t flags)

@@ -94,7 +94,8 @@ int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint6
     return 0;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static bool take_byte(struct slice *in, unsigned *out)
 {

@@ -51,7 +51,8 @@ bool cart_utf8_ok(struct slice text)
     return true;
 }
 
-/* ---- base64 ----------------------------------------------------------------------------------- */
+/* ---- base64 -----------------------------------------------------------------------------------
+ */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -44,7 +44,8 @@ void cart_token_clear(struct cart *cart)
     cart->ids_at = cart->tail.len = cart->tail_gap;
 }
 
-/* ---- walking ---------------------------------------------------------------------------------- */
+/* ---- walking ----------------------------------------------------------------------------------
+ */
 
 static bool take_u64(struct slice *in, uint64_t *out)
 {
@@ -124,7 +125,8 @@ static struct cart_token_walk walk_own(const struct cart *cart, const struct car
                                     .space = space};
 }
 
-/* ---- look-up ---------------------------------------------------------------------------------- */
+/* ---- look-up ----------------------------------------------------------------------------------
+ */
 
 static bool ids_have(struct slice ids, uint64_t id)
 {
@@ -145,8 +147,7 @@ static bool ids_have(struct slice ids, uint64_t id)
     return false;
 }
 
-int cart_token_find(const struct cart *cart, uint64_t id, uint64_t since_us,
-                    struct cart_token *out)
+int cart_token_find(const struct cart *cart, uint64_t id, uint64_t since_us, struct cart_token *out)
 {
     if (!ids_have(cart_token_ids(cart), id))
         return CE_NOTFOUND;
@@ -165,7 +166,8 @@ int cart_token_find(const struct cart *cart, uint64_t id, uint64_t since_us,
     return err == CE_NOTFOUND && found ? 0 : err;
 }
 
-/* ---- changing --------------------------------------------------------------------------------- */
+/* ---- changing ---------------------------------------------------------------------------------
+ */
 
 static void drop_ids(struct cart *cart, size_t dropped)
 {

@@ -16,9 +16,30 @@ static void answer_of(const struct cart_summary *summary, struct cart_answer *ou
                                 .amount = summary->checked_amount};
 }
 
+static int say_status(struct session *session, const char *status, const struct request *request,
+                      const struct cart_answer *answer)
+{
+    return request->binary.is ? binary_cart_status(session->out, status, request, answer)
+                              : text_cart_status(session->out, status, request, answer);
+}
+
+static int say_value(struct session *session, const struct request *request,
+                     const struct cart_answer *answer)
+{
+    struct slice text = buf_slice(&session->worker->text);
+    return request->binary.is ? binary_cart_value(session->out, text, request, answer)
+                              : text_cart_value(session->out, text, request, answer);
+}
+
+static int say_error(struct session *session, const struct request *request, int code)
+{
+    return request->binary.is ? binary_error(session->out, code, request)
+                              : text_cart_error(session->out, code, request);
+}
+
 static enum run refuse(struct session *session, const struct request *request, int code)
 {
-    return reply_end(session, text_cart_error(session->out, code, request));
+    return reply_end(session, say_error(session, request, code));
 }
 
 /* ---- the key ---- */
@@ -60,11 +81,11 @@ static enum run run_get(struct session *session, const struct request *request, 
     answer.ack = 'r';
     if (!summary.exists) {
         count(&session->worker->get_misses);
-        return reply_end(session, text_cart_status(session->out, "EN", request, &answer));
+        return reply_end(session, say_status(session, "EN", request, &answer));
     }
     count(&session->worker->get_hits);
     if (has_flag(request, 'N') && request->cart.since_version == summary.version)
-        return reply_end(session, text_cart_status(session->out, "HD", request, &answer));
+        return reply_end(session, say_status(session, "HD", request, &answer));
     enum cart_json_scope scope = has_flag(request, 's')   ? CART_JSON_SUMMARY
                                  : has_flag(request, 'c') ? CART_JSON_CHECKED
                                                           : CART_JSON_ALL;
@@ -72,10 +93,16 @@ static enum run run_get(struct session *session, const struct request *request, 
     code = cart_json(state, now_us, key, scope, text);
     if (code)
         return refuse(session, request, code);
-    return reply_end(session, text_cart_value(session->out, buf_slice(text), request, &answer));
+    return reply_end(session, say_value(session, request, &answer));
 }
 
 /* ---- mutations ---- */
+
+static bool read_number(const struct request *request, int64_t *n)
+{
+    *n = request->binary.number;
+    return request->binary.is || num_i64(request->number, n);
+}
 
 static int prepare_op(struct session *session, const struct request *request, struct cart_op *op)
 {
@@ -87,7 +114,7 @@ static int prepare_op(struct session *session, const struct request *request, st
     op->kind = request->verb == VERB_CADD   ? CART_ADD
                : request->verb == VERB_CSET ? CART_SET
                                             : CART_REMOVE;
-    if (op->kind != CART_REMOVE && !num_i64(request->number, &op->n))
+    if (op->kind != CART_REMOVE && !read_number(request, &op->n))
         return CE_BAD_QTY;
     if (has_flag(request, 'P')) {
         op->flags |= CART_OP_PRICE;
@@ -99,7 +126,10 @@ static int prepare_op(struct session *session, const struct request *request, st
     }
     if (has_flag(request, 'L'))
         op->flags |= CART_OP_CLAMP;
-    if (has_flag(request, 'E')) {
+    if (has_flag(request, 'E') && request->binary.is) {
+        op->flags |= CART_OP_EXT;
+        op->ext = request->cart.ext;
+    } else if (has_flag(request, 'E')) {
         struct buf *text = &session->worker->text;
         text->len = 0;
         int rc = proto_base64_decode(request->cart.ext_b64, text);
@@ -158,7 +188,7 @@ static enum run answer(struct session *session, const struct request *request,
     answer.repeated = write->result.repeated;
     answer.behind_ms = tier_behind_age_ms(session->cmd->tier);
     const char *status = code == 0 ? "HD" : code == CE_EXISTS ? "EX" : "NF";
-    return reply_end(session, text_cart_status(session->out, status, request, &answer));
+    return reply_end(session, say_status(session, status, request, &answer));
 }
 
 static enum run run_write(struct session *session, const struct request *request, struct slice key)
@@ -177,7 +207,7 @@ static enum run run_write(struct session *session, const struct request *request
     return session_hold(session, start, write.lsn, write.level);
 }
 
-enum run cart_text_run(struct session *session, const struct request *request)
+enum run cart_command_run(struct session *session, const struct request *request)
 {
     struct slice key;
     int code = find_key(session, request, &key);

@@ -21,7 +21,29 @@ static int render(struct session *session, struct slice state, uint64_t now_us,
     return buf_append(text, digits, num_put_i64(digits, line.qty));
 }
 
-/* gat: a new life, then the value. */
+static struct item_view view_of(const struct cart_summary *summary, uint64_t now_us, size_t size)
+{
+    struct item_view view = {.cas = summary->cas, .size = size, .ttl_s = -1};
+    if (summary->expiry_us)
+        view.ttl_s =
+            summary->expiry_us > now_us ? (int64_t)((summary->expiry_us - now_us) / 1000000) : 0;
+    view.ttl_was_s = view.ttl_s;
+    return view;
+}
+
+static void set_life(const struct session *session, const struct request *request,
+                     struct cart_step *step)
+{
+    step->life_us = clock_life_us(session->cmd, request->exptime);
+    step->life = step->life_us ? CART_LIFE_FIXED : CART_LIFE_NONE;
+}
+
+static bool has_meta(const struct request *request, char letter)
+{
+    return (request->meta.seen & proto_flag(letter)) != 0;
+}
+
+/* gat, and mg with T: a new life, then the value. */
 static enum run touch_first(struct session *session, const struct request *request,
                             const struct cart_key *parsed, int *code)
 {
@@ -30,20 +52,23 @@ static enum run touch_first(struct session *session, const struct request *reque
                                .step = {.ops = &op, .ops_count = 1},
                                .level = session->cmd->config.bucket.ack,
                                .must_exist = true};
-    write.step.life_us = clock_life_us(session->cmd, request->exptime);
-    write.step.life = write.step.life_us ? CART_LIFE_FIXED : CART_LIFE_NONE;
+    set_life(session, request, &write.step);
     return cart_write_run(session, &write, code);
+}
+
+static bool touches(const struct request *request)
+{
+    return request->verb == VERB_GAT || request->verb == VERB_GATS || has_meta(request, 'T');
 }
 
 enum run path_get(struct session *session, const struct request *request, struct slice key,
                   enum cart_key_kind kind, const struct cart_key *parsed)
 {
-    bool with_cas = request->verb == VERB_GETS || request->verb == VERB_GATS;
     struct slice state;
     struct cart_summary summary;
     int code = 0;
     enum run run = RUN_DONE;
-    if (kind != KEY_BAD && (request->verb == VERB_GAT || request->verb == VERB_GATS))
+    if (kind != KEY_BAD && touches(request))
         run = touch_first(session, request, parsed, &code);
     if (run == RUN_DONE && kind != KEY_BAD && (code == 0 || code == CE_NOTFOUND))
         run = cart_read_state(session, parsed->cart, &state, &code);
@@ -57,23 +82,24 @@ enum run path_get(struct session *session, const struct request *request, struct
     if (kind == KEY_BAD || !summary.exists ||
         (code = render(session, state, now_us, kind, parsed)) == CE_NOTFOUND) {
         count(&session->worker->get_misses);
-        return RUN_DONE;
+        return reply_miss(session, request);
     }
     count(&session->worker->get_hits);
     if (code)
         return reply_error(session, request, code);
-    return reply_end(session, text_value(session->out, key, 0, buf_slice(&session->worker->text),
-                                         with_cas, summary.cas));
+    struct slice text = buf_slice(&session->worker->text);
+    struct item_view view = view_of(&summary, now_us, text.len);
+    return reply_end(session, reply_value(session, request, key, &view, text));
 }
 
 /* ---- writing ---- */
 
-/* What an operation on a path becomes, and what each outcome is called in memcached's words. */
+/* What an operation on a path becomes, and what its outcomes are called. */
 struct path_op {
     struct cart_write write;
-    const char *done;      /* NULL: the quantity of the line */
-    const char *exists;    /* for CE_EXISTS */
-    const char *not_found; /* for CE_NOTFOUND */
+    enum verdict done;
+    int exists, not_found; /* the codes that CE_EXISTS and CE_NOTFOUND are told as */
+    bool number;           /* the answer is the quantity of the line */
 };
 
 static int parse_value(struct session *session, const struct request *request,
@@ -92,44 +118,57 @@ static int parse_value(struct session *session, const struct request *request,
     return rc;
 }
 
-/* add, replace and cas differ from set only in what must be so beforehand. */
-static void set_condition(const struct request *request, enum cart_key_kind kind,
-                          struct path_op *op)
+/* cas, C, and the cas of a binary request. */
+static void set_condition(const struct request *request, struct path_op *op)
+{
+    bool given = request->binary.is ? request->cas != 0
+                                    : request->verb == VERB_CAS || has_meta(request, 'C');
+    if (!given)
+        return;
+    op->write.step.has_if_cas = true;
+    op->write.step.if_cas = request->cas;
+    op->write.must_exist = true;
+    op->exists = CE_EXISTS;
+    op->not_found = CE_NOTFOUND;
+}
+
+/* add and replace differ from set only in what must be so beforehand. */
+static void set_mode(const struct request *request, enum cart_key_kind kind, struct path_op *op)
 {
     struct cart_step *step = &op->write.step;
-    op->done = "STORED";
-    op->exists = op->not_found = "NOT_STORED";
-    if (request->verb == VERB_CAS) {
-        step->has_if_cas = true;
-        step->if_cas = request->cas;
-        op->write.must_exist = true;
-        op->exists = "EXISTS";
-        op->not_found = "NOT_FOUND";
-    } else if (request->verb == VERB_ADD && kind == KEY_CART) {
+    bool add = request->verb == VERB_ADD || (request->verb == VERB_MS && request->meta.mode == 'E');
+    bool replace =
+        request->verb == VERB_REPLACE || (request->verb == VERB_MS && request->meta.mode == 'R');
+    if (add && kind == KEY_CART) {
         step->has_if_cas = true;
         step->if_cas = 0; /* only if there is no cart */
-    } else if (request->verb == VERB_REPLACE && kind == KEY_CART) {
+    } else if (replace && kind == KEY_CART) {
         op->write.must_exist = true;
-    } else if (request->verb == VERB_ADD) {
-        step->ops->flags |= CART_OP_IF_ABSENT;
-    } else if (request->verb == VERB_REPLACE) {
-        step->ops->flags |= CART_OP_IF_PRESENT;
+    } else if (add || replace) {
+        step->ops->flags |= add ? CART_OP_IF_ABSENT : CART_OP_IF_PRESENT;
     }
+}
+
+static bool joins(const struct request *request)
+{
+    return request->verb == VERB_APPEND || request->verb == VERB_PREPEND ||
+           (request->verb == VERB_MS && (request->meta.mode == 'A' || request->meta.mode == 'P'));
 }
 
 static int prepare_store(struct session *session, const struct request *request,
                          enum cart_key_kind kind, const struct cart_key *parsed, struct path_op *op)
 {
-    if (request->verb == VERB_APPEND || request->verb == VERB_PREPEND)
+    if (joins(request))
         return CE_CART_VALUE;
     int rc = parse_value(session, request, kind, parsed, op);
     if (rc)
         return rc;
-    set_condition(request, kind, op);
-    if (request->exptime) {
-        op->write.step.life = CART_LIFE_FIXED;
-        op->write.step.life_us = clock_life_us(session->cmd, request->exptime);
-    }
+    op->done = VERDICT_STORED;
+    op->exists = op->not_found = CE_NOT_STORED;
+    set_mode(request, kind, op);
+    set_condition(request, op);
+    if (request->exptime)
+        set_life(session, request, &op->write.step);
     return 0;
 }
 
@@ -137,25 +176,31 @@ static int prepare_delete(struct session *session, const struct request *request
                           enum cart_key_kind kind, const struct cart_key *parsed,
                           struct path_op *op)
 {
-    (void)session, (void)request;
+    (void)session;
     if (kind == KEY_QTY)
         return CE_BAD_LINE;
+    if (has_meta(request, 'I') || has_meta(request, 'x'))
+        return CE_CART_VALUE; /* a cart is never stale */
     *op->write.step.ops = (struct cart_op){.kind = kind == KEY_CART ? CART_FORGET : CART_REMOVE,
                                            .flags = kind == KEY_CART ? 0 : CART_OP_IF_PRESENT,
                                            .line = parsed->line};
     op->write.must_exist = true;
-    op->done = "DELETED";
-    op->not_found = "NOT_FOUND";
+    op->done = VERDICT_DELETED;
+    set_condition(request, op);
     return 0;
+}
+
+static bool is_incr(const struct request *request)
+{
+    return request->verb == VERB_INCR || (request->verb == VERB_MA && request->meta.mode == 'I');
 }
 
 static int prepare_arith(struct session *session, const struct request *request,
                          enum cart_key_kind kind, const struct cart_key *parsed, struct path_op *op)
 {
-    (void)session;
     if (kind != KEY_QTY)
         return CE_NON_NUMERIC;
-    bool incr = request->verb == VERB_INCR;
+    bool incr = is_incr(request);
     if (incr && request->delta > INT32_MAX)
         return CE_BAD_QTY;
     /* More than any line can hold takes the line away, whatever the number. */
@@ -163,20 +208,35 @@ static int prepare_arith(struct session *session, const struct request *request,
     *op->write.step.ops = (struct cart_op){
         .kind = CART_ADD, .flags = CART_OP_IF_PRESENT, .n = incr ? n : -n, .line = parsed->line};
     op->write.must_exist = true;
-    op->not_found = "NOT_FOUND";
+    op->number = true;
+    set_condition(request, op);
+    if (has_meta(request, 'T'))
+        set_life(session, request, &op->write.step);
     return 0;
 }
 
-static int prepare_touch(struct session *session, const struct request *request,
-                         enum cart_key_kind kind, const struct cart_key *parsed, struct path_op *op)
+/* A missing line that the request wants made: with the initial quantity. */
+static enum run vivify(struct session *session, const struct request *request, struct path_op *op,
+                       int *code)
 {
-    (void)kind, (void)parsed;
+    struct cart_op *line = op->write.step.ops;
+    if (request->initial > INT32_MAX) {
+        *code = CE_BAD_QTY;
+        return RUN_DONE;
+    }
+    line->kind = CART_SET;
+    line->flags = CART_OP_IF_ABSENT;
+    line->n = (int64_t)request->initial;
+    op->write.must_exist = false;
+    return cart_write_run(session, &op->write, code);
+}
+
+static int prepare_touch(struct session *session, const struct request *request, struct path_op *op)
+{
     *op->write.step.ops = (struct cart_op){.kind = CART_TOUCH};
-    op->write.step.life_us = clock_life_us(session->cmd, request->exptime);
-    op->write.step.life = op->write.step.life_us ? CART_LIFE_FIXED : CART_LIFE_NONE;
+    set_life(session, request, &op->write.step);
     op->write.must_exist = true;
-    op->done = "TOUCHED";
-    op->not_found = "NOT_FOUND";
+    op->done = VERDICT_TOUCHED;
     return 0;
 }
 
@@ -186,10 +246,12 @@ static int prepare(struct session *session, const struct request *request, enum 
     if (kind == KEY_BAD)
         return CE_BAD_LINE;
     switch (request->verb) {
+    case VERB_MD:
     case VERB_DELETE: return prepare_delete(session, request, kind, parsed, op);
+    case VERB_MA:
     case VERB_INCR:
     case VERB_DECR: return prepare_arith(session, request, kind, parsed, op);
-    case VERB_TOUCH: return prepare_touch(session, request, kind, parsed, op);
+    case VERB_TOUCH: return prepare_touch(session, request, op);
     default: return prepare_store(session, request, kind, parsed, op);
     }
 }
@@ -198,6 +260,7 @@ static void count_path(struct cmd_worker *worker, const struct request *request,
 {
     bool hit = code == 0;
     switch (request->verb) {
+    case VERB_MD:
     case VERB_DELETE: count(hit ? &worker->delete_hits : &worker->delete_misses); break;
     case VERB_INCR: count(hit ? &worker->incr_hits : &worker->incr_misses); break;
     case VERB_DECR: count(hit ? &worker->decr_hits : &worker->decr_misses); break;
@@ -214,19 +277,17 @@ static void count_path(struct cmd_worker *worker, const struct request *request,
 static enum run answer(struct session *session, const struct request *request,
                        const struct path_op *op, int code)
 {
+    const struct cart_result *result = &op->write.result;
+    struct item_view view = view_of(&result->summary, op->write.step.now_us, 0);
     count_path(session->worker, request, code);
-    if (code == CE_EXISTS && op->exists)
-        return reply_line(session, request, op->exists);
-    if (code == CE_NOTFOUND && op->not_found)
-        return reply_line(session, request, op->not_found);
-    if (code)
-        return reply_error(session, request, code);
-    if (op->done)
-        return reply_line(session, request, op->done);
-    if (request->noreply)
-        return RUN_DONE;
-    int64_t qty = op->write.result.line_qty;
-    return reply_end(session, text_number(session->out, qty > 0 ? (uint64_t)qty : 0));
+    if (code == CE_EXISTS)
+        code = op->exists;
+    else if (code == CE_NOTFOUND)
+        code = op->not_found;
+    if (code || !op->number)
+        return reply_code(session, request, op->done, code, &view);
+    return reply_number(session, request, result->line_qty > 0 ? (uint64_t)result->line_qty : 0,
+                        &view);
 }
 
 enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
@@ -234,10 +295,14 @@ enum run path_write(struct session *session, const struct request *request, enum
 {
     struct path_op op = {.write = {.key = parsed->cart,
                                    .level = session->cmd->config.bucket.ack,
-                                   .step = {.ops = session->worker->ops, .ops_count = 1}}};
+                                   .step = {.ops = session->worker->ops, .ops_count = 1}},
+                         .exists = CE_EXISTS,
+                         .not_found = CE_NOTFOUND};
     size_t start = session->out->len;
     int code = prepare(session, request, kind, parsed, &op);
     enum run run = code ? RUN_DONE : cart_write_run(session, &op.write, &code);
+    if (run == RUN_DONE && code == CE_NOTFOUND && op.number && request->vivify)
+        run = vivify(session, request, &op, &code);
     if (run != RUN_DONE)
         return run;
     run = answer(session, request, &op, code);

@@ -3,6 +3,7 @@
 #define CMD_CMD_INT_H
 
 #include "cmd/cmd.h"
+#include "cmd/item.h"
 #include "proto/proto.h"
 
 #define CMD_MAGIC     0x636d6421
@@ -75,8 +76,11 @@ enum run {
     RUN_CLOSE, /* the connection is to be closed behind what it was answered */
 };
 
+enum protocol { PROTOCOL_UNKNOWN, PROTOCOL_TEXT, PROTOCOL_BINARY };
+
 struct session {
     unsigned magic;
+    enum protocol protocol;
     unsigned worker_index;
     struct cmd *cmd;
     struct cmd_worker *worker;
@@ -103,21 +107,39 @@ enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum 
 /* table.c */
 enum run table_run(struct session *session, const struct request *request);
 
-/* reply.c: RUN_DONE, or RUN_CLOSE when there is no memory to answer. Silent when noreply, also
- * about errors, as memcached. */
-enum run reply_line(struct session *session, const struct request *request, const char *line);
+/* reply.c: the outcome in the words of the request's dialect. RUN_DONE, or RUN_CLOSE when there is
+ * no memory to answer. Silent where the request says so: noreply also about errors, as memcached.
+ */
+enum verdict {
+    VERDICT_STORED,
+    VERDICT_NOT_STORED,
+    VERDICT_EXISTS,
+    VERDICT_NOT_FOUND,
+    VERDICT_DELETED,
+    VERDICT_TOUCHED,
+    VERDICT_OK,
+};
+enum run reply_verdict(struct session *session, const struct request *request, enum verdict verdict,
+                       const struct item_view *view);
+/* `done` for 0, the verdict or error of a CE_* else. `view` may be NULL. */
+enum run reply_code(struct session *session, const struct request *request, enum verdict done,
+                    int code, const struct item_view *view);
 enum run reply_error(struct session *session, const struct request *request, int code);
+/* A hit. Returns the rc of the append, for item_emit_fn. */
+int reply_value(struct session *session, const struct request *request, struct slice key,
+                const struct item_view *view, struct slice value);
+enum run reply_miss(struct session *session, const struct request *request);
+enum run reply_number(struct session *session, const struct request *request, uint64_t number,
+                      const struct item_view *view);
 enum run reply_end(struct session *session, int rc); /* rc of the last append */
 
-/* plain.c: memcached items */
+/* plain.c: requests on plain items */
 enum run plain_get(struct session *session, const struct request *request, struct slice key);
-enum run plain_store(struct session *session, const struct request *request);
-enum run plain_delete(struct session *session, const struct request *request);
-enum run plain_arith(struct session *session, const struct request *request);
-enum run plain_touch(struct session *session, const struct request *request);
-void plain_flush(struct cmd *cmd, int64_t delay_s);
-/* A set that fails takes the old value away, so that nobody reads what is stale (memcached). */
-void plain_drop(struct session *session, struct slice key);
+enum run plain_debug(struct session *session, const struct request *request, struct slice key);
+enum run plain_store(struct session *session, const struct request *request, struct slice key);
+enum run plain_delete(struct session *session, const struct request *request, struct slice key);
+enum run plain_arith(struct session *session, const struct request *request, struct slice key);
+enum run plain_touch(struct session *session, const struct request *request, struct slice key);
 
 /* clock.c: memcached's relative seconds */
 uint32_t clock_now_s(const struct cmd *cmd);
@@ -156,7 +178,7 @@ enum run path_write(struct session *session, const struct request *request, enum
                     const struct cart_key *parsed);
 
 /* cart_commands.c: cadd cset crem cget cdel */
-enum run cart_text_run(struct session *session, const struct request *request);
+enum run cart_command_run(struct session *session, const struct request *request);
 
 /* stats.c */
 enum run stats_run(struct session *session, const struct request *request);

@@ -1,260 +1,189 @@
-/* plain: memcached items, memory only, memcached's own semantics (doc/protocol-memcached.md). */
+/* plain: requests on plain items, of all three ways of asking, as calls of item.h. */
 #include "cmd/cmd_int.h"
 
-#include <ctype.h>
-
-#define ARITH_DIGITS_MAX 20 /* of a u64; memcached refuses longer values */
-#define ITEM_SLACK_BYTES 128
-
-static struct l1 *l1_of(struct session *session)
+static bool has_meta(const struct request *request, char letter)
 {
-    return tier_l1(session->cmd->tier);
+    return (request->meta.seen & proto_flag(letter)) != 0;
 }
 
-static uint64_t next_cas(struct cmd *cmd)
+/* Is there a cas that must match? In binary 0 means no condition. */
+static bool has_condition(const struct request *request)
 {
-    return atomic_fetch_add(&cmd->next_cas, 1) + 1;
-}
-
-/* ---- what is alive ---- */
-
-void plain_flush(struct cmd *cmd, int64_t delay_s)
-{
-    uint32_t now_s = clock_now_s(cmd);
-    uint32_t oldest_s = delay_s > 0 ? clock_exptime_s(cmd, delay_s) - 1 : now_s - 1;
-    atomic_store(&cmd->oldest_live_s, oldest_s);
-    atomic_store(&cmd->oldest_cas, oldest_s <= now_s ? next_cas(cmd) : 0);
-}
-
-static bool is_flushed(const struct cmd *cmd, const struct l1_item *item, uint32_t now_s)
-{
-    uint32_t oldest_s = atomic_load_explicit(&cmd->oldest_live_s, memory_order_relaxed);
-    uint64_t oldest_cas = atomic_load_explicit(&cmd->oldest_cas, memory_order_relaxed);
-    if (oldest_s == 0 || oldest_s > now_s)
-        return false;
-    return item->plain.stored_s <= oldest_s || (oldest_cas && item->plain.cas < oldest_cas);
-}
-
-/* The item if it is alive; a dead one is removed on the way. */
-static struct l1_item *find_alive(struct session *session, uint64_t hash, struct slice key)
-{
-    struct cmd *cmd = session->cmd;
-    struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
-    if (!item)
-        return NULL;
-    uint32_t now_s = clock_now_s(cmd);
-    bool expired = item->plain.exptime_s && item->plain.exptime_s <= now_s;
-    bool flushed = is_flushed(cmd, item, now_s);
-    if (!expired && !flushed)
-        return item;
-    count(flushed ? &session->worker->get_flushed : &session->worker->get_expired);
-    l1_remove_locked(l1_of(session), hash, item);
-    return NULL;
+    if (request->binary.is)
+        return request->cas != 0;
+    return request->verb == VERB_CAS || has_meta(request, 'C');
 }
 
 /* ---- get ---- */
 
+struct emit_to {
+    struct session *session;
+    const struct request *request;
+    struct slice key;
+};
+
+static int emit_value(void *ctx, const struct item_view *view, struct slice value)
+{
+    const struct emit_to *to = ctx;
+    return reply_value(to->session, to->request, to->key, view, value);
+}
+
+static void count_get(struct cmd_worker *worker, bool hit, bool touches)
+{
+    count(hit ? &worker->get_hits : &worker->get_misses);
+    if (touches)
+        count(hit ? &worker->touch_hits : &worker->touch_misses);
+}
+
 enum run plain_get(struct session *session, const struct request *request, struct slice key)
 {
-    struct cmd_worker *worker = session->worker;
-    bool touches = request->verb == VERB_GAT || request->verb == VERB_GATS;
-    bool with_cas = request->verb == VERB_GETS || request->verb == VERB_GATS;
-    uint64_t hash = hash_64(key);
-    int rc = 0;
-    l1_lock(l1_of(session), hash);
-    struct l1_item *item = find_alive(session, hash, key);
-    if (item) {
-        if (touches)
-            item->plain.exptime_s = clock_exptime_s(session->cmd, request->exptime);
-        rc = text_value(session->out, key, item->plain.flags, l1_value_slice(item), with_cas,
-                        item->plain.cas);
-    }
-    l1_unlock(l1_of(session), hash);
-    count(item ? &worker->get_hits : &worker->get_misses);
-    if (touches)
-        count(item ? &worker->touch_hits : &worker->touch_misses);
-    return reply_end(session, rc);
+    bool gat = request->verb == VERB_GAT || request->verb == VERB_GATS;
+    struct emit_to to = {.session = session, .request = request, .key = key};
+    struct item_get get = {.key = key,
+                           .touch = gat || has_meta(request, 'T'),
+                           .exptime = request->exptime,
+                           .vivify = request->vivify,
+                           .vivify_exptime = request->vivify_exptime,
+                           .recache = has_meta(request, 'R'),
+                           .recache_exptime = request->meta.recache,
+                           .has_new_cas = has_meta(request, 'E'),
+                           .new_cas = request->meta.new_cas};
+    int emitted = 0;
+    int code = item_get(session, &get, emit_value, &to, &emitted);
+    count_get(session->worker, code == 0, get.touch);
+    if (code == CE_NOTFOUND)
+        return reply_miss(session, request);
+    return code ? reply_error(session, request, code) : reply_end(session, emitted);
+}
+
+static int emit_debug(void *ctx, const struct item_view *view, struct slice value)
+{
+    const struct emit_to *to = ctx;
+    struct meta_debug debug = {.ttl_s = view->ttl_s,
+                               .idle_s = view->idle_s,
+                               .cas = view->cas,
+                               .size = value.len,
+                               .fetched = view->fetched};
+    return meta_debug(to->session->out, to->request, &debug);
+}
+
+enum run plain_debug(struct session *session, const struct request *request, struct slice key)
+{
+    struct emit_to to = {.session = session, .request = request, .key = key};
+    struct item_get get = {.key = key, .quiet = true};
+    int emitted = 0;
+    if (item_get(session, &get, emit_debug, &to, &emitted))
+        return reply_miss(session, request);
+    return reply_end(session, emitted);
 }
 
 /* ---- storage ---- */
 
-/* May the command store, given what is there? NULL: yes; else the reply. */
-static const char *refuse_store(struct session *session, const struct request *request,
-                                const struct l1_item *item)
+static enum item_mode mode_of(const struct request *request)
 {
-    struct cmd_worker *worker = session->worker;
     switch (request->verb) {
-    case VERB_ADD: return item ? "NOT_STORED" : NULL;
-    case VERB_REPLACE:
-    case VERB_APPEND:
-    case VERB_PREPEND: return item ? NULL : "NOT_STORED";
-    case VERB_CAS:
-        count(!item                             ? &worker->cas_misses
-              : item->plain.cas == request->cas ? &worker->cas_hits
-                                                : &worker->cas_badval);
-        if (!item)
-            return "NOT_FOUND";
-        return item->plain.cas == request->cas ? NULL : "EXISTS";
-    default: return NULL;
+    case VERB_ADD: return ITEM_ADD;
+    case VERB_REPLACE: return ITEM_REPLACE;
+    case VERB_APPEND: return ITEM_APPEND;
+    case VERB_PREPEND: return ITEM_PREPEND;
+    case VERB_MS: break;
+    default: return ITEM_SET;
+    }
+    switch (request->meta.mode) {
+    case 'E': return ITEM_ADD;
+    case 'R': return ITEM_REPLACE;
+    case 'A': return ITEM_APPEND;
+    case 'P': return ITEM_PREPEND;
+    default: return ITEM_SET;
     }
 }
 
-/* append and prepend: the old value moves into scratch, and both go back. */
-static int join_locked(struct session *session, const struct request *request, uint64_t hash,
-                       struct l1_item *item)
+enum run plain_store(struct session *session, const struct request *request, struct slice key)
 {
-    struct buf *text = &session->worker->text;
-    struct slice old = l1_value_slice(item), more = request->value;
-    bool front = request->verb == VERB_PREPEND;
-    size_t total = old.len + more.len;
-    if (total > session->cmd->config.value_bytes_max)
-        return CE_EXISTS; /* memcached: NOT_STORED */
-    text->len = 0;
-    if (buf_append(text, front ? more.bytes : old.bytes, front ? more.len : old.len) ||
-        buf_append(text, front ? old.bytes : more.bytes, front ? old.len : more.len) ||
-        l1_put_locked(l1_of(session), hash, request->key, L1_PLAIN, total, &item))
-        return CE_STORE_NOMEM;
-    memcpy(l1_value(item), text->bytes, total);
-    item->plain.cas = next_cas(session->cmd);
-    return 0;
-}
-
-static int put_locked(struct session *session, const struct request *request, uint64_t hash)
-{
-    struct l1_item *item;
-    if (l1_put_locked(l1_of(session), hash, request->key, L1_PLAIN, request->value.len, &item))
-        return CE_STORE_NOMEM;
-    memcpy(l1_value(item), request->value.bytes, request->value.len);
-    item->plain = (struct l1_plain){.cas = next_cas(session->cmd),
-                                    .flags = request->flags,
-                                    .exptime_s = clock_exptime_s(session->cmd, request->exptime),
-                                    .stored_s = clock_now_s(session->cmd)};
-    return 0;
-}
-
-void plain_drop(struct session *session, struct slice key)
-{
-    uint64_t hash = hash_64(key);
-    struct cart_key parsed;
-    if (cart_key_parse(session->worker, key, &parsed) != KEY_PLAIN)
-        return;
-    l1_lock(l1_of(session), hash);
-    struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
-    if (item)
-        l1_remove_locked(l1_of(session), hash, item);
-    l1_unlock(l1_of(session), hash);
-}
-
-enum run plain_store(struct session *session, const struct request *request)
-{
-    uint64_t hash = hash_64(request->key);
-    bool joins = request->verb == VERB_APPEND || request->verb == VERB_PREPEND;
-    int code = 0;
-    if (l1_room(l1_of(session), request->key.len + request->value.len + ITEM_SLACK_BYTES)) {
-        if (request->verb == VERB_SET)
-            plain_drop(session, request->key);
-        return reply_error(session, request, CE_STORE_NOMEM);
-    }
-    l1_lock(l1_of(session), hash);
-    struct l1_item *item = find_alive(session, hash, request->key);
-    const char *refused = refuse_store(session, request, item);
-    if (!refused)
-        code =
-            joins ? join_locked(session, request, hash, item) : put_locked(session, request, hash);
-    l1_unlock(l1_of(session), hash);
-    if (code == CE_EXISTS)
-        refused = "NOT_STORED";
-    else if (code)
-        return reply_error(session, request, code);
-    return reply_line(session, request, refused ? refused : "STORED");
+    struct item_view view;
+    struct item_put put = {.key = key,
+                           .value = request->value,
+                           .mode = mode_of(request),
+                           .flags = request->flags,
+                           .exptime = request->exptime,
+                           .vivify = request->vivify,
+                           .vivify_exptime = request->vivify_exptime,
+                           .has_cas = has_condition(request),
+                           .cas = request->cas,
+                           .invalidate = has_meta(request, 'I'),
+                           .has_new_cas = has_meta(request, 'E'),
+                           .new_cas = request->meta.new_cas};
+    int code = item_put(session, &put, &view);
+    return reply_code(session, request, VERDICT_STORED, code, &view);
 }
 
 /* ---- delete, touch ---- */
 
-enum run plain_delete(struct session *session, const struct request *request)
+enum run plain_delete(struct session *session, const struct request *request, struct slice key)
 {
-    uint64_t hash = hash_64(request->key);
-    l1_lock(l1_of(session), hash);
-    struct l1_item *item = find_alive(session, hash, request->key);
-    if (item)
-        l1_remove_locked(l1_of(session), hash, item);
-    l1_unlock(l1_of(session), hash);
-    count(item ? &session->worker->delete_hits : &session->worker->delete_misses);
-    return reply_line(session, request, item ? "DELETED" : "NOT_FOUND");
+    struct item_delete del = {.key = key,
+                              .has_cas = has_condition(request),
+                              .cas = request->cas,
+                              .invalidate = has_meta(request, 'I'),
+                              .drop_value = has_meta(request, 'x'),
+                              .touch = has_meta(request, 'T'),
+                              .exptime = request->exptime,
+                              .has_new_cas = has_meta(request, 'E'),
+                              .new_cas = request->meta.new_cas};
+    int code = item_delete(session, &del);
+    count(code == CE_NOTFOUND ? &session->worker->delete_misses : &session->worker->delete_hits);
+    return reply_code(session, request, VERDICT_DELETED, code, NULL);
 }
 
-enum run plain_touch(struct session *session, const struct request *request)
+static int emit_touched(void *ctx, const struct item_view *view, struct slice value)
 {
-    uint64_t hash = hash_64(request->key);
-    l1_lock(l1_of(session), hash);
-    struct l1_item *item = find_alive(session, hash, request->key);
-    if (item)
-        item->plain.exptime_s = clock_exptime_s(session->cmd, request->exptime);
-    l1_unlock(l1_of(session), hash);
-    count(item ? &session->worker->touch_hits : &session->worker->touch_misses);
-    return reply_line(session, request, item ? "TOUCHED" : "NOT_FOUND");
+    const struct emit_to *to = ctx;
+    (void)value;
+    return reply_verdict(to->session, to->request, VERDICT_TOUCHED, view) == RUN_DONE ? 0
+                                                                                      : CE_NOMEM;
+}
+
+enum run plain_touch(struct session *session, const struct request *request, struct slice key)
+{
+    struct emit_to to = {.session = session, .request = request, .key = key};
+    struct item_get get = {.key = key, .touch = true, .exptime = request->exptime};
+    int emitted = 0;
+    int code = item_get(session, &get, emit_touched, &to, &emitted);
+    count(code ? &session->worker->touch_misses : &session->worker->touch_hits);
+    if (code && request->binary.is)
+        return reply_miss(session, request);
+    return code ? reply_code(session, request, VERDICT_TOUCHED, code, NULL)
+                : reply_end(session, emitted);
 }
 
 /* ---- incr, decr ---- */
 
-/* memcached reads with strtoull: white space in front, and behind it the spaces that a decr left.
- */
-static bool read_number(const struct l1_item *item, uint64_t *value)
-{
-    struct slice text = l1_value_slice(item);
-    if (text.len > ARITH_DIGITS_MAX)
-        return false;
-    while (text.len && isspace(text.bytes[0]))
-        text = slice_from(text, 1);
-    while (text.len && isspace(text.bytes[text.len - 1]))
-        text.len--;
-    return num_u64(text, value);
-}
-
-/* Keeps the length of the old value when the new digits are fewer, padded with spaces. */
-static int write_number(struct session *session, const struct request *request, uint64_t hash,
-                        struct l1_item *item, uint64_t value)
-{
-    char digits[NUM_DIGITS_MAX];
-    size_t len = num_put_u64(digits, value);
-    size_t total = len > item->value_bytes ? len : item->value_bytes;
-    if (l1_put_locked(l1_of(session), hash, request->key, L1_PLAIN, total, &item))
-        return CE_STORE_NOMEM;
-    memset(l1_value(item), ' ', total);
-    memcpy(l1_value(item), digits, len);
-    item->plain.cas = next_cas(session->cmd);
-    return 0;
-}
-
-static int arith_locked(struct session *session, const struct request *request, uint64_t hash,
-                        uint64_t *value)
-{
-    struct l1_item *item = find_alive(session, hash, request->key);
-    if (!item)
-        return CE_NOTFOUND;
-    if (!read_number(item, value))
-        return CE_NON_NUMERIC;
-    if (request->verb == VERB_INCR)
-        *value += request->delta; /* wraps at 64 bits, as memcached */
-    else
-        *value -= *value < request->delta ? *value : request->delta;
-    return write_number(session, request, hash, item, *value);
-}
-
-enum run plain_arith(struct session *session, const struct request *request)
+enum run plain_arith(struct session *session, const struct request *request, struct slice key)
 {
     struct cmd_worker *worker = session->worker;
-    bool incr = request->verb == VERB_INCR;
-    uint64_t hash = hash_64(request->key), value = 0;
-    l1_lock(l1_of(session), hash);
-    int code = arith_locked(session, request, hash, &value);
-    l1_unlock(l1_of(session), hash);
-    if (code == CE_NOTFOUND) {
-        count(incr ? &worker->incr_misses : &worker->decr_misses);
-        return reply_line(session, request, "NOT_FOUND");
-    }
+    struct item_view view;
+    uint64_t value = 0;
+    struct item_arith arith = {
+        .key = key,
+        .incr =
+            request->verb == VERB_INCR || (request->verb == VERB_MA && request->meta.mode == 'I'),
+        .delta = request->delta,
+        .has_cas = has_condition(request),
+        .cas = request->cas,
+        .vivify = request->vivify,
+        .initial = request->initial,
+        .vivify_exptime = request->vivify_exptime,
+        .touch = has_meta(request, 'T'),
+        .exptime = request->exptime,
+        .has_new_cas = has_meta(request, 'E'),
+        .new_cas = request->meta.new_cas,
+    };
+    int code = item_arith(session, &arith, &view, &value);
+    if (code == CE_NOTFOUND)
+        count(arith.incr ? &worker->incr_misses : &worker->decr_misses);
+    else if (code == 0)
+        count(arith.incr ? &worker->incr_hits : &worker->decr_hits);
     if (code)
-        return reply_error(session, request, code);
-    count(incr ? &worker->incr_hits : &worker->decr_hits);
-    return request->noreply ? RUN_DONE : reply_end(session, text_number(session->out, value));
+        return reply_code(session, request, VERDICT_OK, code, &view);
+    return reply_number(session, request, value, &view);
 }

@@ -112,19 +112,47 @@ static int hold_failed(void *ctx, struct slice reply, int code, struct buf *inst
 
 /* ---- input ---- */
 
+static enum parse parse_one(struct session *session, struct slice in, struct request *request,
+                            size_t *length, size_t *want, int *error, bool *fatal)
+{
+    size_t value_bytes_max = session->cmd->config.value_bytes_max;
+    /* A connection's first byte says what it speaks for good (memcached). */
+    if (session->protocol == PROTOCOL_UNKNOWN)
+        session->protocol = in.bytes[0] == PROTO_BINARY_MAGIC ? PROTOCOL_BINARY : PROTOCOL_TEXT;
+    if (session->protocol == PROTOCOL_BINARY)
+        return binary_parse(in, value_bytes_max, request, length, want, error, fatal);
+    if (meta_starts(in))
+        return meta_parse(in, value_bytes_max, request, length, want, error, fatal);
+    return text_parse(in, value_bytes_max, request, length, want, error, fatal);
+}
+
+static bool is_cart_command(const struct request *request)
+{
+    return request->verb >= VERB_CADD && request->verb <= VERB_CDEL;
+}
+
+/* What a refused storage command would have replaced must not be read any more (memcached). */
+static void drop_replaced(struct session *session, const struct request *request)
+{
+    struct cart_key parsed;
+    bool stores = request->verb == VERB_SET || request->verb == VERB_MS;
+    if (stores && request->key.len &&
+        cart_key_parse(session->worker, request->key, &parsed) == KEY_PLAIN)
+        item_drop(session, request->key);
+}
+
 static enum run run_bad(struct session *session, const struct request *request, int error,
                         bool fatal)
 {
-    bool of_cart = request->verb >= VERB_CADD && request->verb <= VERB_CDEL;
-    int rc = 0;
-    if (error == CE_TOO_LARGE && request->verb == VERB_SET)
-        plain_drop(session, request->key);
-    if (of_cart)
-        rc = text_cart_error(session->out, error, request);
+    enum run run = RUN_DONE;
+    if (error == CE_TOO_LARGE)
+        drop_replaced(session, request);
+    if (is_cart_command(request) && !request->binary.is)
+        run = reply_end(session, text_cart_error(session->out, error, request));
     else if (!request->noreply)
-        rc = text_error(session->out, error);
+        run = reply_error(session, request, error);
     session->skip_line = fatal && error == CE_LINE_TOO_LONG;
-    return rc || (fatal && !session->skip_line) ? RUN_CLOSE : RUN_DONE;
+    return fatal && !session->skip_line ? RUN_CLOSE : run;
 }
 
 /* One request off the front of `in`. MORE is told by *more. */
@@ -135,9 +163,7 @@ static enum run run_one(struct session *session, struct slice in, size_t *used, 
     int error = 0;
     bool fatal = false;
     size_t length = 0;
-    request.verb = VERB_COUNT_;
-    enum parse parse = text_parse(in, session->cmd->config.value_bytes_max, &request, &length, want,
-                                  &error, &fatal);
+    enum parse parse = parse_one(session, in, &request, &length, want, &error, &fatal);
     *more = parse == PARSE_MORE;
     if (*more)
         return RUN_DONE;

@@ -8,14 +8,18 @@
 
 struct writer {
     struct buf *out;
+    const struct request *request;
     int rc;
 };
 
 static void write_text(void *ctx, const char *name, const char *value)
 {
     struct writer *writer = ctx;
-    if (writer->rc == 0)
-        writer->rc = text_stat(writer->out, name, value);
+    if (writer->rc)
+        return;
+    writer->rc = writer->request->binary.is
+                     ? binary_stat(writer->out, writer->request, slice_str(name), slice_str(value))
+                     : text_stat(writer->out, name, value);
 }
 
 static void write_u64(void *ctx, const char *name, uint64_t value)
@@ -81,10 +85,17 @@ static void write_settings(const struct cmd *cmd, const struct stat_sink *sink)
     stat_u64(sink, "state_bytes_max", cmd->config.bucket.limits.state_bytes_max);
 }
 
+static int write_end(struct session *session, const struct request *request, const char *word)
+{
+    struct slice nothing = slice_of("", 0);
+    return request->binary.is ? binary_stat(session->out, request, nothing, nothing)
+                              : text_line(session->out, word);
+}
+
 enum run stats_run(struct session *session, const struct request *request)
 {
     struct cmd *cmd = session->cmd;
-    struct writer writer = {.out = session->out};
+    struct writer writer = {.out = session->out, .request = request};
     struct stat_sink sink = {.u64 = write_u64, .text = write_text, .ctx = &writer};
     if (request->arg.len == 0) {
         write_process(session, &sink);
@@ -95,9 +106,9 @@ enum run stats_run(struct session *session, const struct request *request)
         write_settings(cmd, &sink);
     } else if (slice_eq(request->arg, slice_str("reset"))) {
         reset_counters(cmd);
-        return reply_end(session, text_line(session->out, "RESET"));
+        return reply_end(session, write_end(session, request, "RESET"));
     } else {
         return reply_error(session, request, CE_UNKNOWN);
     }
-    return reply_end(session, writer.rc ? writer.rc : text_line(session->out, "END"));
+    return reply_end(session, writer.rc ? writer.rc : write_end(session, request, "END"));
 }

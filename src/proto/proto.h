@@ -255,7 +255,7 @@ int meta_error(struct buf *out, int code, const struct request *request) MUST_US
 struct meta_debug {
     int64_t ttl_s; /* -1 = no end */
     uint64_t idle_s, cas, size;
-    uint32_t class;
+    uint32_t slab_class;
     bool fetched;
 };
 int meta_debug(struct buf *out, const struct request *request,

@@ -110,11 +110,17 @@ static inline uint64_t get_be(const uint8_t *bytes, size_t count)
     return value;
 }
 
+static inline void set_be(uint8_t *bytes, uint64_t value, size_t count)
+{
+    for (size_t i = count; i > 0; i--, value >>= 8)
+        bytes[i - 1] = (uint8_t)value;
+}
+
 static inline void put_be(struct buf *out, uint64_t value, size_t count)
 {
     MUST(out->cap - out->len >= count);
-    for (size_t i = count; i > 0; i--)
-        out->bytes[out->len++] = (uint8_t)(value >> (8 * (i - 1)));
+    set_be(out->bytes + out->len, value, count);
+    out->len += count;
 }
 
 #endif

@@ -120,18 +120,14 @@ static int read_gat(const struct line *line, struct request *request)
 static int read_storage(const struct line *line, struct request *request)
 {
     const struct slice *word = line->word;
-    int64_t length;
     if (read_key(word[0], request))
         return CE_FORMAT;
     if (!num_u32(text_trim_number(word[1]), &request->flags) ||
         !num_i64(text_trim_number(word[2]), &request->exptime) ||
-        !num_i64(text_trim_number(word[3]), &length))
+        !text_read_length(word[3], &request->value))
         return CE_FORMAT;
     if (request->verb == VERB_CAS && !num_u64(text_trim_number(word[4]), &request->cas))
         return CE_FORMAT;
-    if (length < 0 || length > VALUE_BYTES_HARD)
-        return CE_FORMAT;
-    request->value.len = (size_t)length;
     return 0;
 }
 

@@ -85,7 +85,8 @@ static void run_merge(struct cart *cart, int lines, int rounds)
     start = now_ns();
     for (int i = 0; i < rounds; i++)
         MUST(cart_check(buf_slice(&state)) == 0);
-    printf("merge of %d lines: %.0f ns; check: %.0f ns\n", lines, each, (now_ns() - start) / rounds);
+    printf("merge of %d lines: %.0f ns; check: %.0f ns\n", lines, each,
+           (now_ns() - start) / rounds);
     buf_free(&state);
     buf_free(&old);
 }

@@ -17,7 +17,7 @@ BAD_LINES = [
     ("number that is none", "set k a b c", "CLIENT_ERROR"),
     ("negative length", "set k 0 0 -1", "CLIENT_ERROR"),
     ("key too long", "get " + "k" * 251, "CLIENT_ERROR"),
-    ("bytes of no text", "\x80\xff\x01\x00\x7f", "ERROR"),
+    ("bytes of no text", "\x7f\xff\x01\x00\x80", "ERROR"),
     ("cart command without arguments", "cadd", "CLIENT_ERROR"),
     ("not a cart key", "cadd plain SKU-1 1", "CLIENT_ERROR BAD_CART"),
     ("no cart behind the prefix", "cadd cart: SKU-1 1", "CLIENT_ERROR BAD_CART"),

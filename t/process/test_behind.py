@@ -1,4 +1,4 @@
-"""Behind the reply the database becomes what the carts are, and the stats say truly how far it is."""
+"""Behind the reply the database becomes what the carts are; the stats say truly how far it is."""
 import sqlite3
 
 import books
@@ -61,6 +61,7 @@ def test_a_kill_while_the_database_is_locked_loses_nothing(server):
     with server.client() as client:
         for key in keys:
             assert client.cmd(f"cadd {key} SKU-2 2") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 has it and the journal need not")
     server.kill9()
     other.execute("ROLLBACK")
     other.close()

@@ -7,7 +7,7 @@ from wire import Closed, flags
 
 CONNECTIONS = 64
 EACH = 1000
-TOKENS_EACH = 100  # a cart keeps its tokens for ten minutes, so these are fewer
+TOKENS_EACH = 50  # a cart keeps its tokens for ten minutes, so these are fewer
 QTY_MAX = {"qty_max": 1000000}
 KEY, LINE = "cart:count", "SKU-1"
 

@@ -1,4 +1,6 @@
 """What is not in memory comes from L2, then from the database, and once for all who ask."""
+import signal
+
 import pytest
 
 READERS = 200
@@ -17,6 +19,16 @@ def lose(server, *folders):
     assert server.stop() == 0, server.log_end()
     server.forget(*folders)
     server.start(**server.options)
+
+
+def send_at_once(server, clients, text):
+    """The daemon stands still until all have sent, so that all ask at the same time."""
+    for client in clients:
+        assert client.cmd("version").startswith("VERSION ")
+    server.process.send_signal(signal.SIGSTOP)
+    for client in clients:
+        client.send(text)
+    server.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("folders", [["l2"], ["l2", "journal"]], ids=["l2", "l2 and journal"])
@@ -60,8 +72,7 @@ def test_many_readers_of_a_cold_cart_are_one_query(server, there):
     lose(server, "l2", "journal")
     readers = [server.client() for _ in range(READERS)]
     try:
-        for reader in readers:
-            reader.send(f"cget {KEY}\r\n")
+        send_at_once(server, readers, f"cget {KEY}\r\n")
         for reader in readers:
             line = reader.line()
             assert line.startswith("VA ") if there else line == "EN"
@@ -81,8 +92,7 @@ def test_writers_of_a_cold_cart_add_to_what_the_database_has(server):
     lose(server, "l2", "journal")
     writers = [server.client() for _ in range(50)]
     try:
-        for writer in writers:
-            writer.send(f"cadd {KEY} SKU-1;red 1\r\n")
+        send_at_once(server, writers, f"cadd {KEY} SKU-1;red 1\r\n")
         assert {writer.line() for writer in writers} == {"HD"}
         assert writers[0].qty(KEY, "SKU-1;red") == 52
         assert writers[0].stat("l3_loads") == 1

@@ -82,10 +82,10 @@ void oracle_line(const struct oracle *oracle, oracle_set known, int key, struct 
             info = event;
         if (event->on[key].kind == ORACLE_NONE)
             continue;
-        oracle_set *into = knows(dead, i)                           ? &out->dead
-                           : event->on[key].kind == ORACLE_SET      ? &out->live
-                           : is_retry(oracle, known, i)             ? &out->hidden
-                                                                    : &out->live;
+        oracle_set *into = knows(dead, i)                      ? &out->dead
+                           : event->on[key].kind == ORACLE_SET ? &out->live
+                           : is_retry(oracle, known, i)        ? &out->hidden
+                                                               : &out->live;
         *into |= 1ull << i;
         if (into != &out->live)
             continue;
@@ -129,7 +129,8 @@ uint64_t oracle_stamp(const struct oracle *oracle, oracle_set known)
     return stamp;
 }
 
-/* ---- playing a step --------------------------------------------------------------------------- */
+/* ---- playing a step ---------------------------------------------------------------------------
+ */
 
 struct play {
     const struct oracle *oracle;
@@ -391,8 +392,8 @@ struct oracle_verdict oracle_step(struct oracle *oracle, oracle_set known,
         return verdict;
     struct play play = {.oracle = oracle, .known = known};
     uint64_t stamp_us = oracle_stamp(oracle, known) + 1;
-    play.event = (struct oracle_event){.past = known, .actor = step->actor, .seq = seq,
-                                       .token = token};
+    play.event =
+        (struct oracle_event){.past = known, .actor = step->actor, .seq = seq, .token = token};
     play.event.stamp_us = step->now_us > stamp_us ? step->now_us : stamp_us;
     play.meta = oracle_meta(oracle, known);
     if (play.meta.expiry_us && play.meta.expiry_us <= step->now_us) {

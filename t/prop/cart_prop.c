@@ -1,7 +1,9 @@
 /* cart_prop: random histories of carts against the causal oracle; the invariants I1 to I11 of
  * doc/cart-model.md. Prints its seed first; a failing history is shrunk step by step and printed.
  *
- *   cart_prop [--histories N] [--seed S] */
+ *   cart_prop [--histories N] [--seed S] [--only I4]
+ *
+ * --only looks at one invariant alone, to see that its check can fail when another fails first. */
 #include "cart_prop.h"
 
 #include <stdarg.h>
@@ -54,15 +56,19 @@ struct history {
     bool tell;
 };
 
-/* ---- failing ---------------------------------------------------------------------------------- */
+/* ---- failing ----------------------------------------------------------------------------------
+ */
 
 static struct {
     char what[256];
     bool failed;
+    const char *only; /* NULL = all */
 } failure;
 
 bool prop_fail(const char *invariant, const char *format, ...)
 {
+    if (failure.only && strcmp(invariant, failure.only) != 0)
+        return true;
     if (failure.failed)
         return false;
     va_list args;
@@ -76,8 +82,8 @@ bool prop_fail(const char *invariant, const char *format, ...)
 
 #define CHECK(cond, invariant, ...)                                                                \
     do {                                                                                           \
-        if (!(cond))                                                                               \
-            return prop_fail(invariant, __VA_ARGS__);                                              \
+        if (!(cond) && !prop_fail(invariant, __VA_ARGS__))                                         \
+            return false;                                                                          \
     } while (0)
 
 static void tell(const struct history *history, const char *format, ...)
@@ -90,7 +96,8 @@ static void tell(const struct history *history, const char *format, ...)
     va_end(args);
 }
 
-/* ---- states ----------------------------------------------------------------------------------- */
+/* ---- states -----------------------------------------------------------------------------------
+ */
 
 static void keep_copy(struct copy *copy, struct slice state, oracle_set known)
 {
@@ -116,7 +123,8 @@ static void boot(struct history *history, struct node *node)
     keep_copy(&node->base, buf_slice(&node->now.state), node->now.known);
 }
 
-/* ---- I5 and its kin: a copy against the oracle ------------------------------------------------- */
+/* ---- I5 and its kin: a copy against the oracle -------------------------------------------------
+ */
 
 struct lines_seen {
     struct cart_line lines[ORACLE_KEYS];
@@ -153,9 +161,7 @@ static const struct cart_line *find_seen(const struct lines_seen *seen, int key)
 static bool check_bits(const struct history *history, const struct oracle_line *want, int key,
                        int64_t qty)
 {
-    const char *lost = history->kind.crashes      ? "I7"
-                       : history->kind.forgetting ? "I8"
-                                                  : "I3";
+    const char *lost = history->kind.crashes ? "I7" : history->kind.forgetting ? "I8" : "I3";
     int64_t live = 0; /* a retry has the bit of its first time */
     for (int i = 0; i < history->oracle.count; i++)
         if (want->live >> i & 1)
@@ -229,7 +235,8 @@ static bool check_copy(const struct history *history, const struct copy *copy)
     return check_sums(copy, &seen, &meta);
 }
 
-/* ---- I1, I2, I6, I9 ---------------------------------------------------------------------------- */
+/* ---- I1, I2, I6, I9 ----------------------------------------------------------------------------
+ */
 
 static struct copy *pick_copy(struct history *history)
 {
@@ -300,7 +307,8 @@ static bool check_flush(struct history *history, const struct copy *copy)
     return true;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------------
+ */
 
 static int64_t pick_qty(struct history *history)
 {
@@ -312,9 +320,9 @@ static int64_t pick_qty(struct history *history)
 static struct cart_op make_op(struct history *history)
 {
     static const enum cart_op_kind kinds[] = {
-        CART_ADD,    CART_ADD,    CART_ADD,   CART_ADD,   CART_ADD,  CART_ADD,   CART_ADD,
-        CART_SET,    CART_SET,    CART_SET,   CART_REMOVE, CART_REMOVE, CART_CHECK, CART_CHECK,
-        CART_SWAP,   CART_SWAP,   CART_CLEAR, CART_FORGET, CART_TOUCH, CART_RETAIN,
+        CART_ADD,  CART_ADD,  CART_ADD,   CART_ADD,    CART_ADD,    CART_ADD,    CART_ADD,
+        CART_SET,  CART_SET,  CART_SET,   CART_REMOVE, CART_REMOVE, CART_CHECK,  CART_CHECK,
+        CART_SWAP, CART_SWAP, CART_CLEAR, CART_FORGET, CART_TOUCH,  CART_RETAIN,
     };
     struct rng *rng = &history->rng;
     struct cart_op op = {.kind = kinds[rng_below(rng, sizeof(kinds) / sizeof(*kinds))]};
@@ -396,8 +404,8 @@ static bool check_answer(struct history *history, const struct node *node, int e
               "I6", "a retry was answered otherwise than the first time");
         return true;
     }
-    CHECK(result->line_qty == verdict->line_qty, "I5", "x is %ld, not %ld",
-          (long)result->line_qty, (long)verdict->line_qty);
+    CHECK(result->line_qty == verdict->line_qty, "I5", "x is %ld, not %ld", (long)result->line_qty,
+          (long)verdict->line_qty);
     CHECK(result->expired == verdict->expired, "I5", "expired is %d", result->expired);
     (void)node;
     return true;
@@ -497,8 +505,7 @@ static bool play_token(struct history *history, int at)
     struct request *request;
     if (history->bit > 25 || history->oracle.count >= ORACLE_EVENTS - 1)
         return true;
-    if (history->requests_count == REQUESTS ||
-        (history->requests_count && rng_below(rng, 3) < 2)) {
+    if (history->requests_count == REQUESTS || (history->requests_count && rng_below(rng, 3) < 2)) {
         request = &history->requests[rng_below(rng, (uint64_t)history->requests_count)];
     } else {
         request = &history->requests[history->requests_count++];
@@ -532,9 +539,8 @@ static bool play_merge(struct history *history, int at, const struct copy *from)
 static void play_snapshot(struct history *history, int at)
 {
     const struct node *node = &history->nodes[at];
-    int slot = history->snapshots_count < SNAPSHOTS
-                   ? history->snapshots_count++
-                   : (int)rng_below(&history->rng, SNAPSHOTS);
+    int slot = history->snapshots_count < SNAPSHOTS ? history->snapshots_count++
+                                                    : (int)rng_below(&history->rng, SNAPSHOTS);
     keep_copy(&history->snapshots[slot], buf_slice(&node->now.state), node->now.known);
 }
 
@@ -581,7 +587,8 @@ static bool play_one(struct history *history)
     return true;
 }
 
-/* ---- the end of a history ---------------------------------------------------------------------- */
+/* ---- the end of a history ----------------------------------------------------------------------
+ */
 
 /* The journal over what it was begun with gives the state; over the state itself it is skipped. */
 static bool check_journal(struct history *history, const struct node *node)
@@ -643,7 +650,8 @@ static bool check_end(struct history *history)
     return good;
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------
+ */
 
 static void start_history(struct history *history, uint64_t seed)
 {
@@ -746,11 +754,15 @@ int main(int argc, char **argv)
     uint64_t histories = 100000, seed = env_random_u64(env_real()) % 1000000000;
     static struct history history;
     for (int i = 1; i + 1 < argc; i += 2) {
+        if (!strcmp(argv[i], "--only")) {
+            failure.only = argv[i + 1];
+            continue;
+        }
         uint64_t *into = !strcmp(argv[i], "--histories") ? &histories
                          : !strcmp(argv[i], "--seed")    ? &seed
                                                          : NULL;
         if (!into || !num_u64(slice_str(argv[i + 1]), into)) {
-            fprintf(stderr, "usage: cart_prop [--histories N] [--seed S]\n");
+            fprintf(stderr, "usage: cart_prop [--histories N] [--seed S] [--only I4]\n");
             return 2;
         }
     }

@@ -28,7 +28,8 @@ static inline uint64_t rng_below(struct rng *rng, uint64_t end)
     return rng_next(rng) % end;
 }
 
-/* Notes the first failure of a history; returns false. */
+/* Notes the first failure of a history and returns false; true when that invariant is not looked
+ * at, and the caller goes on. */
 bool prop_fail(const char *invariant, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

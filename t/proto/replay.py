@@ -14,6 +14,12 @@ Lines of a file:
   <<<json text    the server answers a line that is this JSON document, in any spelling; version,
                   cas, added and updated may be left out and then match anything
   === closed      the server has closed the connection (last line of a case)
+  >>>bin set k=key x=00000005:00000000 v=value c=${c} o=0000002a
+                  a frame of the binary protocol: the name or two hex digits of the opcode, key,
+                  extras in hex, value, cas, opaque; what is left out is 0 or empty
+  <<<bin get s=0001 v=Not\x20found
+                  the server answers a frame; s is the status
+  >>>hex 80 0a    these bytes
 Consecutive `>>>` lines are one request; the `<<<` lines behind them, if any, are its reply.
 
 In text:
@@ -21,6 +27,7 @@ In text:
   ${3*ab}               ababab
   ${run}                letters and digits never used before, for keys and tokens
   ${c:digits} ${c:text} in a reply: digits, or anything up to the end of the line; remembered as c
+  ${c:cas}              in a reply frame: 8 bytes that are not all 0; remembered as c
   ${c}                  what was remembered (where a request needs it, a pipeline is sent in parts)
   ${#}                  in a reply: the length in bytes of the next line, which is checked
 
@@ -34,6 +41,7 @@ import os
 import re
 import selectors
 import socket
+import struct
 import sys
 import time
 
@@ -42,9 +50,17 @@ PIECE_BYTES = 1000  # bytes mode: the middle of a long request is sent in such p
 EDGE_BYTES = 200    # ... and so many bytes at either end one by one
 ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 TOKEN = re.compile(r"\$\{(?P<times>\d+)\*(?P<text>[^}]*)\}"
-                   r"|\$\{(?P<take>\w+):(?P<kind>digits|text)\}"
+                   r"|\$\{(?P<take>\w+):(?P<kind>digits|text|cas)\}"
                    r"|\$\{(?P<give>\w+|#)\}"
                    r"|\\x(?P<hex>[0-9a-fA-F]{2})|\\(?P<escape>[rnt0\\])|(?P<char>[^\\])")
+KINDS = {"digits": rb"\d+", "text": rb"[^\r\n]*", "cas": rb"(?!\0{8}).{8}"}
+FRAME_HEAD_BYTES = 24
+OPCODES = {name: code for code, name in enumerate(
+    "get set add replace delete incr decr quit flush getq noop version getk getkq append prepend "
+    "stat setq addq replaceq deleteq incrq decrq quitq flushq appendq prependq verbosity touch gat "
+    "gatq - sasl-list sasl-auth sasl-step gatk gatkq".split())}
+for n, verb in enumerate("cadd cset crem cchk cswp cclr cmrg cbat cget cdel".split()):
+    OPCODES[verb], OPCODES[verb + "q"] = 0xc0 + n, 0xd0 + n
 counter = itertools.count()
 
 
@@ -61,6 +77,7 @@ class Case:
         self.path, self.number, self.name = path, number, name
         self.exchanges = []
         self.closed = False
+        self.binary = False
 
 
 def fail_syntax(path, number, what):
@@ -89,7 +106,8 @@ def read_case_line(case, number, line):
     elif line.startswith(">>>"):
         if not case.exchanges or case.exchanges[-1].reply:
             case.exchanges.append(Exchange())
-        case.exchanges[-1].request.append((number, line[4:]))
+        case.exchanges[-1].request.append((number, line))
+        case.binary |= line.startswith((">>>bin ", ">>>hex "))
     elif line.startswith("<<<") and case.exchanges:
         case.exchanges[-1].reply.append((number, line))
     else:
@@ -142,8 +160,7 @@ class Text:
         for part in self.parts:
             if part["take"]:
                 taken.add(part["take"])
-                kind = rb"\d+" if part["kind"] == "digits" else rb"[^\r\n]*"
-                out += b"(?P<%s>%s)" % (part["take"].encode(), kind)
+                out += b"(?P<%s>%s)" % (part["take"].encode(), KINDS[part["kind"]])
             elif part["give"] == "#":
                 out += rb"(?P<len%d>\d+)" % self.number
             elif part["give"] in taken:
@@ -155,30 +172,90 @@ class Text:
                 out += re.escape(literal)
         return out + self.ending
 
-    def newlines(self):
+    def units(self):
         return sum((self.literal(part) or b"").count(b"\n") for part in self.parts) + \
             self.ending.count(b"\n")
 
 
+class Frame:
+    """A frame of the binary protocol. Its lengths follow from its parts."""
+
+    def __init__(self, case, number, line, known):
+        name, *words = line[7:].split()
+        fields = dict(word.split("=", 1) for word in words)
+        if set(fields) - set("kxvcos"):
+            fail_syntax(case.path, number, "unknown field of a frame")
+
+        def text(source):
+            return Text(case, number, source + "\\", known)
+
+        self.magic = 0x80 if line.startswith(">>>") else 0x81
+        self.opcode = OPCODES[name] if name in OPCODES else int(name, 16)
+        self.status = int(fields.get("s", "0"), 16)
+        self.opaque = int(fields.get("o", "0"), 16)
+        self.cas = text(fields.get("c", r"\0" * 8))
+        self.extras = text(escape_hex(fields.get("x", "").replace(":", "")))
+        self.key, self.value = text(fields.get("k", "")), text(fields.get("v", ""))
+
+    def needs(self):
+        return self.cas.needs() | self.extras.needs() | self.key.needs() | self.value.needs()
+
+    def head(self, key_len, extras_len, body_len):
+        return struct.pack(">BBHBBHII", self.magic, self.opcode, key_len, extras_len, 0,
+                           self.status, body_len, self.opaque)
+
+    def bytes(self):
+        parts = [part.bytes() for part in (self.extras, self.key, self.value)]
+        head = self.head(len(parts[1]), len(parts[0]), sum(map(len, parts)))
+        return head + self.cas.bytes() + b"".join(parts)
+
+    def pattern(self, taken):
+        """The length of a value that holds `${x:text}` is not checked; framing depends on it."""
+        parts = [self.extras, self.key, self.value]
+        open_value = any(part["take"] for part in self.value.parts)
+        lens = [len(part.bytes()) for part in parts[:2]]
+        lens.append(0 if open_value else len(self.value.bytes()))
+        head = self.head(lens[1], lens[0], sum(lens))
+        length = b".{4}" if open_value else re.escape(head[8:12])
+        return re.escape(head[:8]) + length + re.escape(head[12:]) + self.cas.pattern(taken) + \
+            b"".join(part.pattern(taken) for part in parts)
+
+    def units(self):
+        return 1
+
+
+def escape_hex(digits):
+    return "".join("\\x" + digits[i:i + 2] for i in range(0, len(digits), 2))
+
+
+def read_text(case, number, line, known):
+    """What the `>>>` or `<<<` line stands for."""
+    if line[3:].startswith("bin "):
+        return Frame(case, number, line, known)
+    if line[3:].startswith("hex "):
+        return Text(case, number, escape_hex(line[7:].replace(" ", "")) + "\\", known)
+    return Text(case, number, line[4:], known)
+
+
 class Reply:
-    """What is expected: lines to count, a pattern to match, and checks on what matched."""
+    """What is expected: lines or frames to count, a pattern to match, checks on what matched."""
 
     def __init__(self, case, lines, known):
-        self.lines, self.known = lines, known
-        self.pattern, self.newlines, self.documents, self.lengths = b"", 0, {}, []
+        self.lines, self.known, self.binary = lines, known, case.binary
+        self.pattern, self.units, self.documents, self.lengths = b"", 0, {}, []
         taken = set()
         for number, line in lines:
             if line.startswith("<<<json "):
                 text = Text(case, number, line[8:].replace("\\", "\\\\"), known).bytes()
                 self.documents[number] = json.loads(text)
-                pattern, newlines = rb"[^\r\n]*\r\n", 1
+                pattern, units = rb"[^\r\n]*\r\n", 1
             else:
-                text = Text(case, number, line[4:], known)
-                pattern, newlines = text.pattern(taken), text.newlines()
+                text = read_text(case, number, line, known)
+                pattern, units = text.pattern(taken), text.units()
                 if "${#}" in line:
                     self.lengths.append(number)
             self.pattern += b"(?P<line%d>%s)" % (number, pattern)
-            self.newlines += newlines
+            self.units += units
         self.taken = taken
 
     def check(self, got):
@@ -203,6 +280,9 @@ class Reply:
     def diff(self, got):
         expected = [line[4:] for _, line in self.lines]
         actual = [show(line) for line in re.findall(rb"[^\n]*\n|[^\n]+", got)]
+        if self.binary:
+            expected = [line[7:] for _, line in self.lines]
+            actual = list(show_frames(got))
         lines = difflib.unified_diff(expected, actual, "expected", "got", lineterm="", n=2)
         return "".join(f"  {line[:300]}\n" for line in lines)
 
@@ -211,6 +291,33 @@ def show(line):
     """A line of a reply as it would be written in a transcript."""
     text, ending = (line[:-2], "") if line.endswith(b"\r\n") else (line, "\\")
     return text.decode("latin-1").encode("unicode_escape").decode() + ending
+
+
+def show_frames(data):
+    """Reply frames as they would be written in a transcript."""
+    names = {code: name for name, code in OPCODES.items()}
+    at = 0
+    while (end := frame_end(data, at)) is not None:
+        _, opcode, key_len, extras_len, _, status, _, opaque, cas = \
+            struct.unpack(">BBHBBHIIQ", data[at:at + FRAME_HEAD_BYTES])
+        body = data[at + FRAME_HEAD_BYTES:end]
+        yield (f"{names.get(opcode, format(opcode, '02x'))} s={status:04x} o={opaque:08x} "
+               f"c={cas:016x} x={body[:extras_len].hex()} k={show(body[extras_len:][:key_len])} "
+               f"v={show(body[extras_len + key_len:])}")
+        at = end
+    if at < len(data):
+        yield "rest " + data[at:].hex()
+
+
+def line_end(data, start):
+    return data.find(b"\n", start) + 1 or None
+
+
+def frame_end(data, start):
+    if len(data) < start + FRAME_HEAD_BYTES:
+        return None
+    end = start + FRAME_HEAD_BYTES + int.from_bytes(data[start + 8:start + 12], "big")
+    return end if end <= len(data) else None
 
 
 def compare_json(expected, line):
@@ -244,8 +351,9 @@ def find_difference(expected, actual, where):
 
 
 class Client:
-    def __init__(self, port, timeout_s):
+    def __init__(self, port, timeout_s, binary):
         self.timeout_s = timeout_s
+        self.unit_end = frame_end if binary else line_end
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -258,11 +366,11 @@ class Client:
         self.selector.close()
         self.socket.close()
 
-    def exchange(self, pieces, newlines):
-        """Sends the pieces while reading, until there are so many newlines; returns these lines."""
+    def exchange(self, pieces, units):
+        """Sends the pieces while reading, until there are so many lines or frames; returns them."""
         pieces = list(pieces)
         deadline = time.monotonic() + self.timeout_s
-        while self.open and (pieces or self.got.count(b"\n") < newlines):
+        while self.open and (pieces or self.find_end(units) is None):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if pieces else 0)
             self.selector.modify(self.socket, events)
             ready = self.selector.select(max(0, deadline - time.monotonic()))
@@ -273,7 +381,7 @@ class Client:
                 self.receive()
             elif pieces:
                 self.send_piece(pieces)
-        return self.take_lines(newlines)
+        return self.take_units(units)
 
     def send_piece(self, pieces):
         try:
@@ -293,15 +401,21 @@ class Client:
         self.got += data
         self.open = bool(data)
 
-    def take_lines(self, newlines):
+    def find_end(self, units):
+        """Where so many lines or frames end; None when they are not all here."""
         end = 0
-        for _ in range(newlines):
-            end = self.got.find(b"\n", end) + 1
-            if end == 0:  # closed or too late: all there is
-                end = len(self.got)
-                break
-        lines, self.got = self.got[:end], self.got[end:]
-        return lines
+        for _ in range(units):
+            end = self.unit_end(self.got, end)
+            if end is None:
+                return None
+        return end
+
+    def take_units(self, units):
+        end = self.find_end(units)
+        if end is None:  # closed or too late: all there is
+            end = len(self.got)
+        taken, self.got = self.got[:end], self.got[end:]
+        return taken
 
     def read_to_end(self, half_close):
         """All that still comes; None when the server does not close."""
@@ -332,7 +446,7 @@ def take_batch(case, exchanges, known, mode):
     """What can be sent now: one exchange, or in a pipeline all whose requests are known."""
     data, reply = b"", []
     while exchanges:
-        texts = [Text(case, number, text, known) for number, text in exchanges[0].request]
+        texts = [read_text(case, number, line, known) for number, line in exchanges[0].request]
         if (data or reply) and (mode != "pipelined" or any(text.needs() for text in texts)):
             break
         data += b"".join(text.bytes() for text in texts)
@@ -347,7 +461,7 @@ def replay(case, client, mode):
     while exchanges:
         data, lines = take_batch(case, exchanges, known, mode)
         reply = Reply(case, lines, known)
-        wrong = reply.check(client.exchange(cut_up(data, mode), reply.newlines))
+        wrong = reply.check(client.exchange(cut_up(data, mode), reply.units))
         if wrong:
             return wrong
     rest = client.read_to_end(half_close=not case.closed)
@@ -365,7 +479,7 @@ def main():
     options = parser.parse_args()
     passed = failed = 0
     for case in itertools.chain.from_iterable(map(read_cases, options.files)):
-        client = Client(options.port, options.timeout)
+        client = Client(options.port, options.timeout, case.binary)
         wrong = replay(case, client, options.mode)
         client.close()
         passed, failed = passed + (not wrong), failed + bool(wrong)

@@ -1,7 +1,6 @@
 /* Operations on one copy of a cart: cart-model section 2, limits, life, conditions. */
 #include "cart_kit.h"
 
-
 static struct kit kit;
 
 static void setup(void)
@@ -54,7 +53,8 @@ static void expect_lines(const char *want)
     buf_free(&text);
 }
 
-/* ---- adding, setting, removing ---------------------------------------------------------------- */
+/* ---- adding, setting, removing ----------------------------------------------------------------
+ */
 
 START_TEST(add_makes_line_and_cart)
 {
@@ -160,7 +160,8 @@ START_TEST(bad_arguments_are_refused)
 }
 END_TEST
 
-/* ---- limits ----------------------------------------------------------------------------------- */
+/* ---- limits -----------------------------------------------------------------------------------
+ */
 
 START_TEST(quantity_limit_refuses_or_clamps)
 {
@@ -235,7 +236,8 @@ START_TEST(size_and_amount_limits)
 }
 END_TEST
 
-/* ---- fields of a line ------------------------------------------------------------------------- */
+/* ---- fields of a line -------------------------------------------------------------------------
+ */
 
 START_TEST(first_price_stays_until_the_line_goes)
 {
@@ -367,7 +369,8 @@ START_TEST(stamps_before_2020_work)
 }
 END_TEST
 
-/* ---- swap, clear, retain, forget --------------------------------------------------------------- */
+/* ---- swap, clear, retain, forget ---------------------------------------------------------------
+ */
 
 START_TEST(swap_to_an_absent_line_takes_all_along)
 {
@@ -474,7 +477,8 @@ START_TEST(forgetting_ends_the_cart)
 }
 END_TEST
 
-/* ---- conditions, currency, batches ------------------------------------------------------------- */
+/* ---- conditions, currency, batches -------------------------------------------------------------
+ */
 
 START_TEST(conditions_on_the_cart)
 {
@@ -548,7 +552,8 @@ START_TEST(a_batch_is_all_or_nothing)
 }
 END_TEST
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 START_TEST(an_expired_cart_starts_anew)
 {
@@ -623,19 +628,36 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        add_makes_line_and_cart, add_sums_up_and_takes_away, removing_nothing_makes_nothing,
-        set_is_exact_and_always_a_write, bad_arguments_are_refused,
-        quantity_limit_refuses_or_clamps, a_line_beyond_the_limit_can_be_taken_back,
-        line_limit_counts_visible_lines, size_and_amount_limits,
-        first_price_stays_until_the_line_goes, amounts_are_unknown_while_a_price_is,
-        shop_and_ext_are_kept_until_given_again, checking_lines, check_all_of_no_cart_is_not_found,
-        lines_stand_in_order_of_adding, a_clock_that_goes_back_does_not_show,
-        stamps_before_2020_work, swap_to_an_absent_line_takes_all_along,
-        swap_into_a_present_line_adds_to_it, swap_is_limited_like_an_add, clearing_by_scope,
-        retain_keeps_what_the_step_wrote, forgetting_ends_the_cart, conditions_on_the_cart,
-        conditions_on_the_line, one_currency_per_cart, a_batch_is_all_or_nothing,
-        an_expired_cart_starts_anew, nothing_to_do_leaves_an_expired_cart_alone,
-        sliding_life_slides, touch_makes_no_cart};
+    const TTest *const tests[] = {add_makes_line_and_cart,
+                                  add_sums_up_and_takes_away,
+                                  removing_nothing_makes_nothing,
+                                  set_is_exact_and_always_a_write,
+                                  bad_arguments_are_refused,
+                                  quantity_limit_refuses_or_clamps,
+                                  a_line_beyond_the_limit_can_be_taken_back,
+                                  line_limit_counts_visible_lines,
+                                  size_and_amount_limits,
+                                  first_price_stays_until_the_line_goes,
+                                  amounts_are_unknown_while_a_price_is,
+                                  shop_and_ext_are_kept_until_given_again,
+                                  checking_lines,
+                                  check_all_of_no_cart_is_not_found,
+                                  lines_stand_in_order_of_adding,
+                                  a_clock_that_goes_back_does_not_show,
+                                  stamps_before_2020_work,
+                                  swap_to_an_absent_line_takes_all_along,
+                                  swap_into_a_present_line_adds_to_it,
+                                  swap_is_limited_like_an_add,
+                                  clearing_by_scope,
+                                  retain_keeps_what_the_step_wrote,
+                                  forgetting_ends_the_cart,
+                                  conditions_on_the_cart,
+                                  conditions_on_the_line,
+                                  one_currency_per_cart,
+                                  a_batch_is_all_or_nothing,
+                                  an_expired_cart_starts_anew,
+                                  nothing_to_do_leaves_an_expired_cart_alone,
+                                  sliding_life_slides,
+                                  touch_makes_no_cart};
     return kit_main("cart_apply", tests, sizeof(tests) / sizeof(*tests), setup, teardown);
 }

@@ -22,8 +22,7 @@ static void teardown(void)
 static const char *json_of(const char *key, enum cart_json_scope scope)
 {
     out.len = 0;
-    ck_assert_int_eq(
-        cart_json(kit_state(&kit), kit.step.now_us, slice_str(key), scope, &out), 0);
+    ck_assert_int_eq(cart_json(kit_state(&kit), kit.step.now_us, slice_str(key), scope, &out), 0);
     ck_assert_int_eq(buf_append(&out, "", 1), 0);
     return (const char *)out.bytes;
 }
@@ -78,11 +77,12 @@ START_TEST(what_is_absent_is_left_out)
     const char *b = "{\"line\":\"b\",\"sku\":\"b\",\"qty\":3,\"price\":0,\"checked\":true,"
                     "\"added\":2000,\"updated\":2000}";
     char want[1024];
-    snprintf(want, sizeof(want),
-             "{\"cart\":\"k\",\"version\":3,\"cas\":\"CAS\",\"lines\":[{\"line\":\"a\",\"sku\":\"a\","
-             "\"qty\":1,\"checked\":false,\"added\":1000,\"updated\":3000},%s],\"count\":2,"
-             "\"qty\":4,\"checked_qty\":3,\"checked_amount\":0}",
-             b);
+    snprintf(
+        want, sizeof(want),
+        "{\"cart\":\"k\",\"version\":3,\"cas\":\"CAS\",\"lines\":[{\"line\":\"a\",\"sku\":\"a\","
+        "\"qty\":1,\"checked\":false,\"added\":1000,\"updated\":3000},%s],\"count\":2,"
+        "\"qty\":4,\"checked_qty\":3,\"checked_amount\":0}",
+        b);
     expect_json("k", CART_JSON_ALL, want);
     snprintf(want, sizeof(want),
              "{\"cart\":\"k\",\"version\":3,\"cas\":\"CAS\",\"lines\":[%s],\"count\":2,"
@@ -128,12 +128,15 @@ START_TEST(only_strict_utf8_is_text)
         const char *bytes;
         bool good;
     } cases[] = {
-        {"\xC2\x80", true},         {"\xDF\xBF", true},          {"\xC1\xBF", false},
-        {"\xE0\xA0\x80", true},     {"\xE0\x9F\xBF", false},     {"\xED\x9F\xBF", true},
-        {"\xED\xA0\x80", false},    {"\xEF\xBF\xBF", true},      {"\xF0\x90\x80\x80", true},
-        {"\xF0\x8F\xBF\xBF", false}, {"\xF4\x8F\xBF\xBF", true}, {"\xF4\x90\x80\x80", false},
-        {"\xF5\x80\x80\x80", false}, {"\x80", false},            {"\xE2\x82", false},
-        {"\xF0\x9F\x98", false},    {"\xE2(\xA1", false},        {"\xFE", false},
+        {"\xC2\x80", true},          {"\xDF\xBF", true},
+        {"\xC1\xBF", false},         {"\xE0\xA0\x80", true},
+        {"\xE0\x9F\xBF", false},     {"\xED\x9F\xBF", true},
+        {"\xED\xA0\x80", false},     {"\xEF\xBF\xBF", true},
+        {"\xF0\x90\x80\x80", true},  {"\xF0\x8F\xBF\xBF", false},
+        {"\xF4\x8F\xBF\xBF", true},  {"\xF4\x90\x80\x80", false},
+        {"\xF5\x80\x80\x80", false}, {"\x80", false},
+        {"\xE2\x82", false},         {"\xF0\x9F\x98", false},
+        {"\xE2(\xA1", false},        {"\xFE", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct cart_line line = {.line = slice_str("a"), .qty = 1};
@@ -155,7 +158,8 @@ START_TEST(strange_cart_keys)
 }
 END_TEST
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static int parse_line(const char *value, struct cart_op *op, char currency[4])
 {
@@ -315,8 +319,8 @@ START_TEST(what_is_no_document)
     size_t count;
     char currency[4];
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
-        ck_assert_msg(parse_doc(slice_str(cases[i].value), &count, currency) == cases[i].err,
-                      "%s", cases[i].value);
+        ck_assert_msg(parse_doc(slice_str(cases[i].value), &count, currency) == cases[i].err, "%s",
+                      cases[i].value);
 }
 END_TEST
 

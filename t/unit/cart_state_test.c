@@ -33,20 +33,21 @@ static void fill(void)
     kit_add_token(&kit, "d", 5, "token-2");
 }
 
-/* One line, one actor, 1000 us into 2020: each byte follows from the tables of doc/cart-model.md. */
+/* One line, one actor, 1000 us into 2020: each byte follows from the tables of doc/cart-model.md.
+ */
 static const uint8_t plain_state[] = {
-    0xC1,                                           /* format */
-    1 | 16,                                         /* alive, all lines are checked */
-    1,                                              /* actors */
-    0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, /* id */
-    1,                                              /* seq */
-    0xE8, 0x07,                                     /* greatest stamp: 1000 */
-    0, 0,                                           /* meta: age, actor */
-    1, 2, 10,                                       /* lines, quantity, amount */
-    11,                                             /* bytes of lines */
-    10, 1, 'A', 1 | 2 | 16,                         /* length, key, checked + price + plain */
-    0xE8, 0x07, 0, 5,                               /* updated, since added, price */
-    0, 1, 4,                                        /* actor, seq, quantity as zigzag */
+    0xC1,                                                   /* format */
+    1 | 16,                                                 /* alive, all lines are checked */
+    1,                                                      /* actors */
+    0x08,   0x07, 0x06, 0x05,       0x04, 0x03, 0x02, 0x01, /* id */
+    1,                                                      /* seq */
+    0xE8,   0x07,                                           /* greatest stamp: 1000 */
+    0,      0,                                              /* meta: age, actor */
+    1,      2,    10,                                       /* lines, quantity, amount */
+    11,                                                     /* bytes of lines */
+    10,     1,    'A',  1 | 2 | 16, /* length, key, checked + price + plain */
+    0xE8,   0x07, 0,    5,          /* updated, since added, price */
+    0,      1,    4,                /* actor, seq, quantity as zigzag */
 };
 
 START_TEST(a_plain_state_has_the_documented_bytes)
@@ -141,7 +142,8 @@ START_TEST(every_flipped_bit_is_survived)
         }
         if (cart_load(cart, state) == 0) {
             struct cart_op op = {.kind = CART_ADD, .line = slice_str("c"), .n = 1};
-            struct cart_step step = {.actor = 1, .now_us = KIT_START_US, .ops = &op, .ops_count = 1};
+            struct cart_step step = {
+                .actor = 1, .now_us = KIT_START_US, .ops = &op, .ops_count = 1};
             json.len = 0;
             (void)!cart_json(state, 0, slice_str("k"), CART_JSON_ALL, &json);
             (void)!cart_apply(cart, &step, &kit.result);
@@ -206,7 +208,8 @@ START_TEST(the_empty_state)
 }
 END_TEST
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------------
+ */
 
 static void make_step(struct cart_step *step, struct cart_op *ops)
 {

@@ -207,6 +207,12 @@ START_TEST(own_adds_with_tokens_fold_when_the_tokens_are_gone)
     ck_assert_int_eq(kit_qty(&early, "l"), CART_FOLD_MAX + 5);
     kit_add(&early, "m", 1);
     ck_assert_int_eq(kit_qty(&early, "l"), CART_FOLD_MAX + 5);
+    early.step.now_us += 3 * CART_TOKEN_LIFE_US; /* also when nothing tells of the token any more */
+    kit_op(&early, (struct cart_op){.kind = CART_CHECK, .line = slice_str("l"), .n = 1});
+    kit_add(&early, "m", 1);
+    ck_assert_int_eq(kit_qty(&early, "l"), CART_FOLD_MAX + 5);
+    kit_merge(&early, &a);
+    ck_assert_int_eq(kit_qty(&early, "l"), CART_FOLD_MAX + 5);
     kit_fini(&early);
 }
 END_TEST

@@ -28,6 +28,7 @@ struct l1_plain {
     uint32_t flags;
     uint32_t exptime_s; /* seconds on the cmd clock; 0 = never */
     uint32_t stored_s;  /* for flush_all */
+    uint32_t used_s;    /* last asked for */
 };
 
 /* What a cart carries beside its state; goes to L2 with it. */
@@ -43,6 +44,7 @@ struct l1_item {
     uint8_t key_bytes;
     uint8_t kind; /* enum l1_kind */
     uint8_t _bits;
+    uint8_t marks; /* the owner's own, of plain items */
     union {
         struct l1_plain plain;
         struct l1_cart cart;

@@ -1,0 +1,388 @@
+#include "cmd/item.h"
+
+#include "cmd/cmd_int.h"
+
+#include <ctype.h>
+
+#define ARITH_DIGITS_MAX 20 /* of a u64; memcached refuses longer values */
+#define ITEM_SLACK_BYTES 128
+
+/* l1_item.marks */
+enum { MARK_FETCHED = 1, MARK_STALE = 2, MARK_SENT = 4 };
+
+static struct l1 *l1_of(struct session *session)
+{
+    return tier_l1(session->cmd->tier);
+}
+
+static uint64_t next_cas(struct cmd *cmd)
+{
+    return atomic_fetch_add(&cmd->next_cas, 1) + 1;
+}
+
+/* ---- what is alive ---- */
+
+void item_flush(struct cmd *cmd, int64_t delay_s)
+{
+    uint32_t now_s = clock_now_s(cmd);
+    uint32_t oldest_s = delay_s > 0 ? clock_exptime_s(cmd, delay_s) - 1 : now_s - 1;
+    atomic_store(&cmd->oldest_live_s, oldest_s);
+    atomic_store(&cmd->oldest_cas, oldest_s <= now_s ? next_cas(cmd) : 0);
+}
+
+static bool is_flushed(const struct cmd *cmd, const struct l1_item *item, uint32_t now_s)
+{
+    uint32_t oldest_s = atomic_load_explicit(&cmd->oldest_live_s, memory_order_relaxed);
+    uint64_t oldest_cas = atomic_load_explicit(&cmd->oldest_cas, memory_order_relaxed);
+    if (oldest_s == 0 || oldest_s > now_s)
+        return false;
+    return item->plain.stored_s <= oldest_s || (oldest_cas && item->plain.cas < oldest_cas);
+}
+
+/* The item if it is alive; a dead one is removed on the way. */
+static struct l1_item *find_alive(struct session *session, uint64_t hash, struct slice key)
+{
+    struct cmd *cmd = session->cmd;
+    struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
+    if (!item)
+        return NULL;
+    uint32_t now_s = clock_now_s(cmd);
+    bool expired = item->plain.exptime_s && item->plain.exptime_s <= now_s;
+    bool flushed = is_flushed(cmd, item, now_s);
+    if (!expired && !flushed)
+        return item;
+    count(flushed ? &session->worker->get_flushed : &session->worker->get_expired);
+    l1_remove_locked(l1_of(session), hash, item);
+    return NULL;
+}
+
+static int64_t ttl_of(const struct cmd *cmd, const struct l1_item *item)
+{
+    if (item->plain.exptime_s == 0)
+        return -1;
+    return (int64_t)item->plain.exptime_s - clock_now_s(cmd);
+}
+
+static void describe(const struct cmd *cmd, const struct l1_item *item, struct item_view *view)
+{
+    view->cas = item->plain.cas;
+    view->flags = item->plain.flags;
+    view->size = item->value_bytes;
+    view->ttl_s = ttl_of(cmd, item);
+}
+
+static void use(const struct cmd *cmd, struct l1_item *item)
+{
+    item->plain.used_s = clock_now_s(cmd);
+    item->marks |= MARK_FETCHED;
+}
+
+/* ---- making ---- */
+
+struct making {
+    struct slice first, second; /* the value is both, one behind the other */
+    uint32_t flags;
+    uint32_t exptime_s;
+    uint64_t cas; /* 0 = the next one */
+};
+
+/* Writes a whole new item. The parts must not lie in the item itself. */
+static int make_locked(struct session *session, uint64_t hash, struct slice key,
+                       const struct making *making, struct l1_item **out)
+{
+    struct cmd *cmd = session->cmd;
+    struct l1_item *item;
+    size_t total = making->first.len + making->second.len;
+    if (l1_put_locked(l1_of(session), hash, key, L1_PLAIN, total, &item))
+        return CE_STORE_NOMEM;
+    if (making->first.len)
+        memcpy(l1_value(item), making->first.bytes, making->first.len);
+    if (making->second.len)
+        memcpy(l1_value(item) + making->first.len, making->second.bytes, making->second.len);
+    uint32_t now_s = clock_now_s(cmd);
+    item->marks = 0;
+    item->plain = (struct l1_plain){.cas = making->cas ? making->cas : next_cas(cmd),
+                                    .flags = making->flags,
+                                    .exptime_s = making->exptime_s,
+                                    .stored_s = now_s,
+                                    .used_s = now_s};
+    *out = item;
+    return 0;
+}
+
+/* ---- get ---- */
+
+/* Who is to fetch the value anew: the first that asks when it is stale or near its end. */
+static void settle_win(const struct cmd *cmd, const struct item_get *get, struct l1_item *item,
+                       struct item_view *view)
+{
+    bool sent = item->marks & MARK_SENT;
+    view->stale = item->marks & MARK_STALE;
+    view->sent = sent;
+    view->won = view->created || (view->stale && !sent);
+    if (get->recache && !sent && !view->created && item->plain.exptime_s)
+        view->won |= item->plain.exptime_s < clock_exptime_s(cmd, get->recache_exptime);
+    if (view->won)
+        item->marks |= MARK_SENT;
+}
+
+static int vivify_locked(struct session *session, uint64_t hash, const struct item_get *get,
+                         struct l1_item **item)
+{
+    struct making making = {.exptime_s = clock_exptime_s(session->cmd, get->vivify_exptime),
+                            .cas = get->has_new_cas ? get->new_cas : 0};
+    return make_locked(session, hash, get->key, &making, item);
+}
+
+static int get_locked(struct session *session, uint64_t hash, const struct item_get *get,
+                      item_emit_fn *emit, void *ctx, int *emitted)
+{
+    struct cmd *cmd = session->cmd;
+    struct item_view view = {0};
+    struct l1_item *item = find_alive(session, hash, get->key);
+    if (!item && !get->vivify)
+        return CE_NOTFOUND;
+    view.created = !item;
+    if (!item && vivify_locked(session, hash, get, &item))
+        return CE_STORE_NOMEM;
+    view.fetched = item->marks & MARK_FETCHED;
+    view.idle_s = clock_now_s(cmd) - item->plain.used_s;
+    view.ttl_was_s = ttl_of(cmd, item);
+    settle_win(cmd, get, item, &view);
+    if (get->touch)
+        item->plain.exptime_s = clock_exptime_s(cmd, get->exptime);
+    describe(cmd, item, &view);
+    if (!get->quiet && !view.created)
+        use(cmd, item);
+    *emitted = emit(ctx, &view, l1_value_slice(item));
+    return 0;
+}
+
+int item_get(struct session *session, const struct item_get *get, item_emit_fn *emit, void *ctx,
+             int *emitted)
+{
+    uint64_t hash = hash_64(get->key);
+    if (get->vivify && l1_room(l1_of(session), get->key.len + ITEM_SLACK_BYTES))
+        return CE_STORE_NOMEM;
+    l1_lock(l1_of(session), hash);
+    int rc = get_locked(session, hash, get, emit, ctx, emitted);
+    l1_unlock(l1_of(session), hash);
+    return rc;
+}
+
+/* ---- put ---- */
+
+/* 0, or why not; *stale: an older cas, and the caller allows to mark it. */
+static int check_put(struct session *session, const struct item_put *put,
+                     const struct l1_item *item, bool *stale)
+{
+    struct cmd_worker *worker = session->worker;
+    bool joins = put->mode == ITEM_APPEND || put->mode == ITEM_PREPEND;
+    *stale = false;
+    if (put->has_cas && !item) {
+        count(&worker->cas_misses);
+        return CE_NOTFOUND;
+    }
+    if (item ? put->mode == ITEM_ADD : put->mode == ITEM_REPLACE || (joins && !put->vivify))
+        return CE_NOT_STORED;
+    if (!put->has_cas || item->plain.cas == put->cas) {
+        if (put->has_cas)
+            count(&worker->cas_hits);
+        return 0;
+    }
+    *stale = put->invalidate && put->cas < item->plain.cas;
+    if (!*stale)
+        count(&worker->cas_badval);
+    return *stale ? 0 : CE_EXISTS;
+}
+
+/* append and prepend keep flags and life. The old value moves into scratch first: making the item
+ * may move it. */
+static int join_locked(struct session *session, const struct item_put *put, uint64_t hash,
+                       struct l1_item **item)
+{
+    struct buf *text = &session->worker->text;
+    struct slice old = l1_value_slice(*item);
+    if (old.len + put->value.len > session->cmd->config.value_bytes_max)
+        return CE_NOT_STORED;
+    text->len = 0;
+    if (buf_append(text, old.bytes, old.len))
+        return CE_STORE_NOMEM;
+    bool front = put->mode == ITEM_PREPEND;
+    struct making making = {.first = front ? put->value : buf_slice(text),
+                            .second = front ? buf_slice(text) : put->value,
+                            .flags = (*item)->plain.flags,
+                            .exptime_s = (*item)->plain.exptime_s,
+                            .cas = put->has_new_cas ? put->new_cas : 0};
+    return make_locked(session, hash, put->key, &making, item);
+}
+
+static int put_locked(struct session *session, const struct item_put *put, uint64_t hash,
+                      struct item_view *view)
+{
+    struct cmd *cmd = session->cmd;
+    struct l1_item *item = find_alive(session, hash, put->key);
+    bool joins = put->mode == ITEM_APPEND || put->mode == ITEM_PREPEND, stale;
+    int rc = check_put(session, put, item, &stale);
+    if (rc)
+        return rc;
+    uint8_t kept_marks = stale ? (uint8_t)(MARK_STALE | (item->marks & MARK_SENT)) : 0;
+    int64_t exptime = joins ? put->vivify_exptime : put->exptime;
+    struct making making = {.first = put->value,
+                            .flags = put->flags,
+                            .exptime_s =
+                                stale ? item->plain.exptime_s : clock_exptime_s(cmd, exptime),
+                            .cas = put->has_new_cas ? put->new_cas : 0};
+    rc = joins && item ? join_locked(session, put, hash, &item)
+                       : make_locked(session, hash, put->key, &making, &item);
+    if (rc)
+        return rc;
+    item->marks |= kept_marks;
+    describe(cmd, item, view);
+    return 0;
+}
+
+int item_put(struct session *session, const struct item_put *put, struct item_view *view)
+{
+    uint64_t hash = hash_64(put->key);
+    *view = (struct item_view){0};
+    if (l1_room(l1_of(session), put->key.len + put->value.len + ITEM_SLACK_BYTES)) {
+        if (put->mode == ITEM_SET)
+            item_drop(session, put->key);
+        return CE_STORE_NOMEM;
+    }
+    l1_lock(l1_of(session), hash);
+    int rc = put_locked(session, put, hash, view);
+    l1_unlock(l1_of(session), hash);
+    return rc;
+}
+
+/* ---- delete ---- */
+
+static int delete_locked(struct session *session, const struct item_delete *del, uint64_t hash)
+{
+    struct cmd *cmd = session->cmd;
+    struct l1_item *item = find_alive(session, hash, del->key);
+    if (!item)
+        return CE_NOTFOUND;
+    if (del->has_cas && item->plain.cas != del->cas)
+        return CE_EXISTS;
+    if (!del->invalidate && !del->drop_value) {
+        l1_remove_locked(l1_of(session), hash, item);
+        return 0;
+    }
+    if (del->drop_value) {
+        MUST(l1_put_locked(l1_of(session), hash, del->key, L1_PLAIN, 0, &item) == 0);
+        item->plain.flags = 0;
+    }
+    if (del->invalidate) {
+        item->marks |= MARK_STALE;
+        item->marks &= (uint8_t)~MARK_SENT; /* so that the next one that asks wins */
+        if (del->touch)
+            item->plain.exptime_s = clock_exptime_s(cmd, del->exptime);
+    }
+    item->plain.cas = del->has_new_cas ? del->new_cas : next_cas(cmd);
+    return 0;
+}
+
+int item_delete(struct session *session, const struct item_delete *del)
+{
+    uint64_t hash = hash_64(del->key);
+    l1_lock(l1_of(session), hash);
+    int rc = delete_locked(session, del, hash);
+    l1_unlock(l1_of(session), hash);
+    return rc;
+}
+
+void item_drop(struct session *session, struct slice key)
+{
+    uint64_t hash = hash_64(key);
+    l1_lock(l1_of(session), hash);
+    struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
+    if (item)
+        l1_remove_locked(l1_of(session), hash, item);
+    l1_unlock(l1_of(session), hash);
+}
+
+/* ---- incr, decr ---- */
+
+/* memcached reads with strtoull: white space in front, and behind it the spaces that a decr left.
+ */
+static bool read_number(const struct l1_item *item, uint64_t *value)
+{
+    struct slice text = l1_value_slice(item);
+    if (text.len > ARITH_DIGITS_MAX)
+        return false;
+    while (text.len && isspace(text.bytes[0]))
+        text = slice_from(text, 1);
+    while (text.len && isspace(text.bytes[text.len - 1]))
+        text.len--;
+    return num_u64(text, value);
+}
+
+/* Keeps the length of the old value when the new digits are fewer, padded with spaces. */
+static int write_number(struct session *session, const struct item_arith *arith, uint64_t hash,
+                        struct l1_item **item, uint64_t value)
+{
+    char digits[NUM_DIGITS_MAX];
+    size_t len = num_put_u64(digits, value);
+    size_t total = len > (*item)->value_bytes ? len : (*item)->value_bytes;
+    if (l1_put_locked(l1_of(session), hash, arith->key, L1_PLAIN, total, item))
+        return CE_STORE_NOMEM;
+    memset(l1_value(*item), ' ', total);
+    memcpy(l1_value(*item), digits, len);
+    (*item)->plain.cas = arith->has_new_cas ? arith->new_cas : next_cas(session->cmd);
+    if (arith->touch)
+        (*item)->plain.exptime_s = clock_exptime_s(session->cmd, arith->exptime);
+    return 0;
+}
+
+static int create_number(struct session *session, const struct item_arith *arith, uint64_t hash,
+                         struct l1_item **item, uint64_t *value)
+{
+    char digits[NUM_DIGITS_MAX];
+    struct making making = {.first = slice_of(digits, num_put_u64(digits, arith->initial)),
+                            .exptime_s = clock_exptime_s(session->cmd, arith->vivify_exptime),
+                            .cas = arith->has_new_cas ? arith->new_cas : 0};
+    *value = arith->initial;
+    return make_locked(session, hash, arith->key, &making, item);
+}
+
+static int arith_locked(struct session *session, const struct item_arith *arith, uint64_t hash,
+                        struct item_view *view, uint64_t *value)
+{
+    struct l1_item *item = find_alive(session, hash, arith->key);
+    int rc;
+    view->created = !item;
+    if (!item && !arith->vivify)
+        return CE_NOTFOUND;
+    if (!item) {
+        rc = create_number(session, arith, hash, &item, value);
+    } else {
+        if (arith->has_cas && item->plain.cas != arith->cas)
+            return CE_EXISTS;
+        if (!read_number(item, value))
+            return CE_NON_NUMERIC;
+        if (arith->incr)
+            *value += arith->delta; /* wraps at 64 bits, as memcached */
+        else
+            *value -= *value < arith->delta ? *value : arith->delta;
+        rc = write_number(session, arith, hash, &item, *value);
+    }
+    if (rc == 0)
+        describe(session->cmd, item, view);
+    return rc;
+}
+
+int item_arith(struct session *session, const struct item_arith *arith, struct item_view *view,
+               uint64_t *value)
+{
+    uint64_t hash = hash_64(arith->key);
+    *view = (struct item_view){0};
+    if (arith->vivify && l1_room(l1_of(session), arith->key.len + ITEM_SLACK_BYTES))
+        return CE_STORE_NOMEM;
+    l1_lock(l1_of(session), hash);
+    int rc = arith_locked(session, arith, hash, view, value);
+    l1_unlock(l1_of(session), hash);
+    return rc;
+}
