@@ -122,3 +122,10 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
     pthread_setname_np(*thread, name);
     return 0;
 }
+
+void thread_background(void)
+{
+    struct sched_param param = {0};
+    if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param))
+        log_debug("base", "no batch scheduling here"); /* slower, not wrong */
+}

@@ -59,4 +59,8 @@ void cond_wake_all(struct cond *cond);
 int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
     __attribute__((warn_unused_result));
 
+/* Called by a thread that works behind the replies: being woken does not push aside who runs now,
+ * so on a busy core it finds all that gathered meanwhile. */
+void thread_background(void);
+
 #endif

@@ -234,7 +234,7 @@ static int put_cart(struct buf *out, const struct request *request, const struct
         return CE_NOMEM;
     put_be(out, answer->version, 8);
     put_be(out, answer->behind_ms, 8);
-    put_be(out, (uint64_t)answer->amount, 8);
+    put_be(out, answer->amount_known ? (uint64_t)answer->amount : 0, 8);
     put_be(out, answer->qty, 8);
     put_be(out, answer->lines, 4);
     put_be(out, (uint64_t)answer->line_qty, 4);
@@ -258,11 +258,12 @@ int binary_cart_status(struct buf *out, const char *status, const struct request
     if (!hit && !differs)
         return binary_error(out, CE_NOTFOUND, request);
     struct reply reply = {.extras_len = CART_BYTES, .cas = answer->cas};
-    if (differs) {
-        reply.status = STATUS_EXISTS;
-        reply.value = slice_str("Data exists for key.");
-    }
-    return put_cart(out, request, &reply, answer);
+    if (hit)
+        return put_cart(out, request, &reply, answer);
+    struct cart_answer now = {.version = answer->version};
+    reply.status = STATUS_EXISTS;
+    reply.value = slice_str("Data exists for key.");
+    return put_cart(out, request, &reply, &now);
 }
 
 int binary_cart_value(struct buf *out, struct slice data, const struct request *request,

@@ -133,7 +133,7 @@ int down_new(struct tier *tier)
     struct behind_config config = {.env = tier->config.env,
                                    .owner = &tier->behind_owner,
                                    .url = tier->l3_url,
-                                   .delay_ms = 500,
+                                   .delay_ms = BEHIND_DELAY_MS,
                                    .batch_max = BEHIND_BATCH_MAX};
     return behind_new(&config, &tier->behind);
 }

@@ -55,9 +55,9 @@ static void unpin_taken(struct tier *tier, bool ok)
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
     while (next_taken(&rest, &taken, &key, &state)) {
-        l1_unpin(tier->l1, taken.hash, key, ok);
-        if (ok && tier->behind)
+        if (ok && tier->behind) /* first, so that at every instant some count shows the cart */
             behind_add(tier->behind, key);
+        l1_unpin(tier->l1, taken.hash, key, ok);
     }
     tier->drain.gather.len = 0;
     buf_shrink(&tier->drain.gather, 2 * DRAIN_BATCH_BYTES);
@@ -225,6 +225,7 @@ static bool wait_for_work(struct tier *tier, bool failed)
 static void *run_drain(void *arg)
 {
     struct tier *tier = arg;
+    thread_background();
     bool failed = false, told = false;
     while (wait_for_work(tier, failed)) {
         int rc = drain_sweep(tier);

@@ -273,7 +273,10 @@ static void *run_fill(void *arg)
         bool stopping = fills->stopping;
         lock_drop(&fills->lock);
         struct slice key = slice_of(fill->key, fill->key_bytes);
-        int rc = stopping ? CE_STOPPED : load(tier, &l3, key, &storage);
+        int rc = stopping ? CE_STOPPED : 0;
+        /* It may have come since the miss that asked for it. */
+        if (rc == 0 && !is_in_l1(tier, key))
+            rc = load(tier, &l3, key, &storage);
         finish(fills, fill, rc);
     }
     if (l3)

@@ -234,6 +234,7 @@ static int empty_behind(struct tier *tier, unsigned timeout_ms)
     int rc = drain_start(tier);
     if (rc == 0)
         rc = behind_drain(tier->behind, timeout_ms);
+    drain_stop(tier); /* before what it tells of its carts goes away */
     behind_stop(&tier->behind);
     return first_error(rc, sweep_stopped(tier)); /* and the marks of what L3 has by now */
 }

@@ -7,8 +7,9 @@
 #include "tier/tier.h"
 
 #define TIER_MAGIC         0x74696572
-#define DRAIN_DELAY_MS     250        /* a dirty cart waits so long for more changes */
-#define DRAIN_RETRY_MS     500        /* after a failed write to L2 */
+#define DRAIN_DELAY_MS     700 /* a dirty cart waits so long for more changes */
+#define BEHIND_DELAY_MS    200 /* the same between L2 and L3; together well under two seconds */
+#define DRAIN_RETRY_MS     500 /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES  (1u << 20) /* of states in one L2 batch */
 #define DRAIN_STRIPE_CARTS 256        /* taken under one hold of a stripe's lock */
 #define JOURNAL_WAIT_MS    1000       /* for the sync that must come before a write to L2 */

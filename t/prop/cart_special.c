@@ -129,6 +129,37 @@ static struct place *pick(struct world *world)
     return &world->places[rng_below(&world->rng, (uint64_t)world->places_count)];
 }
 
+static bool check_three(struct world *world, struct slice a, struct slice b, struct slice c)
+{
+    struct buf left = {0}, right = {0};
+    keep_state(&left, merged(world->cart, a, b));
+    keep_state(&right, merged(world->cart, b, a));
+    bool commutes = slice_eq(buf_slice(&left), buf_slice(&right));
+    keep_state(&left, merged(world->cart, buf_slice(&left), c));
+    keep_state(&right, merged(world->cart, b, c));
+    keep_state(&right, merged(world->cart, a, buf_slice(&right)));
+    bool associates = slice_eq(buf_slice(&left), buf_slice(&right));
+    keep_state(&right, merged(world->cart, buf_slice(&left), b));
+    bool absorbs = slice_eq(buf_slice(&left), buf_slice(&right));
+    buf_free(&left);
+    buf_free(&right);
+    CHECK(commutes, "I1", "merge does not commute");
+    CHECK(associates, "I1", "merge does not associate");
+    CHECK(absorbs, "I6", "a state merged twice changed the cart");
+    return true;
+}
+
+static bool check_laws(struct world *world)
+{
+    struct slice states[COPIES];
+    for (int i = 0; i < COPIES; i++)
+        states[i] = buf_slice(&world->places[i].state);
+    for (int i = 0; i < COPIES; i++)
+        if (!check_three(world, states[i], states[(i + 1) % COPIES], states[(i + 2) % COPIES]))
+            return false;
+    return true;
+}
+
 /* ---- folding with peers (I10, I11) -------------------------------------------------------------
  */
 
@@ -230,7 +261,7 @@ static bool run_folding(struct world *world)
         if (!good)
             return false;
     }
-    return true;
+    return check_laws(world);
 }
 
 /* ---- alone (I10, I11) --------------------------------------------------------------------------
@@ -375,26 +406,6 @@ static bool run_pruning(struct world *world)
 /* ---- laws under everything (I1, I2, I6) ---------------------------------------------------------
  */
 
-static bool check_three(struct world *world, struct slice a, struct slice b, struct slice c)
-{
-    struct buf left = {0}, right = {0};
-    keep_state(&left, merged(world->cart, a, b));
-    keep_state(&right, merged(world->cart, b, a));
-    bool commutes = slice_eq(buf_slice(&left), buf_slice(&right));
-    keep_state(&left, merged(world->cart, buf_slice(&left), c));
-    keep_state(&right, merged(world->cart, b, c));
-    keep_state(&right, merged(world->cart, a, buf_slice(&right)));
-    bool associates = slice_eq(buf_slice(&left), buf_slice(&right));
-    keep_state(&right, merged(world->cart, buf_slice(&left), b));
-    bool absorbs = slice_eq(buf_slice(&left), buf_slice(&right));
-    buf_free(&left);
-    buf_free(&right);
-    CHECK(commutes, "I1", "merge does not commute");
-    CHECK(associates, "I1", "merge does not associate");
-    CHECK(absorbs, "I6", "a state merged twice changed the cart");
-    return true;
-}
-
 static bool laws_step(struct world *world)
 {
     struct rng *rng = &world->rng;
@@ -425,12 +436,7 @@ static bool run_laws(struct world *world)
     for (int i = 0; i < 60; i++)
         if (!laws_step(world))
             return false;
-    const struct place *places = world->places;
-    for (int i = 0; i < COPIES; i++)
-        if (!check_three(world, buf_slice(&places[i].state), buf_slice(&places[(i + 1) % 3].state),
-                         buf_slice(&places[(i + 2) % 3].state)))
-            return false;
-    return true;
+    return check_laws(world);
 }
 
 /* ------------------------------------------------------------------------------------------------

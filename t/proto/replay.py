@@ -27,7 +27,7 @@ In text:
   ${3*ab}               ababab
   ${run}                letters and digits never used before, for keys and tokens
   ${c:digits} ${c:text} in a reply: digits, or anything up to the end of the line; remembered as c
-  ${c:cas}              in a reply frame: 8 bytes that are not all 0; remembered as c
+  ${c:cas} ${c:8}       in a reply frame: 8 bytes, those of a cas not all 0; remembered as c
   ${c}                  what was remembered (where a request needs it, a pipeline is sent in parts)
   ${#}                  in a reply: the length in bytes of the next line, which is checked
 
@@ -50,10 +50,11 @@ PIECE_BYTES = 1000  # bytes mode: the middle of a long request is sent in such p
 EDGE_BYTES = 200    # ... and so many bytes at either end one by one
 ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 TOKEN = re.compile(r"\$\{(?P<times>\d+)\*(?P<text>[^}]*)\}"
-                   r"|\$\{(?P<take>\w+):(?P<kind>digits|text|cas)\}"
+                   r"|\$\{(?P<take>\w+):(?P<kind>digits|text|cas|8)\}"
                    r"|\$\{(?P<give>\w+|#)\}"
                    r"|\\x(?P<hex>[0-9a-fA-F]{2})|\\(?P<escape>[rnt0\\])|(?P<char>[^\\])")
-KINDS = {"digits": rb"\d+", "text": rb"[^\r\n]*", "cas": rb"(?!\0{8}).{8}"}
+KINDS = {"digits": rb"\d+", "text": rb"[^\r\n]*", "cas": rb"(?!\0{8}).{8}",
+         "8": rb".{8}"}
 FRAME_HEAD_BYTES = 24
 OPCODES = {name: code for code, name in enumerate(
     "get set add replace delete incr decr quit flush getq noop version getk getkq append prepend "
@@ -172,6 +173,15 @@ class Text:
                 out += re.escape(literal)
         return out + self.ending
 
+    def size(self):
+        """How many bytes it stands for; None when only the reply will tell."""
+        size = len(self.ending)
+        for part in self.parts:
+            if part["take"] and part["kind"] in ("digits", "text"):
+                return None
+            size += 8 if part["take"] else len(self.literal(part) or b"")
+        return size
+
     def units(self):
         return sum((self.literal(part) or b"").count(b"\n") for part in self.parts) + \
             self.ending.count(b"\n")
@@ -194,7 +204,7 @@ class Frame:
         self.status = int(fields.get("s", "0"), 16)
         self.opaque = int(fields.get("o", "0"), 16)
         self.cas = text(fields.get("c", r"\0" * 8))
-        self.extras = text(escape_hex(fields.get("x", "").replace(":", "")))
+        self.extras = text(escape_hex(fields.get("x", "")))
         self.key, self.value = text(fields.get("k", "")), text(fields.get("v", ""))
 
     def needs(self):
@@ -210,14 +220,12 @@ class Frame:
         return head + self.cas.bytes() + b"".join(parts)
 
     def pattern(self, taken):
-        """The length of a value that holds `${x:text}` is not checked; framing depends on it."""
+        """A body of a length that only the reply tells is as long as the reply says."""
         parts = [self.extras, self.key, self.value]
-        open_value = any(part["take"] for part in self.value.parts)
-        lens = [len(part.bytes()) for part in parts[:2]]
-        lens.append(0 if open_value else len(self.value.bytes()))
-        head = self.head(lens[1], lens[0], sum(lens))
-        length = b".{4}" if open_value else re.escape(head[8:12])
-        return re.escape(head[:8]) + length + re.escape(head[12:]) + self.cas.pattern(taken) + \
+        sizes = [part.size() for part in parts]
+        head = self.head(sizes[1], sizes[0], 0 if sizes[2] is None else sum(sizes))
+        body_len = b".{4}" if sizes[2] is None else re.escape(head[8:12])
+        return re.escape(head[:8]) + body_len + re.escape(head[12:]) + self.cas.pattern(taken) + \
             b"".join(part.pattern(taken) for part in parts)
 
     def units(self):
@@ -225,7 +233,9 @@ class Frame:
 
 
 def escape_hex(digits):
-    return "".join("\\x" + digits[i:i + 2] for i in range(0, len(digits), 2))
+    """Hex digits, with blanks or colons between, as text; `${...}` stay as they are."""
+    parts = re.findall(r"(\$\{[^}]*\})|([0-9a-fA-F]{2})", digits)
+    return "".join(name or "\\x" + byte for name, byte in parts)
 
 
 def read_text(case, number, line, known):
@@ -233,7 +243,7 @@ def read_text(case, number, line, known):
     if line[3:].startswith("bin "):
         return Frame(case, number, line, known)
     if line[3:].startswith("hex "):
-        return Text(case, number, escape_hex(line[7:].replace(" ", "")) + "\\", known)
+        return Text(case, number, escape_hex(line[7:]) + "\\", known)
     return Text(case, number, line[4:], known)
 
 

@@ -168,6 +168,8 @@ START_TEST(lines_out_of_order_or_twice_are_corrupt)
     bytes[18] = 20;
     bytes[19] = 22;
     ck_assert_int_eq(cart_check(state), CE_CORRUPT); /* A twice */
+    ck_assert_int_eq(cart_load(kit.cart, slice_of(NULL, 0)), 0);
+    ck_assert_int_eq(cart_merge(kit.cart, state), CE_CORRUPT);
     bytes[33] = 'B';
     ck_assert_int_eq(cart_check(state), 0); /* A, B of one step */
     bytes[22] = 'C';

@@ -55,6 +55,7 @@ int behind_new(const struct behind_config *config, struct behind **behind)
 static void *run_thread(void *arg)
 {
     struct behind *behind = arg;
+    thread_background();
     lock_take(&behind->lock);
     while (!behind->stopping) {
         behind->woken = false;

@@ -177,6 +177,7 @@ static bool is_over(const struct journal *journal)
 void *journal_thread(void *arg)
 {
     struct journal *journal = arg;
+    thread_background();
     MUST_OBJ(journal, JOURNAL_MAGIC);
     lock_take(&journal->lock);
     do {

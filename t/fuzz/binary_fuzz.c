@@ -1,0 +1,163 @@
+/* Fuzzes binary_parse (libFuzzer). Whatever the bytes are: every slice lies inside the input, what
+ * is used is the frame, each prefix gives MORE or the result of the whole, and each reply to it is
+ * a frame. The rest of the input is parsed in turn, as on a connection. Seeds: corpus/binary,
+ * words: binary.dict. */
+#include "proto/proto.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define HEADER         24
+#define VALUE_MAX      64
+#define ALL_CUTS_BELOW 512 /* bytes; longer inputs are cut at a few places only */
+
+struct parsed {
+    enum parse result;
+    struct request request;
+    size_t used, want;
+    int error;
+    bool fatal;
+};
+
+static struct parsed parse_bytes(struct slice in)
+{
+    struct parsed p;
+    p.result = binary_parse(in, VALUE_MAX, &p.request, &p.used, &p.want, &p.error, &p.fatal);
+    return p;
+}
+
+static void check_inside(struct slice part, struct slice in, size_t len_max)
+{
+    MUST(part.len <= len_max);
+    if (part.len)
+        MUST(part.bytes >= in.bytes && part.bytes + part.len <= in.bytes + in.len);
+}
+
+static void check_request(const struct request *r, struct slice in)
+{
+    check_inside(r->key, in, PROTO_KEY_MAX);
+    check_inside(r->arg, in, PROTO_KEY_MAX);
+    check_inside(r->value, in, PROTO_SASL_MAX);
+    check_inside(r->line, in, 128);
+    check_inside(r->cart.token, in, 32);
+    check_inside(r->cart.shop, in, 32);
+    check_inside(r->cart.ext, in, PROTO_LINE_MAX);
+    MUST(r->binary.is && r->cart.price >= 0 && r->cart.order_count == 0);
+}
+
+static void check_result(const struct parsed *p, struct slice in)
+{
+    const struct request *r = &p->request;
+    MUST(p->result == PARSE_BAD ? p->error < 0 : p->error == 0);
+    check_request(r, in);
+    if (p->result == PARSE_MORE) {
+        MUST(p->used == 0 && p->want > in.len);
+        MUST(p->want <= HEADER + 255 + PROTO_KEY_MAX + PROTO_SASL_MAX);
+        return;
+    }
+    if (r->noreply) {
+        MUST(p->fatal && in.bytes[0] != PROTO_BINARY_MAGIC && p->used == 1);
+        return;
+    }
+    MUST(in.len >= HEADER && r->binary.opcode == in.bytes[1]);
+    MUST(p->used >= HEADER && (p->result == PARSE_BAD || p->used <= in.len));
+    MUST(p->result == PARSE_BAD || (r->verb < VERB_COUNT_ && !p->fatal));
+}
+
+static bool same_place(struct slice a, struct slice a_in, struct slice b, struct slice b_in)
+{
+    return a.len == b.len && (a.len == 0 || a.bytes - a_in.bytes == b.bytes - b_in.bytes);
+}
+
+static void check_same(const struct parsed *p, struct slice in, const struct parsed *q,
+                       struct slice q_in)
+{
+    const struct request *a = &p->request, *b = &q->request;
+    MUST(p->result == q->result && p->used == q->used && p->error == q->error);
+    MUST(p->fatal == q->fatal && a->verb == b->verb && a->vivify == b->vivify);
+    MUST(a->flags == b->flags && a->exptime == b->exptime && a->cas == b->cas);
+    MUST(a->delta == b->delta && a->initial == b->initial && a->cart.seen == b->cart.seen);
+    MUST(!memcmp(&a->binary, &b->binary, sizeof a->binary));
+    MUST(same_place(a->key, in, b->key, q_in) && same_place(a->value, in, b->value, q_in));
+    MUST(same_place(a->line, in, b->line, q_in) && same_place(a->arg, in, b->arg, q_in));
+}
+
+/* A prefix in memory of exactly its size. */
+static void check_prefix(struct slice in, size_t len, const struct parsed *whole)
+{
+    uint8_t *copy = malloc(len ? len : 1);
+    MUST(copy);
+    memcpy(copy, in.bytes, len);
+    struct slice prefix = slice_of(copy, len);
+    struct parsed p = parse_bytes(prefix);
+    check_result(&p, prefix);
+    if (p.result == PARSE_MORE)
+        MUST(whole->result == PARSE_MORE || p.want <= whole->used);
+    else
+        check_same(&p, prefix, whole, in);
+    if (whole->result != PARSE_MORE && len >= whole->used)
+        MUST(p.result != PARSE_MORE);
+    free(copy);
+}
+
+static void check_prefixes(struct slice in, const struct parsed *whole)
+{
+    size_t step = in.len < ALL_CUTS_BELOW ? 1 : in.len / 16;
+    for (size_t len = 0; len < in.len; len += step)
+        check_prefix(in, len, whole);
+    if (whole->result != PARSE_MORE && whole->used <= in.len)
+        check_prefix(in, whole->used, whole);
+}
+
+/* Nothing, or one frame with the opcode and the opaque of the request. */
+static void check_reply(struct buf *out, const struct request *r, int failed)
+{
+    const uint8_t *bytes = out->bytes;
+    MUST(!failed);
+    if (out->len == 0)
+        return;
+    MUST(out->len >= HEADER && bytes[0] == 0x81 && bytes[1] == r->binary.opcode);
+    size_t body = (size_t)bytes[8] << 24 | (size_t)bytes[9] << 16 | (size_t)bytes[10] << 8 |
+                  (size_t)bytes[11];
+    size_t parts = ((size_t)bytes[2] << 8) + bytes[3] + bytes[4];
+    MUST(out->len == HEADER + body && parts <= body);
+    MUST(((uint32_t)bytes[12] << 24 | (uint32_t)bytes[13] << 16 | (uint32_t)bytes[14] << 8 |
+          (uint32_t)bytes[15]) == r->binary.opaque);
+    out->len = 0;
+}
+
+static void write_replies(const struct parsed *p)
+{
+    struct buf out = {0};
+    const struct request *r = &p->request;
+    struct cart_answer answer = {.amount_known = true, .ack = 's', .repeated = true};
+    if (p->result == PARSE_BAD && !r->noreply) {
+        check_reply(&out, r, binary_error(&out, p->error, r));
+    } else if (p->result == PARSE_OK) {
+        check_reply(&out, r, binary_done(&out, r, r->cas));
+        check_reply(&out, r, binary_value(&out, r, r->flags, r->value, r->cas));
+        check_reply(&out, r, binary_miss(&out, r));
+        check_reply(&out, r, binary_number(&out, r, r->delta, r->cas));
+        check_reply(&out, r, binary_not_stored(&out, r));
+        check_reply(&out, r, binary_stat(&out, r, r->arg, r->value));
+        check_reply(&out, r, binary_cart_status(&out, "EX", r, &answer));
+        check_reply(&out, r, binary_cart_value(&out, r->cart.ext, r, &answer));
+    }
+    buf_free(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct slice in = slice_of(data, size);
+    while (in.len) {
+        struct parsed whole = parse_bytes(in);
+        check_result(&whole, in);
+        check_prefixes(in, &whole);
+        write_replies(&whole);
+        if (whole.result == PARSE_MORE || whole.fatal || whole.used >= in.len)
+            break;
+        in = slice_from(in, whole.used);
+    }
+    return 0;
+}

@@ -1,0 +1,174 @@
+/* Fuzzes meta_parse (libFuzzer). Whatever the bytes are: every slice lies inside the input, what is
+ * used makes sense, each prefix gives MORE or the result of the whole, flags are in order what was
+ * seen, and every reply to it can be written and is well formed. The rest of the input is parsed in
+ * turn, as on a connection. Seeds: corpus/meta, words: meta.dict. */
+#include "proto/proto.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define VALUE_MAX      64
+#define ALL_CUTS_BELOW 512 /* bytes; longer inputs are cut at a few places only */
+
+struct parsed {
+    enum parse result;
+    struct request request;
+    size_t used, want;
+    int error;
+    bool fatal;
+};
+
+static struct parsed parse_bytes(struct slice in)
+{
+    struct parsed p;
+    p.result = meta_parse(in, VALUE_MAX, &p.request, &p.used, &p.want, &p.error, &p.fatal);
+    return p;
+}
+
+static void check_inside(struct slice part, struct slice in, size_t len_max)
+{
+    MUST(part.len <= len_max);
+    if (part.len)
+        MUST(part.bytes >= in.bytes && part.bytes + part.len <= in.bytes + in.len);
+}
+
+static void check_order(const struct meta_flags *meta)
+{
+    uint64_t seen = 0;
+    MUST(meta->order_count <= sizeof meta->order);
+    for (size_t i = 0; i < meta->order_count; i++) {
+        MUST(!(seen & proto_flag(meta->order[i])));
+        seen |= proto_flag(meta->order[i]);
+    }
+    MUST(meta->order_count == 0 || seen == meta->seen);
+}
+
+static void check_request(const struct parsed *p, struct slice in)
+{
+    const struct request *r = &p->request;
+    check_inside(r->key, in, PROTO_KEY_MAX);
+    check_inside(r->value, in, VALUE_MAX);
+    check_inside(r->meta.opaque, in, PROTO_LINE_MAX);
+    check_order(&r->meta);
+    MUST(!r->noreply && !r->binary.is);
+    if (p->result != PARSE_OK)
+        return;
+    MUST(r->verb >= VERB_MN && r->verb <= VERB_ME && !r->meta.fault);
+    MUST(r->verb == VERB_MN || r->key.len);
+    MUST(r->meta.opaque.len < 32);
+    MUST(r->verb != VERB_MS || strchr("SEAPR", r->meta.mode));
+    MUST(r->verb != VERB_MA || strchr("ID", r->meta.mode));
+}
+
+static void check_result(const struct parsed *p, struct slice in)
+{
+    MUST(p->result == PARSE_BAD ? p->error < 0 : p->error == 0);
+    MUST(p->fatal == (p->error == CE_LINE_TOO_LONG));
+    if (p->result == PARSE_MORE) {
+        MUST(p->used == 0 && (p->want == 0 || p->want > in.len));
+        return;
+    }
+    MUST(p->used > 0);
+    check_request(p, in);
+}
+
+static bool same_place(struct slice a, struct slice a_in, struct slice b, struct slice b_in)
+{
+    return a.len == b.len && (a.len == 0 || a.bytes - a_in.bytes == b.bytes - b_in.bytes);
+}
+
+static void check_same(const struct parsed *p, struct slice in, const struct parsed *q,
+                       struct slice q_in)
+{
+    const struct request *a = &p->request, *b = &q->request;
+    MUST(p->result == q->result && p->used == q->used && p->error == q->error);
+    MUST(p->fatal == q->fatal && a->verb == b->verb && a->vivify == b->vivify);
+    MUST(a->flags == b->flags && a->exptime == b->exptime && a->cas == b->cas);
+    MUST(a->delta == b->delta && a->initial == b->initial);
+    MUST(a->meta.seen == b->meta.seen && a->meta.fault == b->meta.fault);
+    MUST(!memcmp(a->meta.order, b->meta.order, sizeof a->meta.order));
+    MUST(same_place(a->key, in, b->key, q_in) && same_place(a->value, in, b->value, q_in));
+}
+
+/* A prefix in memory of exactly its size. */
+static void check_prefix(struct slice in, size_t len, const struct parsed *whole)
+{
+    uint8_t *copy = malloc(len ? len : 1);
+    MUST(copy);
+    memcpy(copy, in.bytes, len);
+    struct slice prefix = slice_of(copy, len);
+    struct parsed p = parse_bytes(prefix);
+    check_result(&p, prefix);
+    if (p.result == PARSE_MORE)
+        MUST(whole->result == PARSE_MORE || p.want <= whole->used);
+    else
+        check_same(&p, prefix, whole, in);
+    if (whole->result != PARSE_MORE && len >= whole->used)
+        MUST(p.result != PARSE_MORE);
+    free(copy);
+}
+
+static void check_prefixes(struct slice in, const struct parsed *whole)
+{
+    size_t step = in.len < ALL_CUTS_BELOW ? 1 : in.len / 16;
+    for (size_t len = 0; len < in.len; len += step)
+        check_prefix(in, len, whole);
+    if (whole->result != PARSE_MORE && whole->used <= in.len)
+        check_prefix(in, whole->used, whole);
+}
+
+/* A reply ends in CRLF; keys and opaques have no space, and bring in no line end. */
+static void check_reply(struct buf *out, int failed)
+{
+    MUST(!failed);
+    MUST(out->len == 0 || (out->len > 2 && !memcmp(out->bytes + out->len - 2, "\r\n", 2)));
+    const uint8_t *end = out->len ? memchr(out->bytes, '\n', out->len) : NULL;
+    MUST(!end || end[-1] == '\r');
+    out->len = 0;
+}
+
+static void write_replies(const struct parsed *p)
+{
+    struct buf out = {0};
+    struct meta_answer answer = {.cas = UINT64_MAX, .ttl_s = -1, .won = true, .stale = true};
+    struct meta_debug debug = {.ttl_s = 1};
+    const struct request *r = &p->request;
+    if (p->result == PARSE_BAD) {
+        check_reply(&out, meta_error(&out, p->error, r));
+    } else if (p->result == PARSE_OK && r->verb == VERB_ME) {
+        check_reply(&out, meta_debug(&out, r, &debug));
+    } else if (p->result == PARSE_OK && r->verb != VERB_MN) {
+        check_reply(&out, meta_status(&out, "HD", r, &answer));
+        check_reply(&out, meta_status(&out, r->verb == VERB_MG ? "EN" : "EX", r, &answer));
+        if (r->verb == VERB_MG || r->verb == VERB_MA)
+            check_reply(&out, meta_value(&out, r->key, r, &answer));
+    }
+    buf_free(&out);
+}
+
+/* A base64 key that was let through can be decoded. */
+static void decode_key(const struct parsed *p)
+{
+    struct buf key = {0};
+    if (p->result == PARSE_OK && p->request.meta.seen & proto_flag('b'))
+        MUST(proto_base64_decode(p->request.key, &key) == 0 && key.len > 0);
+    buf_free(&key);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct slice in = slice_of(data, size);
+    while (in.len) {
+        struct parsed whole = parse_bytes(in);
+        MUST(whole.result != PARSE_OK || meta_starts(in));
+        check_result(&whole, in);
+        check_prefixes(in, &whole);
+        write_replies(&whole);
+        decode_key(&whole);
+        if (whole.result == PARSE_MORE || whole.fatal || whole.used >= in.len)
+            break;
+        in = slice_from(in, whole.used);
+    }
+    return 0;
+}
