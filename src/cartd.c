@@ -301,6 +301,7 @@ int main(int argc, char **argv)
     }
     log_level_set(options.verbose ? LOG_DEBUG : LOG_INFO);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* nothing to read again yet; a closed terminal is no reason to end */
     /* Large carts come and go as scratch copies: do not map and unmap pages for each. */
     mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES);
     mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);

@@ -106,8 +106,8 @@ static int hold_state(void *ctx, uint64_t lsn, int level)
 
 static int hold_failed(void *ctx, struct slice reply, int code, struct buf *instead)
 {
-    (void)ctx, (void)reply;
-    return text_error(instead, code);
+    (void)ctx;
+    return proto_failed(instead, code, reply);
 }
 
 /* ---- input ---- */

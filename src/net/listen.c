@@ -3,16 +3,19 @@
 #include "net/net_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define LISTEN_BACKLOG 1024
 #define HOST_BYTES_MAX 256
+#define OTHER_FDS_MAX  256 /* files of the tiers, listeners, workers */
 
 struct handover {
     struct net_task task;
@@ -62,6 +65,19 @@ static void hand_over(struct net *net, int fd)
     net_post(net, worker->index, &handover->task);
 }
 
+/* No descriptor is left: with the spare one this connection is told so, instead of waiting in the
+ * queue and waking us without end. False when there is none to tell. */
+static bool refuse_with_spare(struct net *net, int listener)
+{
+    if (net->spare_fd >= 0)
+        close(net->spare_fd);
+    int conn = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (conn >= 0)
+        refuse(net, conn);
+    net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return conn >= 0;
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
     struct net *net = arg;
@@ -69,6 +85,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     for (;;) {
         int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (conn < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (conn < 0 && (errno == EMFILE || errno == ENFILE) && refuse_with_spare(net, fd))
             continue;
         if (conn < 0) {
             if (errno != EAGAIN)
@@ -147,8 +165,23 @@ static void split_port(char *text, char **host, const char **port)
     }
 }
 
+/* As many descriptors as -c connections need, as far as we may. */
+static void raise_fd_limit(unsigned conns_max)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)conns_max + OTHER_FDS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+        return;
+    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < need)
+        log_warn("net", "only %llu file descriptors for %u connections",
+                 (unsigned long long)limit.rlim_cur, conns_max);
+}
+
 int listen_open(struct net *net, char *message, size_t message_bytes)
 {
+    raise_fd_limit(net->config.conns_max);
+    net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     char default_port[NUM_DIGITS_MAX + 1];
     snprintf(default_port, sizeof default_port, "%u", net->config.port);
     for (const char *at = net->config.listen; *at;) {
@@ -177,4 +210,7 @@ void listen_close(struct net *net)
         close(net->listen_fds[i]);
     }
     net->listeners_count = 0;
+    if (net->spare_fd >= 0)
+        close(net->spare_fd);
+    net->spare_fd = -1;
 }

@@ -67,6 +67,7 @@ struct net {
     struct event *listeners[NET_LISTENERS_MAX];
     int listen_fds[NET_LISTENERS_MAX];
     unsigned listeners_count;
+    int spare_fd; /* given up to refuse a connection when there is no other descriptor */
     struct event *sigterm, *sigint;
     struct worker *workers;
     unsigned next_worker;

@@ -207,7 +207,9 @@ enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request 
     *used = *want = 0;
     *error = 0;
     *fatal = false;
-    if (in.len && in.bytes[0] != PROTO_BINARY_MAGIC) {
+    if (in.len == 0)
+        return PARSE_MORE;
+    if (in.bytes[0] != PROTO_BINARY_MAGIC) {
         request->noreply = *fatal = true;
         *used = 1;
         *error = CE_FORMAT;

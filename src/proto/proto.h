@@ -294,6 +294,10 @@ int binary_cart_status(struct buf *out, const char *status, const struct request
 int binary_cart_value(struct buf *out, struct slice data, const struct request *request,
                       const struct cart_answer *answer) MUST_USE;
 
+/* What to send instead of `reply`, a success that was written and can't be kept: the error `code`,
+ * with the opaque (and key) that the success echoes. */
+int proto_failed(struct buf *out, int code, struct slice reply) MUST_USE;
+
 /* Decodes base64 (strict, padded) onto the end of `out`. CE_BAD_FLAG, CE_NOMEM. */
 int proto_base64_decode(struct slice text, struct buf *out) MUST_USE;
 int proto_base64_encode(struct slice bytes, struct buf *out) MUST_USE;

@@ -63,6 +63,13 @@ static void unpin_taken(struct tier *tier, bool ok)
     buf_shrink(&tier->drain.gather, 2 * DRAIN_BATCH_BYTES);
 }
 
+static void set_room_open(struct tier *tier, bool open)
+{
+    lock_take(&tier->room_lock);
+    tier->room_open = open;
+    lock_drop(&tier->room_lock);
+}
+
 /* Everyone who waits for memory looks again, or gives up. */
 static void wake_room(struct tier *tier, int rc)
 {
@@ -247,6 +254,7 @@ int drain_start(struct tier *tier)
     tier->drain.stopping = false;
     int rc = thread_start(&tier->drain.thread, "l2-writer", run_drain, tier);
     tier->drain.started = rc == 0;
+    set_room_open(tier, rc == 0);
     return rc;
 }
 
@@ -260,6 +268,7 @@ void drain_stop(struct tier *tier)
     lock_drop(&tier->drain.lock);
     pthread_join(tier->drain.thread, NULL);
     tier->drain.started = false;
+    set_room_open(tier, false);
     wake_room(tier, CE_NOMEM);
 }
 

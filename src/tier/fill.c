@@ -149,31 +149,6 @@ static int put_from_l3(struct tier *tier, uint64_t hash, struct slice key,
     return rc;
 }
 
-static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage)
-{
-    struct l2_cart cart;
-    struct l1_item *item;
-    bool from_l3;
-    uint64_t hash = hash_64(key);
-    int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
-    if (found != 0 && found != CE_NOTFOUND)
-        return found;
-    int rc = l1_room(tier->l1, key.len + (found == 0 ? cart.state.len : 0));
-    if (rc)
-        return rc;
-    l1_lock(tier->l1, hash);
-    /* Nobody changes a cart that is not in L1, so what L1 has by now can only be this or newer. */
-    if (tier_find_locked(tier, hash, key, &item) == TIER_ASK) {
-        if (found == CE_NOTFOUND)
-            rc = put_absent(tier, hash, key);
-        else
-            rc =
-                from_l3 ? put_from_l3(tier, hash, key, &cart) : put_from_l2(tier, hash, key, &cart);
-    }
-    l1_unlock(tier->l1, hash);
-    return rc;
-}
-
 /* ---- asking and waiting, for background threads ---- */
 
 struct blocking_wait {
@@ -194,6 +169,24 @@ static void wake_blocked(struct tier_wait *wait, int rc)
     lock_drop(&blocked->lock);
 }
 
+static void blocked_init(struct blocking_wait *blocked)
+{
+    *blocked = (struct blocking_wait){.wait = {.done = wake_blocked}};
+    lock_init(&blocked->lock, LOCK_MAILBOX);
+    cond_init(&blocked->cond);
+}
+
+static int blocked_end(struct blocking_wait *blocked)
+{
+    lock_take(&blocked->lock);
+    while (!blocked->done)
+        cond_wait(&blocked->cond, &blocked->lock, 0);
+    lock_drop(&blocked->lock);
+    cond_fini(&blocked->cond);
+    lock_fini(&blocked->lock);
+    return blocked->rc;
+}
+
 static bool is_in_l1(struct tier *tier, struct slice key)
 {
     struct l1_item *item;
@@ -208,19 +201,51 @@ int fill_now(struct tier *tier, struct slice key)
 {
     if (is_in_l1(tier, key))
         return 0;
-    struct blocking_wait blocked = {.wait = {.done = wake_blocked}};
-    lock_init(&blocked.lock, LOCK_MAILBOX);
-    cond_init(&blocked.cond);
+    struct blocking_wait blocked;
+    blocked_init(&blocked);
     int rc = tier_fill(tier, key, &blocked.wait);
-    if (rc == 0) {
-        lock_take(&blocked.lock);
-        while (!blocked.done)
-            cond_wait(&blocked.cond, &blocked.lock, 0);
-        lock_drop(&blocked.lock);
-        rc = blocked.rc;
+    if (rc)
+        wake_blocked(&blocked.wait, rc); /* nobody else will */
+    return blocked_end(&blocked);
+}
+
+/* Memory is full of carts that L2 does not have yet: their turn first. */
+static int wait_for_room(struct tier *tier, size_t bytes)
+{
+    int rc = 0;
+    while (rc == 0 && l1_room(tier->l1, bytes)) {
+        struct blocking_wait blocked;
+        blocked_init(&blocked);
+        tier_wait_room(tier, &blocked.wait);
+        rc = blocked_end(&blocked);
     }
-    cond_fini(&blocked.cond);
-    lock_fini(&blocked.lock);
+    return rc;
+}
+
+/* ---- one read-through ---- */
+
+static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage)
+{
+    struct l2_cart cart;
+    struct l1_item *item;
+    bool from_l3;
+    uint64_t hash = hash_64(key);
+    int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
+    if (found != 0 && found != CE_NOTFOUND)
+        return found;
+    int rc = wait_for_room(tier, key.len + (found == 0 ? cart.state.len : 0));
+    if (rc)
+        return rc;
+    l1_lock(tier->l1, hash);
+    /* Nobody changes a cart that is not in L1, so what L1 has by now can only be this or newer. */
+    if (tier_find_locked(tier, hash, key, &item) == TIER_ASK) {
+        if (found == CE_NOTFOUND)
+            rc = put_absent(tier, hash, key);
+        else
+            rc =
+                from_l3 ? put_from_l3(tier, hash, key, &cart) : put_from_l2(tier, hash, key, &cart);
+    }
+    l1_unlock(tier->l1, hash);
     return rc;
 }
 

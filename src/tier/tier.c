@@ -328,10 +328,16 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
 void tier_wait_room(struct tier *tier, struct tier_wait *wait)
 {
     lock_take(&tier->room_lock);
-    wait->_next = tier->room_waits;
-    tier->room_waits = wait;
+    bool open = tier->room_open;
+    if (open) {
+        wait->_next = tier->room_waits;
+        tier->room_waits = wait;
+    }
     lock_drop(&tier->room_lock);
-    drain_kick(tier);
+    if (open)
+        drain_kick(tier);
+    else
+        wait->done(wait, CE_NOMEM); /* stopping: nobody makes room any more */
 }
 
 /* ---- replay ---- */

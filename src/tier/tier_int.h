@@ -68,6 +68,7 @@ struct tier {
     struct fills fills;
     struct lock room_lock; /* LOCK_ROOM */
     struct tier_wait *room_waits;
+    bool room_open; /* the L2 writer runs and will answer them */
 };
 
 /* drain.c: L1 -> L2 */
