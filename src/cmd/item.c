@@ -120,8 +120,10 @@ static void settle_win(const struct cmd *cmd, const struct item_get *get, struct
     view->stale = item->marks & MARK_STALE;
     view->sent = sent;
     view->won = view->created || (view->stale && !sent);
-    if (get->recache && !sent && !view->created && item->plain.exptime_s)
-        view->won |= item->plain.exptime_s < clock_exptime_s(cmd, get->recache_exptime);
+    uint32_t end_s = get->touch && get->recache_sees_touch ? clock_exptime_s(cmd, get->exptime)
+                                                           : item->plain.exptime_s;
+    if (get->recache && !sent && !view->created && end_s)
+        view->won |= end_s < clock_exptime_s(cmd, get->recache_exptime);
     if (view->won)
         item->marks |= MARK_SENT;
 }
@@ -147,7 +149,7 @@ static int get_locked(struct session *session, uint64_t hash, const struct item_
         return CE_STORE_NOMEM;
     view.fetched = item->marks & MARK_FETCHED;
     view.idle_s = clock_now_s(cmd) - item->plain.used_s;
-    view.ttl_was_s = ttl_of(cmd, item);
+    view.ttl_was_s = view.created ? -1 : ttl_of(cmd, item);
     settle_win(cmd, get, item, &view);
     if (get->touch)
         item->plain.exptime_s = clock_exptime_s(cmd, get->exptime);
@@ -172,28 +174,43 @@ int item_get(struct session *session, const struct item_get *get, item_emit_fn *
 
 /* ---- put ---- */
 
-/* 0, or why not; *stale: an older cas, and the caller allows to mark it. */
-static int check_put(struct session *session, const struct item_put *put,
+/* A cas is looked at by set and replace, and by append and prepend of what is there; add asks only
+ * whether there is an item (memcached). */
+static int check_cas(struct cmd_worker *worker, const struct item_put *put,
                      const struct l1_item *item, bool *stale)
 {
-    struct cmd_worker *worker = session->worker;
-    bool joins = put->mode == ITEM_APPEND || put->mode == ITEM_PREPEND;
-    *stale = false;
-    if (put->has_cas && !item) {
-        count(&worker->cas_misses);
-        return CE_NOTFOUND;
-    }
-    if (item ? put->mode == ITEM_ADD : put->mode == ITEM_REPLACE || (joins && !put->vivify))
-        return CE_NOT_STORED;
     if (!put->has_cas || item->plain.cas == put->cas) {
         if (put->has_cas)
             count(&worker->cas_hits);
         return 0;
     }
-    *stale = put->invalidate && put->cas < item->plain.cas;
+    *stale = put->mode <= ITEM_REPLACE && put->invalidate && put->cas < item->plain.cas;
     if (!*stale)
         count(&worker->cas_badval);
     return *stale ? 0 : CE_EXISTS;
+}
+
+/* 0, or why not; *stale: an older cas, and the caller allows to mark it. */
+static int check_put(struct session *session, const struct item_put *put,
+                     const struct l1_item *item, bool *stale)
+{
+    *stale = false;
+    switch (put->mode) {
+    case ITEM_ADD: return item ? CE_NOT_STORED : 0;
+    case ITEM_REPLACE:
+    case ITEM_SET:
+        if (item)
+            return check_cas(session->worker, put, item, stale);
+        if (put->has_cas)
+            count(&session->worker->cas_misses);
+        if (put->has_cas)
+            return CE_NOTFOUND;
+        return put->mode == ITEM_SET ? 0 : CE_NOT_STORED;
+    default:
+        if (item)
+            return put->cas ? check_cas(session->worker, put, item, stale) : 0;
+        return put->vivify ? 0 : CE_NOT_STORED;
+    }
 }
 
 /* append and prepend keep flags and life. The old value moves into scratch first: making the item
@@ -273,15 +290,17 @@ static int delete_locked(struct session *session, const struct item_delete *del,
     }
     if (del->drop_value) {
         MUST(l1_put_locked(l1_of(session), hash, del->key, L1_PLAIN, 0, &item) == 0);
-        item->plain.flags = 0;
+        item->plain.flags = del->flags;
+        item->plain.exptime_s = 0;
     }
+    if (del->touch)
+        item->plain.exptime_s = clock_exptime_s(cmd, del->exptime);
     if (del->invalidate) {
         item->marks |= MARK_STALE;
         item->marks &= (uint8_t)~MARK_SENT; /* so that the next one that asks wins */
-        if (del->touch)
-            item->plain.exptime_s = clock_exptime_s(cmd, del->exptime);
     }
-    item->plain.cas = del->has_new_cas ? del->new_cas : next_cas(cmd);
+    if (del->has_new_cas || del->invalidate)
+        item->plain.cas = del->has_new_cas ? del->new_cas : next_cas(cmd);
     return 0;
 }
 
@@ -354,6 +373,7 @@ static int arith_locked(struct session *session, const struct item_arith *arith,
     struct l1_item *item = find_alive(session, hash, arith->key);
     int rc;
     view->created = !item;
+    view->ttl_was_s = item ? ttl_of(session->cmd, item) : -1;
     if (!item && !arith->vivify)
         return CE_NOTFOUND;
     if (!item) {

@@ -27,6 +27,7 @@ struct item_get {
     int64_t exptime;         /* with touch: the new life, as memcached's exptime */
     int64_t vivify_exptime;  /* with vivify: a miss makes an empty item with this life, and wins */
     int64_t recache_exptime; /* with recache: an item with less life left is won by the first */
+    bool recache_sees_touch; /* compare with the new life, not with the one before */
     uint64_t new_cas;        /* with vivify */
 };
 
@@ -36,7 +37,7 @@ typedef int item_emit_fn(void *ctx, const struct item_view *view, struct slice v
 int item_get(struct session *session, const struct item_get *get, item_emit_fn *emit, void *ctx,
              int *emitted) MUST_USE;
 
-enum item_mode { ITEM_SET, ITEM_ADD, ITEM_REPLACE, ITEM_APPEND, ITEM_PREPEND };
+enum item_mode { ITEM_SET, ITEM_REPLACE, ITEM_ADD, ITEM_APPEND, ITEM_PREPEND };
 
 struct item_put {
     struct slice key, value;
@@ -54,9 +55,13 @@ int item_put(struct session *session, const struct item_put *put, struct item_vi
 
 struct item_delete {
     struct slice key;
-    bool has_cas, has_new_cas, invalidate, drop_value, touch;
+    bool has_cas, has_new_cas;
+    bool invalidate; /* it stays, stale, with a new cas */
+    bool drop_value; /* it stays, empty */
+    bool touch;
     uint64_t cas, new_cas;
-    int64_t exptime; /* with invalidate and touch */
+    int64_t exptime; /* with touch, of an item that stays; an emptied one else has no end */
+    uint32_t flags;  /* with drop_value */
 };
 /* 0, CE_NOTFOUND, CE_EXISTS. */
 int item_delete(struct session *session, const struct item_delete *del) MUST_USE;

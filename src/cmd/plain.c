@@ -6,10 +6,10 @@ static bool has_meta(const struct request *request, char letter)
     return (request->meta.seen & proto_flag(letter)) != 0;
 }
 
-/* Is there a cas that must match? In binary 0 means no condition. */
+/* Is there a cas that must match? In binary and for ma 0 means no condition. */
 static bool has_condition(const struct request *request)
 {
-    if (request->binary.is)
+    if (request->binary.is || request->verb == VERB_MA)
         return request->cas != 0;
     return request->verb == VERB_CAS || has_meta(request, 'C');
 }
@@ -46,6 +46,8 @@ enum run plain_get(struct session *session, const struct request *request, struc
                            .vivify_exptime = request->vivify_exptime,
                            .recache = has_meta(request, 'R'),
                            .recache_exptime = request->meta.recache,
+                           .recache_sees_touch = meta_before(&request->meta, 'T', 'R'),
+                           .quiet = has_meta(request, 'u'),
                            .has_new_cas = has_meta(request, 'E'),
                            .new_cas = request->meta.new_cas};
     int emitted = 0;
@@ -126,6 +128,7 @@ enum run plain_delete(struct session *session, const struct request *request, st
                               .cas = request->cas,
                               .invalidate = has_meta(request, 'I'),
                               .drop_value = has_meta(request, 'x'),
+                              .flags = request->flags,
                               .touch = has_meta(request, 'T'),
                               .exptime = request->exptime,
                               .has_new_cas = has_meta(request, 'E'),

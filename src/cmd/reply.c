@@ -21,7 +21,7 @@ enum run reply_end(struct session *session, int rc)
 
 static struct meta_answer meta_of(const struct request *request, const struct item_view *view)
 {
-    bool ttl_is_new = view->created || meta_before(&request->meta, 'T', 't');
+    bool ttl_is_new = meta_before(&request->meta, view->created ? 'N' : 'T', 't');
     return (struct meta_answer){.cas = view->cas,
                                 .size = view->size,
                                 .flags = view->flags,
@@ -38,7 +38,9 @@ static int meta_hit(struct buf *out, const struct request *request, const struct
                     struct slice value)
 {
     struct meta_answer answer = meta_of(request, view);
-    if (request->meta.seen & proto_flag('v'))
+    bool known = request->verb == VERB_MG && request->meta.seen & proto_flag('C') &&
+                 request->cas == view->cas; /* mg with C: the client has this value */
+    if (request->meta.seen & proto_flag('v') && !known)
         return meta_value(out, value, request, &answer);
     return meta_status(out, "HD", request, &answer);
 }

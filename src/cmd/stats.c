@@ -108,7 +108,7 @@ enum run stats_run(struct session *session, const struct request *request)
         reset_counters(cmd);
         return reply_end(session, write_end(session, request, "RESET"));
     } else {
-        return reply_error(session, request, CE_UNKNOWN);
+        return reply_error(session, request, request->binary.is ? CE_NOTFOUND : CE_UNKNOWN);
     }
     return reply_end(session, writer.rc ? writer.rc : write_end(session, request, "END"));
 }

@@ -17,6 +17,7 @@ static const char *find_returns(enum verb verb, const char *status)
     case VERB_MG: return hit ? "stcflhOk" : "Ok";
     case VERB_MS: return "Okcs";
     case VERB_MA: return hit ? "ctOk" : "Ok";
+    case VERB_ME: return "";
     default: MUST(verb == VERB_MD); return "Ok";
     }
 }

@@ -138,6 +138,7 @@ static void write_replies(const struct parsed *p)
         check_reply(&out, meta_error(&out, p->error, r));
     } else if (p->result == PARSE_OK && r->verb == VERB_ME) {
         check_reply(&out, meta_debug(&out, r, &debug));
+        check_reply(&out, meta_status(&out, "EN", r, NULL));
     } else if (p->result == PARSE_OK && r->verb != VERB_MN) {
         check_reply(&out, meta_status(&out, "HD", r, &answer));
         check_reply(&out, meta_status(&out, r->verb == VERB_MG ? "EN" : "EX", r, &answer));

@@ -418,7 +418,11 @@ static void cart_bad(uint8_t opcode, const char *extras, const void *value, size
     struct frame frame = {.opcode = opcode, CART_EXTRAS(extras), .key = "cart:1", .value_len = len};
     struct slice in = build(frame);
     memcpy(bytes + in.len - len, value, len);
-    struct parsed p = parse_bytes(in);
+    uint8_t *exact = malloc(in.len); /* a sanitizer sees a read behind the end */
+    ck_assert_ptr_nonnull(exact);
+    memcpy(exact, in.bytes, in.len);
+    struct parsed p = parse_bytes(slice_of(exact, in.len));
+    free(exact);
     ck_assert_msg(p.error == error, "%02x: %d", opcode, p.error);
     ck_assert(p.result == PARSE_BAD && !p.fatal);
     ck_assert_uint_eq(p.used, in.len);
@@ -516,6 +520,7 @@ START_TEST(malformed_cart_commands_are_refused)
     cart_bad(0xc0, plain, VALUE("aI\0"), CE_BAD_FLAG);
     cart_bad(0xc0, plain, VALUE("aI\0\0"), CE_BAD_FLAG);
     cart_bad(0xc0, plain, VALUE("aI\0\2x"), CE_BAD_FLAG);
+    cart_bad(0xc0, plain, VALUE("aE\0\2x"), CE_BAD_FLAG);
     cart_bad(0xc0, plain, VALUE("aI\0\1xI\0\1x"), CE_BAD_FLAG);
     cart_bad(0xc0, plain, VALUE("aX\0\0"), CE_BAD_FLAG);
     cart_bad(0xc0, plain, VALUE("a\0\0\0"), CE_BAD_FLAG);

@@ -512,6 +512,7 @@ START_TEST(misses_and_refusals_return_what_memcached_returns)
     check_status("md k", "EX", NULL, "EX\r\n");
     check_status("ma k c t k O1", "NF", NULL, "NF kk O1\r\n");
     check_status("ma k c O1", "EX", NULL, "EX O1\r\n");
+    check_status("me a2V5 b", "EN", NULL, "EN\r\n");
     struct request r = parse("ms k 3 c O1 k\r\nabc\r\n").request;
     struct buf out = {0};
     ck_assert_int_eq(meta_status(&out, "EX", &r, &none), 0);
@@ -565,7 +566,16 @@ START_TEST(the_longest_answer_fits)
     snprintf(expected, sizeof expected,
              "HD s%1$s t%2$s c%1$s f4294967295 l%1$s h1 k%3$0248d b O%3$031d Z X W\r\n",
              "18446744073709551615", "-9223372036854775808", 0);
-    check_status(line, "HD", &most, expected);
+    struct request r = ok_line(line);
+    for (size_t before = 0; before < 1000; before++) { /* so that no growth leaves room to spare */
+        struct buf out = {0};
+        ck_assert_int_eq(buf_append(&out, line, before % 100), 0);
+        while (out.len < before)
+            ck_assert_int_eq(buf_append_str(&out, "x"), 0);
+        ck_assert_int_eq(meta_status(&out, "HD", &r, &most), 0);
+        buf_drop_front(&out, before);
+        check_out(&out, expected);
+    }
 }
 END_TEST
 
