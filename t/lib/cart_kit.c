@@ -1,4 +1,5 @@
 #include "cart_kit.h"
+#include "lib/suite.h"
 
 #include <stdlib.h>
 
@@ -113,9 +114,5 @@ int kit_main(const char *name, const TTest *const *tests, size_t tests_count, vo
     for (size_t i = 0; i < tests_count; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

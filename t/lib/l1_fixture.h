@@ -70,7 +70,5 @@ void evict_all(void);
 
 /* A case whose tests run between l1_set_up and l1_tear_down. */
 TCase *add_case(Suite *suite, const char *name);
-/* The exit status. */
-int run_suite(Suite *suite);
 
 #endif

@@ -1,5 +1,6 @@
 /* base_test: numbers, varints, buffers, slices, hashes, errors, lock order. */
 #include "base/base.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <signal.h>
@@ -201,9 +202,5 @@ int main(void)
     tcase_add_test(tests, real_files_say_what_is_wrong);
     tcase_add_test(tests, a_directory_is_locked_once);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

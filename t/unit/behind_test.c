@@ -1,5 +1,6 @@
 /* behind: its turns, driven by a fake clock against a database that fails on demand. */
 #include "lib/behind_world.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -577,9 +578,5 @@ static Suite *make_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(make_suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(make_suite());
 }

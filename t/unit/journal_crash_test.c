@@ -1,6 +1,7 @@
 /* The journal while the disk fails and the machine dies: what was promised is there afterwards, and
  * what is there is the beginning of what was appended, once and in order. */
 #include "../lib/journal_rig.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -423,9 +424,5 @@ int main(void)
     tcase_set_timeout(tests, 300);
     add_tests(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

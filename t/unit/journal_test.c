@@ -1,6 +1,7 @@
 /* The journal while the disk does as it is told, and how it reads what it finds. Faults and crashes
  * are in journal_crash_test.c. */
 #include "../lib/journal_rig.h"
+#include "lib/suite.h"
 #include "tier/journal/journal_int.h"
 
 #include <check.h>
@@ -646,9 +647,5 @@ int main(void)
     tcase_set_timeout(tests, 120);
     add_tests(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

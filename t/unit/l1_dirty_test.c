@@ -1,5 +1,6 @@
 /* The contract of tier/l1/l1.h: what L2 does not have yet, no memory, threads. */
 #include "lib/l1_fixture.h"
+#include "lib/suite.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -424,5 +425,5 @@ int main(void)
     Suite *suite = suite_create("l1 dirty");
     add_dirty(suite);
     add_rest(suite);
-    return run_suite(suite);
+    return suite_run(suite);
 }

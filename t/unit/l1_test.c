@@ -1,5 +1,6 @@
 /* The contract of tier/l1/l1.h: the table and eviction. See l1_dirty_test for the rest. */
 #include "lib/l1_fixture.h"
+#include "lib/suite.h"
 
 #include <signal.h>
 
@@ -443,5 +444,5 @@ int main(void)
     Suite *suite = suite_create("l1");
     add_table(suite);
     add_eviction(suite);
-    return run_suite(suite);
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* l2 on a real LevelDB, in a folder of its own below the temporary directory. */
 #include "tier/l2/l2_int.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <ftw.h>
@@ -691,9 +692,5 @@ int main(void)
     tcase_set_timeout(tests, 60);
     add_tests(tests);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

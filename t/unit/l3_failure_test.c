@@ -1,5 +1,6 @@
 /* l3: opening, and what happens when the database or its disk fails. */
 #include "lib/l3_fixture.h"
+#include "lib/suite.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -392,9 +393,5 @@ static Suite *make_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(make_suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(make_suite());
 }

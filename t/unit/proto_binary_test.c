@@ -2,6 +2,7 @@
  * each reply. Opcodes, statuses and lengths are written out as the protocol has them; t/proto has
  * the transcripts that were replayed against memcached 1.6.18. */
 #include "proto/proto.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -792,9 +793,5 @@ int main(void)
     add_frames(suite);
     add_carts(suite);
     add_replies(suite);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* Unit tests of the cart commands' arguments and flags, of base64, and of the bytes of each reply.
  */
 #include "lib/proto_lines.h"
+#include "lib/suite.h"
 
 /* ---- cart commands ---- */
 
@@ -407,9 +408,5 @@ int main(void)
     Suite *suite = suite_create("proto_cart");
     add_carts(suite);
     add_replies(suite);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

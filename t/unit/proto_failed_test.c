@@ -1,6 +1,7 @@
 /* proto_failed_test: the error in place of a held success keeps what the client matches answers by.
  */
 #include "proto/proto.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -58,9 +59,5 @@ int main(void)
     tcase_add_test(tests, key_and_opaque_are_echoed);
     tcase_add_test(tests, a_binary_reply_keeps_opcode_and_opaque);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * input a bad one costs, and the bytes of each reply. Expected behaviour is memcached 1.6.18's;
  * t/proto has the transcripts that were replayed against it. */
 #include "proto/proto.h"
+#include "lib/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -643,9 +644,5 @@ int main(void)
     add_lines(suite);
     add_flags(suite);
     add_replies(suite);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

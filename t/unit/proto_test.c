@@ -2,6 +2,7 @@
  * anywhere changes nothing. Expected behaviour of the classic commands is memcached 1.6.18's;
  * t/proto has the transcripts that were replayed against it. */
 #include "lib/proto_lines.h"
+#include "lib/suite.h"
 
 /* ---- the cut property ---- */
 
@@ -539,9 +540,5 @@ int main(void)
     Suite *suite = suite_create("proto");
     add_lines(suite);
     add_classic(suite);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }
