@@ -24,7 +24,10 @@
 #define ITEM_BYTES_MAX    (1u << 30)
 #define L1_MEGABYTES_MIN  8
 
-/* letter, long name, argument, default, what it is */
+/* Options that memcached does not have are long only: its letters keep its meanings. */
+enum { OPTION_DATA = 256, OPTION_L3, OPTION_QTY_MAX, OPTION_LINES_MAX, OPTION_ACK };
+
+/* letter or OPTION_*, long name, argument, default, what it is */
 #define OPTION_TABLE(X)                                                                            \
     X('p', "port", "PORT", "11211", "TCP port to listen on")                                       \
     X('l', "listen", "ADDR", "127.0.0.1", "addresses to listen on, separated by commas")           \
@@ -32,11 +35,11 @@
     X('m', "memory-limit", "MB", "64", "memory for carts and items, in megabytes")                 \
     X('c', "conn-limit", "N", "1024", "simultaneous connections")                                  \
     X('I', "max-item-size", "SIZE", "1m", "largest value of a plain item, with suffix k or m")     \
-    X('D', "data", "DIR", "./var", "directory of journal, L2 and the default database")            \
-    X('L', "l3", "URL", "sqlite:DIR/cartd.sqlite", "database: sqlite:PATH or none")                \
-    X('Q', "qty-max", "N", "1000000", "largest quantity of a cart line")                           \
-    X('N', "lines-max", "N", "200", "most lines of a cart")                                        \
-    X('a', "ack", "LEVEL", "sync", "when a cart write is acknowledged: ram, os or sync")           \
+    X(OPTION_DATA, "data", "DIR", "./var", "directory of journal, L2 and the default database")    \
+    X(OPTION_L3, "l3", "URL", "sqlite:DIR/cartd.sqlite", "database: sqlite:PATH or none")          \
+    X(OPTION_QTY_MAX, "qty-max", "N", "1000000", "largest quantity of a cart line")                \
+    X(OPTION_LINES_MAX, "lines-max", "N", "200", "most lines of a cart")                           \
+    X(OPTION_ACK, "ack", "LEVEL", "sync", "when a cart write is acknowledged: ram, os or sync")    \
     X('v', "verbose", NULL, NULL, "log more")                                                      \
     X('h', "help", NULL, NULL, "print this and exit")                                              \
     X('V', "version", NULL, NULL, "print the version and exit")
@@ -50,7 +53,7 @@ struct options {
 };
 
 static const struct option_row {
-    char letter;
+    int letter;
     const char *name, *arg, *standard, *what;
 } rows[] = {
 #define X(letter, name, arg, standard, what) {letter, name, arg, standard, what},
@@ -65,7 +68,9 @@ static void print_help(void)
            "usage: cartd [option...]\n\n");
     for (size_t i = 0; i < ROWS_COUNT; i++) {
         char left[64];
-        snprintf(left, sizeof left, "-%c, --%s %s", rows[i].letter, rows[i].name,
+        bool has_letter = rows[i].letter < OPTION_DATA;
+        snprintf(left, sizeof left, "%c%c%c --%s %s", has_letter ? '-' : ' ',
+                 has_letter ? rows[i].letter : ' ', has_letter ? ',' : ' ', rows[i].name,
                  rows[i].arg ? rows[i].arg : "");
         printf("  %-28s %s", left, rows[i].what);
         printf(rows[i].standard ? " (default %s)\n" : "\n", rows[i].standard);
@@ -118,11 +123,11 @@ static bool set_option(struct options *options, int letter, const char *text)
     case 'm': return parse_number(text, L1_MEGABYTES_MIN, 1u << 24, &options->megabytes);
     case 'c': return parse_number(text, 1, 1u << 20, &options->conns);
     case 'I': return parse_size(text, &options->item_bytes);
-    case 'D': options->data = text; return *text != 0;
-    case 'L': options->l3 = text; return *text != 0;
-    case 'Q': return parse_number(text, 1, CART_QTY_HARD, &options->qty_max);
-    case 'N': return parse_number(text, 1, CART_LINES_HARD, &options->lines_max);
-    case 'a': return parse_ack(text, &options->ack);
+    case OPTION_DATA: options->data = text; return *text != 0;
+    case OPTION_L3: options->l3 = text; return *text != 0;
+    case OPTION_QTY_MAX: return parse_number(text, 1, CART_QTY_HARD, &options->qty_max);
+    case OPTION_LINES_MAX: return parse_number(text, 1, CART_LINES_HARD, &options->lines_max);
+    case OPTION_ACK: return parse_ack(text, &options->ack);
     case 'v': options->verbose = true; return true;
     case 'h': options->help = true; return true;
     default: options->version = true; return true;
@@ -143,9 +148,11 @@ static void make_getopt(char *letters, struct option *longs)
     size_t at = 0;
     letters[at++] = ':';
     for (size_t i = 0; i < ROWS_COUNT; i++) {
-        letters[at++] = rows[i].letter;
-        if (rows[i].arg)
-            letters[at++] = ':';
+        if (rows[i].letter < OPTION_DATA) {
+            letters[at++] = (char)rows[i].letter;
+            if (rows[i].arg)
+                letters[at++] = ':';
+        }
         longs[i] = (struct option){.name = rows[i].name,
                                    .has_arg = rows[i].arg ? required_argument : no_argument,
                                    .val = rows[i].letter};
@@ -284,7 +291,7 @@ int main(int argc, char **argv)
                               .megabytes = 64,
                               .conns = 1024,
                               .item_bytes = 1u << 20,
-                              .qty_max = 1000000,
+                              .qty_max = CART_QTY_HARD,
                               .lines_max = 200,
                               .ack = ACK_SYNC};
     struct parts parts = {0};

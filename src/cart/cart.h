@@ -28,13 +28,13 @@
 /* What a shop allows. Checked only when a step carries limits (a replay carries none). */
 struct cart_limits {
     uint32_t lines_max;       /* 1..CART_LINES_HARD; default 200 */
-    uint32_t qty_max;         /* 1..CART_QTY_HARD; default 999 */
+    uint32_t qty_max;         /* 1..CART_QTY_HARD; default CART_QTY_HARD */
     uint32_t ext_bytes_max;   /* 0..CART_EXT_HARD; default 512 */
     uint32_t state_bytes_max; /* of its lines, without tokens; default 1 MiB */
 };
 #define CART_LIMITS_DEFAULT                                                                        \
     {                                                                                              \
-        200, 999, 512, 1u << 20                                                                    \
+        200, CART_QTY_HARD, 512, 1u << 20                                                          \
     }
 
 enum cart_op_kind {

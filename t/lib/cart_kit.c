@@ -6,6 +6,7 @@
 void kit_init(struct kit *kit, uint64_t actor)
 {
     *kit = (struct kit){.limits = CART_LIMITS_DEFAULT};
+    kit->limits.qty_max = 999;
     MUST(cart_new(&kit->cart) == 0);
     kit->step.actor = actor;
     kit->step.now_us = KIT_START_US;
