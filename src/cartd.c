@@ -22,7 +22,7 @@
 #define MESSAGE_BYTES     512
 #define ITEM_BYTES_MIN    1024
 #define ITEM_BYTES_MAX    (1u << 30)
-#define L1_MEGABYTES_MIN  8
+#define L1_MEGABYTES_MIN  1
 
 /* Options that memcached does not have are long only: its letters keep its meanings. */
 enum { OPTION_DATA = 256, OPTION_L3, OPTION_QTY_MAX, OPTION_LINES_MAX, OPTION_ACK };
