@@ -38,11 +38,6 @@ static void set_life(const struct session *session, const struct request *reques
     step->life = step->life_us ? CART_LIFE_FIXED : CART_LIFE_NONE;
 }
 
-static bool has_meta(const struct request *request, char letter)
-{
-    return (request->meta.seen & proto_flag(letter)) != 0;
-}
-
 /* gat, and mg with T: a new life, then the value. */
 static enum run touch_first(struct session *session, const struct request *request,
                             const struct cart_key *parsed, int *code)
@@ -121,9 +116,7 @@ static int parse_value(struct session *session, const struct request *request,
 /* cas, C, and the cas of a binary request. */
 static void set_condition(const struct request *request, struct path_op *op)
 {
-    bool given = request->binary.is ? request->cas != 0
-                                    : request->verb == VERB_CAS || has_meta(request, 'C');
-    if (!given)
+    if (!has_condition(request))
         return;
     op->write.step.has_if_cas = true;
     op->write.step.if_cas = request->cas;

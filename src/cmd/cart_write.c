@@ -26,7 +26,7 @@ static uint64_t mint_actor(const struct env *env)
 
 static int make_record(struct cmd_worker *worker, const struct cart_write *write, uint64_t seq)
 {
-    uint8_t head[1 + CART_LINE_KEY_MAX + L1_KEY_MAX + VARINT_MAX];
+    uint8_t head[1 + L1_KEY_MAX + VARINT_MAX];
     size_t len = 0;
     head[len++] = (uint8_t)write->key.len;
     memcpy(head + len, write->key.bytes, write->key.len);

@@ -183,6 +183,19 @@ enum run cart_command_run(struct session *session, const struct request *request
 /* stats.c */
 enum run stats_run(struct session *session, const struct request *request);
 
+static inline bool has_meta(const struct request *request, char letter)
+{
+    return (request->meta.seen & proto_flag(letter)) != 0;
+}
+
+/* Is there a cas that must match? In binary 0 means no condition. */
+static inline bool has_condition(const struct request *request)
+{
+    if (request->binary.is)
+        return request->cas != 0;
+    return request->verb == VERB_CAS || has_meta(request, 'C');
+}
+
 static inline void count(_Atomic uint64_t *counter)
 {
     /* One thread writes each counter. */

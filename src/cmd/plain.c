@@ -1,19 +1,6 @@
 /* plain: requests on plain items, of all three ways of asking, as calls of item.h. */
 #include "cmd/cmd_int.h"
 
-static bool has_meta(const struct request *request, char letter)
-{
-    return (request->meta.seen & proto_flag(letter)) != 0;
-}
-
-/* Is there a cas that must match? In binary and for ma 0 means no condition. */
-static bool has_condition(const struct request *request)
-{
-    if (request->binary.is || request->verb == VERB_MA)
-        return request->cas != 0;
-    return request->verb == VERB_CAS || has_meta(request, 'C');
-}
-
 /* ---- get ---- */
 
 struct emit_to {
@@ -171,7 +158,7 @@ enum run plain_arith(struct session *session, const struct request *request, str
         .incr =
             request->verb == VERB_INCR || (request->verb == VERB_MA && request->meta.mode == 'I'),
         .delta = request->delta,
-        .has_cas = has_condition(request),
+        .has_cas = has_condition(request) && request->cas != 0, /* ma C0: no condition */
         .cas = request->cas,
         .vivify = request->vivify,
         .initial = request->initial,

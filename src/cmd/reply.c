@@ -38,9 +38,9 @@ static int meta_hit(struct buf *out, const struct request *request, const struct
                     struct slice value)
 {
     struct meta_answer answer = meta_of(request, view);
-    bool known = request->verb == VERB_MG && request->meta.seen & proto_flag('C') &&
+    bool known = request->verb == VERB_MG && has_meta(request, 'C') &&
                  request->cas == view->cas; /* mg with C: the client has this value */
-    if (request->meta.seen & proto_flag('v') && !known)
+    if (has_meta(request, 'v') && !known)
         return meta_value(out, value, request, &answer);
     return meta_status(out, "HD", request, &answer);
 }

@@ -8,7 +8,7 @@ static bool find_key(struct session *session, const struct request *request, str
 {
     struct buf *decoded = &session->worker->key;
     *key = request->key;
-    if (request->binary.is || !(request->meta.seen & proto_flag('b')))
+    if (request->binary.is || !has_meta(request, 'b'))
         return true;
     decoded->len = 0;
     if (proto_base64_decode(request->key, decoded) || decoded->len > PROTO_KEY_MAX)
