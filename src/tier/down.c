@@ -36,20 +36,6 @@ static void flushed(void *ctx, struct slice key, struct slice state, uint32_t re
     drain_unmark(tier, key, state);
 }
 
-/* Journals a joined state and makes it the cart's. */
-static int put_joined(struct tier *tier, uint64_t hash, struct slice key, struct slice state,
-                      uint64_t actor)
-{
-    struct buf record = {0};
-    uint64_t lsn;
-    int rc = state_record(key, state, &record);
-    if (rc == 0)
-        rc = tier_put_locked(tier, hash, key, actor, state, tier->config.state_record,
-                             buf_slice(&record), ACK_RAM, &lsn);
-    buf_free(&record);
-    return rc;
-}
-
 /* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either
  * way the cart becomes dirty, so that state and revision reach L2 together and from there L3. */
 static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struct l1_item *item,
@@ -61,7 +47,7 @@ static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struc
     if (rc == 0 && image.len && !value->covers(l1_value_slice(item), image)) {
         rc = value->merge(l1_value_slice(item), image, &joined);
         if (rc == 0)
-            rc = put_joined(tier, hash, key, buf_slice(&joined), item->cart.actor);
+            rc = tier_put_state_locked(tier, hash, key, item->cart.actor, buf_slice(&joined));
         if (rc == 0)
             MUST(tier_find_locked(tier, hash, key, &item) == TIER_HERE);
     }

@@ -136,16 +136,10 @@ static int put_from_l2(struct tier *tier, uint64_t hash, struct slice key,
 static int put_from_l3(struct tier *tier, uint64_t hash, struct slice key,
                        const struct l2_cart *cart)
 {
-    struct buf record = {0};
     struct l1_item *item;
-    uint64_t lsn;
-    int rc = state_record(key, cart->state, &record);
-    if (rc == 0)
-        rc = tier_put_locked(tier, hash, key, 0, cart->state, tier->config.state_record,
-                             buf_slice(&record), ACK_RAM, &lsn);
+    int rc = tier_put_state_locked(tier, hash, key, 0, cart->state);
     if (rc == 0 && tier_find_locked(tier, hash, key, &item) == TIER_HERE)
         item->cart.l3_rev = cart->l3_rev;
-    buf_free(&record);
     return rc;
 }
 

@@ -314,13 +314,37 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
         shrink_back_locked(tier, hash, item, was_here, old_bytes);
         return rc;
     }
-    MUST(l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item) == 0);
+    if (item->value_bytes > state.len) /* smaller never fails */
+        MUST(l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item) == 0);
     memcpy(l1_value(item), state.bytes, state.len);
     item->cart.actor = actor;
     item->cart.lsn = *lsn;
     l1_dirty_locked(tier->l1, hash, item);
     drain_dirty(tier);
     return 0;
+}
+
+/* The payload of a state record: u8 key length, key, state. */
+static int make_state_record(struct slice key, struct slice state, struct buf *out)
+{
+    uint8_t key_bytes = (uint8_t)key.len;
+    int rc = buf_append(out, &key_bytes, 1);
+    if (rc == 0)
+        rc = buf_append(out, key.bytes, key.len);
+    return rc ? rc : buf_append(out, state.bytes, state.len);
+}
+
+int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
+                          struct slice state)
+{
+    struct buf record = {0};
+    uint64_t lsn;
+    int rc = make_state_record(key, state, &record);
+    if (rc == 0)
+        rc = tier_put_locked(tier, hash, key, actor, state, tier->config.state_record,
+                             buf_slice(&record), ACK_RAM, &lsn);
+    buf_free(&record);
+    return rc;
 }
 
 /* ---- waiting for memory ---- */

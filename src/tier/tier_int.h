@@ -95,15 +95,10 @@ int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *s
  * held. */
 int fill_now(struct tier *tier, struct slice key) MUST_USE;
 
-/* The payload of a state record: u8 key length, key, state. */
-static inline int state_record(struct slice key, struct slice state, struct buf *out)
-{
-    uint8_t key_bytes = (uint8_t)key.len;
-    int rc = buf_append(out, &key_bytes, 1);
-    if (rc == 0)
-        rc = buf_append(out, key.bytes, key.len);
-    return rc ? rc : buf_append(out, state.bytes, state.len);
-}
+/* Puts and journals a whole state that came from another tier: a read-through, a join. Waits for
+ * nothing; as tier_put_locked. */
+int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
+                          struct slice state) MUST_USE;
 
 /* down.c: what write-behind asks for */
 int down_new(struct tier *tier) MUST_USE;
