@@ -1,12 +1,14 @@
-/* cartd: reads the options, builds every part, serves until it is told to stop, takes all down in
- * reverse. Nothing else. */
+/* cartd: reads what it was told, builds every part, serves until it is told to stop, takes all down
+ * in reverse. Nothing else. */
 #include "base/base.h"
 #include "cart/cart.h"
 #include "cmd/cmd.h"
+#include "conf/conf.h"
+#include "daemon/daemon.h"
+#include "guard/guard.h"
 #include "net/net.h"
 #include "tier/tier.h"
 
-#include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,249 +22,260 @@
 #define MALLOC_KEEP_BYTES (32 << 20)
 #define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
 #define MESSAGE_BYTES     512
-#define ITEM_BYTES_MIN    1024
-#define ITEM_BYTES_MAX    (1u << 30)
-#define L1_MEGABYTES_MIN  1
 
-/* Options that memcached does not have are long only: its letters keep its meanings. */
-enum { OPTION_DATA = 256, OPTION_L3, OPTION_QTY_MAX, OPTION_LINES_MAX, OPTION_ACK };
-
-/* letter or OPTION_*, long name, argument, default, what it is */
-#define OPTION_TABLE(X)                                                                            \
-    X('p', "port", "PORT", "11211", "TCP port to listen on")                                       \
-    X('l', "listen", "ADDR", "127.0.0.1", "addresses to listen on, separated by commas")           \
-    X('t', "threads", "N", "4", "worker threads")                                                  \
-    X('m', "memory-limit", "MB", "64", "memory for carts and items, in megabytes")                 \
-    X('c', "conn-limit", "N", "1024", "simultaneous connections")                                  \
-    X('I', "max-item-size", "SIZE", "1m", "largest value of a plain item, with suffix k or m")     \
-    X(OPTION_DATA, "data", "DIR", "./var", "directory of journal, L2 and the default database")    \
-    X(OPTION_L3, "l3", "URL", "sqlite:DIR/cartd.sqlite", "database: sqlite:PATH or none")          \
-    X(OPTION_QTY_MAX, "qty-max", "N", "1000000", "largest quantity of a cart line")                \
-    X(OPTION_LINES_MAX, "lines-max", "N", "200", "most lines of a cart")                           \
-    X(OPTION_ACK, "ack", "LEVEL", "sync", "when a cart write is acknowledged: ram, os or sync")    \
-    X('v', "verbose", NULL, NULL, "log more")                                                      \
-    X('h', "help", NULL, NULL, "print this and exit")                                              \
-    X('V', "version", NULL, NULL, "print the version and exit")
-
-struct options {
-    const char *listen, *data, *l3;
-    uint32_t port, threads, megabytes, conns, item_bytes, qty_max, lines_max;
-    enum ack_level ack;
-    bool verbose, help, version;
-    char message[MESSAGE_BYTES]; /* what is wrong */
-};
-
-static const struct option_row {
-    int letter;
-    const char *name, *arg, *standard, *what;
-} rows[] = {
-#define X(letter, name, arg, standard, what) {letter, name, arg, standard, what},
-    OPTION_TABLE(X)
-#undef X
-};
-#define ROWS_COUNT (sizeof rows / sizeof rows[0])
-
-static void print_help(void)
-{
-    printf("cartd " PACKAGE_VERSION ": a shopping-cart tier that speaks memcached\n\n"
-           "usage: cartd [option...]\n\n");
-    for (size_t i = 0; i < ROWS_COUNT; i++) {
-        char left[64];
-        bool has_letter = rows[i].letter < OPTION_DATA;
-        snprintf(left, sizeof left, "%c%c%c --%s %s", has_letter ? '-' : ' ',
-                 has_letter ? rows[i].letter : ' ', has_letter ? ',' : ' ', rows[i].name,
-                 rows[i].arg ? rows[i].arg : "");
-        printf("  %-28s %s", left, rows[i].what);
-        printf(rows[i].standard ? " (default %s)\n" : "\n", rows[i].standard);
-    }
-}
-
-/* ---- reading options ---- */
-
-static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
-{
-    return num_u32(slice_str(text), out) && *out >= min && *out <= max;
-}
-
-/* Digits with an optional k or m, as memcached's -I. */
-static bool parse_size(const char *text, uint32_t *out)
-{
-    struct slice digits = slice_str(text);
-    uint64_t unit = 1, value;
-    char last = digits.len ? text[digits.len - 1] : 0;
-    if (last == 'k' || last == 'K')
-        unit = 1024;
-    else if (last == 'm' || last == 'M')
-        unit = 1024 * 1024;
-    if (unit > 1)
-        digits.len--;
-    if (!num_u64(digits, &value) || value > ITEM_BYTES_MAX / unit || value * unit < ITEM_BYTES_MIN)
-        return false;
-    *out = (uint32_t)(value * unit);
-    return true;
-}
-
-static bool parse_ack(const char *text, enum ack_level *out)
-{
-    static const char *const names[] = {[ACK_RAM] = "ram", [ACK_OS] = "os", [ACK_SYNC] = "sync"};
-    for (unsigned level = ACK_RAM; level <= ACK_SYNC; level++) {
-        if (strcmp(text, names[level]) == 0) {
-            *out = (enum ack_level)level;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool set_option(struct options *options, int letter, const char *text)
-{
-    switch (letter) {
-    case 'p': return parse_number(text, 1, 65535, &options->port);
-    case 'l': options->listen = text; return *text != 0;
-    case 't': return parse_number(text, 1, NET_WORKERS_MAX, &options->threads);
-    case 'm': return parse_number(text, L1_MEGABYTES_MIN, 1u << 24, &options->megabytes);
-    case 'c': return parse_number(text, 1, 1u << 20, &options->conns);
-    case 'I': return parse_size(text, &options->item_bytes);
-    case OPTION_DATA: options->data = text; return *text != 0;
-    case OPTION_L3: options->l3 = text; return *text != 0;
-    case OPTION_QTY_MAX: return parse_number(text, 1, CART_QTY_HARD, &options->qty_max);
-    case OPTION_LINES_MAX: return parse_number(text, 1, CART_LINES_HARD, &options->lines_max);
-    case OPTION_ACK: return parse_ack(text, &options->ack);
-    case 'v': options->verbose = true; return true;
-    case 'h': options->help = true; return true;
-    default: options->version = true; return true;
-    }
-}
-
-static const struct option_row *find_row(int letter)
-{
-    for (size_t i = 0; i < ROWS_COUNT; i++)
-        if (rows[i].letter == letter)
-            return &rows[i];
-    return NULL;
-}
-
-/* The same table for getopt. */
-static void make_getopt(char *letters, struct option *longs)
-{
-    size_t at = 0;
-    letters[at++] = ':';
-    for (size_t i = 0; i < ROWS_COUNT; i++) {
-        if (rows[i].letter < OPTION_DATA) {
-            letters[at++] = (char)rows[i].letter;
-            if (rows[i].arg)
-                letters[at++] = ':';
-        }
-        longs[i] = (struct option){.name = rows[i].name,
-                                   .has_arg = rows[i].arg ? required_argument : no_argument,
-                                   .val = rows[i].letter};
-    }
-    letters[at] = 0;
-    longs[ROWS_COUNT] = (struct option){0};
-}
-
-static int read_options(int argc, char **argv, struct options *options)
-{
-    char letters[2 * ROWS_COUNT + 2];
-    struct option longs[ROWS_COUNT + 1];
-    int letter;
-    make_getopt(letters, longs);
-    opterr = 0;
-    while ((letter = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
-        const char *problem = NULL;
-        const struct option_row *row = find_row(letter);
-        if (letter == ':')
-            problem = "needs a value";
-        else if (!row)
-            problem = "is no option";
-        else if (!set_option(options, letter, optarg))
-            problem = "has a bad value";
-        if (!problem)
-            continue;
-        snprintf(options->message, sizeof options->message, "%s %s%s%s; see cartd --help",
-                 row ? row->name : argv[optind - 1], problem, row ? ": " : "", row ? optarg : "");
-        return CE_INVAL;
-    }
-    if (optind < argc) {
-        snprintf(options->message, sizeof options->message, "what is \"%s\"? see cartd --help",
-                 argv[optind]);
-        return CE_INVAL;
-    }
-    return 0;
-}
-
-/* ---- building and running ---- */
+_Static_assert(CONF_WORKERS_MAX == NET_WORKERS_MAX, "conf refuses what net can't do");
+_Static_assert((int)CONF_ACK_RAM == ACK_RAM && (int)CONF_ACK_OS == ACK_OS &&
+                   (int)CONF_ACK_SYNC == ACK_SYNC,
+               "conf's levels are the journal's");
+_Static_assert((int)CONF_PROTOCOL_ASCII == CMD_PROTOCOL_TEXT &&
+                   (int)CONF_PROTOCOL_BINARY == CMD_PROTOCOL_BINARY,
+               "conf's protocols are cmd's");
 
 struct parts {
+    struct conf conf;
+    int argc;
+    char **argv;
+    struct daemon daemon;
+    struct guard *guard;
     struct cmd *cmd;
     struct net *net;
     struct tier *tier;
     char l3_url[4096];
+    char message[MESSAGE_BYTES];
 };
+
+/* ---- users ---- */
+
+static unsigned rights_of(unsigned conf_rights)
+{
+    return GUARD_KNOWN | (conf_rights & CONF_READ ? GUARD_READ : 0) |
+           (conf_rights & CONF_WRITE ? GUARD_WRITE : 0) |
+           (conf_rights & CONF_ADMIN ? GUARD_ADMIN : 0);
+}
+
+/* The guard copies what it is given; *users is the caller's to free. CE_NOMEM. */
+static int guard_config_of(const struct conf *conf, struct guard_config *config,
+                           struct guard_user **users)
+{
+    *users = calloc(conf->users_count + 1, sizeof **users);
+    if (!*users)
+        return CE_NOMEM;
+    for (size_t i = 0; i < conf->users_count; i++) {
+        const struct conf_user *user = &conf->users[i];
+        (*users)[i] = (struct guard_user){.name = user->name,
+                                          .password = user->password,
+                                          .rights = rights_of(user->rights),
+                                          .prefixes = user->prefixes};
+    }
+    *config = (struct guard_config){.env = env_real(),
+                                    .users_path = conf->auth_file,
+                                    .users = *users,
+                                    .users_count = conf->users_count,
+                                    .sasl = conf->sasl || conf->auth_file || conf->users_count};
+    return 0;
+}
+
+static int build_guard(struct parts *parts)
+{
+    struct guard_config config;
+    struct guard_user *users = NULL;
+    int rc = guard_config_of(&parts->conf, &config, &users);
+    if (rc == 0)
+        rc = guard_new(&config, &parts->guard, parts->message, sizeof parts->message);
+    free(users);
+    return rc;
+}
+
+/* ---- SIGHUP ---- */
+
+static void log_reload(const char *what, int rc, const char *message)
+{
+    if (rc)
+        log_error("cartd", "reload: %s; the %s of before stay", message, what);
+    else
+        log_info("cartd", "reload: %s read again", what);
+}
+
+static void reload_users(struct parts *parts)
+{
+    struct conf conf;
+    struct guard_config config;
+    struct guard_user *users = NULL;
+    size_t at = 0;
+    const char *name;
+    int rc = conf_read(env_real(), parts->argc, parts->argv, &conf);
+    if (rc == 0)
+        while ((name = conf_differs(&parts->conf, &conf, &at)))
+            log_warn("cartd", "reload: %s has changed; that needs a restart", name);
+    snprintf(parts->message, sizeof parts->message, "%s", rc ? conf.message : "out of memory");
+    if (rc == 0)
+        rc = guard_config_of(&conf, &config, &users);
+    if (rc == 0)
+        rc = guard_reload(parts->guard, &config, parts->message, sizeof parts->message);
+    log_reload("users", rc, parts->message);
+    free(users);
+    conf_free(&conf);
+}
+
+static void on_hangup(void *ctx)
+{
+    struct parts *parts = ctx;
+    reload_users(parts);
+    if (parts->conf.tls)
+        log_reload("certificates",
+                   net_tls_reload(parts->net, parts->message, sizeof parts->message),
+                   parts->message);
+}
+
+/* ---- building ---- */
 
 static void on_advanced(void *ctx)
 {
     net_advanced(((struct parts *)ctx)->net);
 }
 
-static const char *find_l3(struct options *options, struct parts *parts)
+static void on_settings(void *ctx, const struct stat_sink *sink)
 {
-    if (!options->l3) {
-        snprintf(parts->l3_url, sizeof parts->l3_url, "sqlite:%s/cartd.sqlite", options->data);
-        return parts->l3_url;
-    }
-    return strcmp(options->l3, "none") == 0 ? NULL : options->l3;
+    conf_settings(&((struct parts *)ctx)->conf, sink);
 }
 
-static int build(struct options *options, struct parts *parts)
+static int build_cmd(struct parts *parts)
 {
+    const struct conf *conf = &parts->conf;
     struct cart_limits limits = CART_LIMITS_DEFAULT;
-    limits.qty_max = options->qty_max;
-    limits.lines_max = options->lines_max;
+    limits.qty_max = conf->qty_max;
+    limits.lines_max = conf->lines_max;
     const struct cmd_bucket bucket = {
-        .prefix = slice_str("cart:"), .limits = limits, .ack = options->ack};
-    const struct cmd_config cmd = {.env = env_real(),
-                                   .bucket = bucket,
-                                   .value_bytes_max = options->item_bytes,
-                                   .workers = options->threads,
-                                   .version = WIRE_VERSION};
-    const struct tier_config tier = {.env = env_real(),
-                                     .data_dir = options->data,
-                                     .l3_url = find_l3(options, parts),
-                                     .l1_bytes_max = (size_t)options->megabytes << 20,
-                                     .value = cmd_tier_value(),
-                                     .state_record = CMD_RECORD_STATE,
-                                     .advanced = on_advanced,
-                                     .ctx = parts};
-    snprintf(options->message, sizeof options->message, "out of memory");
-    int rc = cmd_new(&cmd, &parts->cmd);
-    if (rc)
-        return rc;
-    const struct net_config net = {.env = env_real(),
-                                   .handler = cmd_net_handler(parts->cmd),
-                                   .listen = options->listen,
-                                   .port = options->port,
-                                   .workers = options->threads,
-                                   .conns_max = options->conns};
-    rc = net_new(&net, &parts->net, options->message, sizeof options->message);
-    if (rc == 0)
-        rc = tier_open(&tier, &parts->tier, options->message, sizeof options->message);
+        .prefix = slice_str("cart:"), .limits = limits, .ack = (enum ack_level)conf->ack};
+    const struct cmd_config config = {.env = env_real(),
+                                      .bucket = bucket,
+                                      .value_bytes_max = conf->item_bytes_max,
+                                      .workers = conf->threads,
+                                      .version = WIRE_VERSION,
+                                      .protocol = (enum cmd_protocol)conf->protocol,
+                                      .guard = parts->guard,
+                                      .shutdown_allowed = conf->shutdown_allowed,
+                                      .flush_all_refused = conf->flush_all_refused,
+                                      .dump_refused = conf->dump_refused,
+                                      .settings = on_settings,
+                                      .settings_ctx = parts};
+    return cmd_new(&config, &parts->cmd);
+}
+
+static int build_net(struct parts *parts)
+{
+    const struct conf *conf = &parts->conf;
+    bool tcp = !conf->unix_path || conf->tcp_asked;
+    const struct net_config config = {
+        .env = env_real(),
+        .handler = cmd_net_handler(parts->cmd),
+        .listen = tcp || conf->udp_port ? conf->listen : "",
+        .port = tcp ? conf->port : 0,
+        .udp_port = conf->udp_port,
+        .udp_answer_bytes_max = conf->udp_answer_bytes_max,
+        .unix_path = conf->unix_path,
+        .unix_mode = conf->unix_mode,
+        .backlog = conf->backlog,
+        .workers = conf->threads,
+        .conns_max = conf->conns_max,
+        .idle_timeout_s = conf->idle_timeout_s,
+        .tls = {.cert_path = conf->tls ? conf->tls_cert : NULL,
+                .key_path = conf->tls_key ? conf->tls_key : conf->tls_cert,
+                .ca_path = conf->tls_ca,
+                .ciphers = conf->tls_ciphers,
+                .verify = (enum net_tls_verify)conf->tls_verify,
+                .version_1_3_only = conf->tls_1_3_only},
+        .hangup = on_hangup,
+        .hangup_ctx = parts};
+    return net_new(&config, &parts->net, parts->message, sizeof parts->message);
+}
+
+static const char *find_l3(struct parts *parts)
+{
+    const struct conf *conf = &parts->conf;
+    if (conf->l3)
+        return strcmp(conf->l3, "none") == 0 ? NULL : conf->l3;
+    snprintf(parts->l3_url, sizeof parts->l3_url, "sqlite:%s/cartd.sqlite", conf->data);
+    return parts->l3_url;
+}
+
+static int build_tier(struct parts *parts)
+{
+    const struct tier_config config = {.env = env_real(),
+                                       .data_dir = parts->conf.data,
+                                       .l3_url = find_l3(parts),
+                                       .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
+                                       .value = cmd_tier_value(),
+                                       .state_record = CMD_RECORD_STATE,
+                                       .advanced = on_advanced,
+                                       .ctx = parts};
+    return tier_open(&config, &parts->tier, parts->message, sizeof parts->message);
+}
+
+/* What must be done as root comes before, what makes files behind the change of user. */
+static int become_user(struct parts *parts)
+{
+    const struct conf *conf = &parts->conf;
+    char *message = parts->message;
+    int rc = 0;
+    if (conf->coredumps)
+        rc = daemon_raise_cores(message, MESSAGE_BYTES);
+    if (rc == 0 && conf->lock_memory)
+        rc = daemon_lock_memory(message, MESSAGE_BYTES);
+    if (rc == 0 && conf->pid_path)
+        rc = daemon_write_pid(&parts->daemon, conf->pid_path, message, MESSAGE_BYTES);
+    if (rc == 0 && conf->user)
+        rc = daemon_become(conf->user, message, MESSAGE_BYTES);
     return rc;
 }
 
-static int serve(struct options *options, struct parts *parts)
+static int build(struct parts *parts)
+{
+    int rc = 0;
+    if (parts->conf.daemon)
+        rc = daemon_begin(&parts->daemon, parts->message, sizeof parts->message);
+    if (rc)
+        return rc;
+    snprintf(parts->message, sizeof parts->message, "out of memory");
+    rc = build_guard(parts);
+    if (rc == 0)
+        rc = build_cmd(parts);
+    if (rc == 0)
+        rc = build_net(parts);
+    if (rc == 0)
+        rc = become_user(parts);
+    if (rc == 0)
+        rc = build_tier(parts);
+    return rc;
+}
+
+/* ---- running ---- */
+
+static void log_start(const struct parts *parts, uint64_t took_ms)
+{
+    const struct conf *conf = &parts->conf;
+    for (size_t i = 0; i < conf->ignored_count; i++)
+        log_info("cartd", "option -%c has no effect here", conf->ignored[i]);
+    if (conf->ignored_suboptions)
+        log_info("cartd", "-o %s and the like have no effect here", conf->ignored_suboptions);
+    log_info("cartd", PACKAGE_VERSION " on %s port %u, %u threads, data in %s, started in %llu ms",
+             conf->unix_path && !conf->tcp_asked ? conf->unix_path : conf->listen,
+             (unsigned)conf->port, (unsigned)conf->threads, conf->data,
+             (unsigned long long)took_ms);
+}
+
+static int serve(struct parts *parts)
 {
     uint64_t began_ms = env_mono_ms(env_real());
     cmd_attach(parts->cmd, parts->net, parts->tier);
     int rc = tier_start(parts->tier, cmd_replay, parts->cmd);
     if (rc) {
-        snprintf(options->message, sizeof options->message, "start from %s: %s", options->data,
+        snprintf(parts->message, sizeof parts->message, "start from %s: %s", parts->conf.data,
                  err_text(rc));
         return rc;
     }
-    log_info("cartd", PACKAGE_VERSION " on %s port %u, %u threads, data in %s, started in %llu ms",
-             options->listen, (unsigned)options->port, (unsigned)options->threads, options->data,
-             (unsigned long long)(env_mono_ms(env_real()) - began_ms));
+    log_start(parts, env_mono_ms(env_real()) - began_ms);
+    daemon_ready(&parts->daemon);
     net_run(parts->net);
     return 0;
 }
@@ -279,46 +292,54 @@ static int take_down(struct parts *parts)
         net_free(&parts->net);
     if (parts->cmd)
         cmd_free(&parts->cmd);
+    if (parts->guard)
+        guard_free(&parts->guard);
+    daemon_end(&parts->daemon);
     return rc;
+}
+
+/* What is asked of the program itself, not of a daemon. */
+static bool print_asked(const struct conf *conf)
+{
+    if (conf->help)
+        conf_help(stdout);
+    else if (conf->version)
+        printf("cartd " PACKAGE_VERSION "\n");
+    else if (conf->license)
+        printf("cartd is used with libevent, LevelDB, OpenSSL, Jansson, xxHash, inih (BSD or MIT "
+               "licenses),\nSQLite (public domain) and Cyrus SASL (BSD).\n");
+    return conf->help || conf->version || conf->license;
+}
+
+static int run(struct parts *parts)
+{
+    log_level_set(parts->conf.verbose ? LOG_DEBUG : LOG_INFO);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* until net listens to it */
+    /* Large carts come and go as scratch copies: do not map and unmap pages for each. */
+    mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
+    int rc = build(parts);
+    if (rc == 0)
+        rc = serve(parts);
+    if (rc)
+        fprintf(stderr, "cartd: %s\n", parts->message);
+    int down = take_down(parts);
+    if (rc == 0 && down == 0)
+        log_info("cartd", "stopped; everything is on disk and in the database");
+    return rc ? EXIT_FAILURE : 0;
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {.listen = "127.0.0.1",
-                              .data = "./var",
-                              .port = 11211,
-                              .threads = 4,
-                              .megabytes = 64,
-                              .conns = 1024,
-                              .item_bytes = 1u << 20,
-                              .qty_max = CART_QTY_HARD,
-                              .lines_max = 200,
-                              .ack = ACK_SYNC};
-    struct parts parts = {0};
-    if (read_options(argc, argv, &options)) {
-        fprintf(stderr, "cartd: %s\n", options.message);
-        return EXIT_USAGE;
+    struct parts parts = {.argc = argc, .argv = argv, .daemon = {.ready_fd = -1}};
+    int status = 0;
+    if (conf_read(env_real(), argc, argv, &parts.conf)) {
+        fprintf(stderr, "cartd: %s\n", parts.conf.message);
+        status = EXIT_USAGE;
+    } else if (!print_asked(&parts.conf)) {
+        status = run(&parts);
     }
-    if (options.help || options.version) {
-        if (options.help)
-            print_help();
-        else
-            printf("cartd " PACKAGE_VERSION "\n");
-        return 0;
-    }
-    log_level_set(options.verbose ? LOG_DEBUG : LOG_INFO);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN); /* nothing to read again yet; a closed terminal is no reason to end */
-    /* Large carts come and go as scratch copies: do not map and unmap pages for each. */
-    mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES);
-    mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
-    int rc = build(&options, &parts);
-    if (rc == 0)
-        rc = serve(&options, &parts);
-    if (rc)
-        fprintf(stderr, "cartd: %s\n", options.message);
-    int down = take_down(&parts);
-    if (rc == 0 && down == 0)
-        log_info("cartd", "stopped; everything is on disk and in the database");
-    return rc ? EXIT_FAILURE : 0;
+    conf_free(&parts.conf);
+    return status;
 }

@@ -29,6 +29,12 @@
     X(DELTA, "bad delta", "CLIENT_ERROR invalid numeric delta argument")                           \
     X(NON_NUMERIC, "not a number", "CLIENT_ERROR cannot increment or decrement non-numeric value") \
     X(EXPTIME, "bad exptime", "CLIENT_ERROR invalid exptime argument")                             \
+    X(AUTH, "not authenticated", "CLIENT_ERROR unauthenticated")                                   \
+    X(AUTH_FAILED, "wrong user or password", "CLIENT_ERROR authentication failure")                \
+    X(AUTH_FORMAT, "bad login", "CLIENT_ERROR bad authentication token format")                    \
+    X(AUTH_CHUNK, "bad login block", "CLIENT_ERROR bad command line termination")                  \
+    X(DENIED, "no right to do this", "CLIENT_ERROR DENIED no right to do this")                    \
+    X(UDP_TOO_LARGE, "answer too large for UDP", "SERVER_ERROR answer too large for UDP")          \
     /* carts: codes of cart-protocol section 1 */                                                  \
     X(BAD_CART, "not a cart key", "CLIENT_ERROR BAD_CART not a cart key")                          \
     X(BAD_LINE, "bad line key", "CLIENT_ERROR BAD_LINE line key is 1..128 bytes without spaces")   \

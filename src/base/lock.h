@@ -9,6 +9,7 @@
 
 /* In order of acquisition. */
 #define LOCK_TABLE(X)                                                                              \
+    X(GUARD, "users, and questions about them")                                                    \
     X(FILL, "single flight of read-through")                                                       \
     X(L3, "one database connection")                                                               \
     X(STRIPE, "a stripe of L1")                                                                    \

@@ -46,17 +46,11 @@ static enum run refuse(struct session *session, const struct request *request, i
 
 static int find_key(struct session *session, const struct request *request, struct slice *key)
 {
-    struct cmd_worker *worker = session->worker;
     struct cart_key parsed;
-    *key = request->key;
-    if (has_flag(request, 'b')) {
-        worker->key.len = 0;
-        if (proto_base64_decode(request->key, &worker->key))
-            return CE_BAD_CART;
-        *key = buf_slice(&worker->key);
-    }
+    if (!table_key(session, request, key))
+        return CE_BAD_CART;
     if (key->len < 1 || key->len > PROTO_KEY_MAX ||
-        cart_key_parse(worker, *key, &parsed) != KEY_CART)
+        cart_key_parse(session->worker, *key, &parsed) != KEY_CART)
         return CE_BAD_CART;
     return 0;
 }

@@ -26,6 +26,11 @@ uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime)
     return relative_s > UINT32_MAX ? UINT32_MAX : (uint32_t)relative_s;
 }
 
+uint64_t clock_wall_s(const struct cmd *cmd, uint32_t at_s)
+{
+    return cmd->start_wall_s - CLOCK_START_S + at_s;
+}
+
 uint64_t clock_life_us(const struct cmd *cmd, int64_t exptime)
 {
     uint64_t now_us = env_wall_us(cmd->config.env);

@@ -1,5 +1,5 @@
-/* cmd: the table of commands and the life of a request. The only room that sees net, proto, cart
- * and tier together.
+/* cmd: the table of commands and the life of a request. The only room that sees net, proto, guard,
+ * cart and tier together.
  *
  * A request: bytes -> proto -> table -> handler -> reply appended to the connection's output, held
  * if it promises something that the journal has not reached yet. A handler that needs a cart that
@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "cart/cart.h"
+#include "guard/guard.h"
 #include "net/net.h"
 #include "tier/tier.h"
 
@@ -33,6 +34,14 @@ struct cmd_config {
     size_t value_bytes_max;   /* -I */
     unsigned workers;
     const char *version;
+    enum cmd_protocol { CMD_PROTOCOL_ANY, CMD_PROTOCOL_TEXT, CMD_PROTOCOL_BINARY } protocol;
+    struct guard *guard;    /* outlives cmd */
+    bool shutdown_allowed;  /* -A: the command `shutdown` */
+    bool flush_all_refused; /* -F */
+    bool dump_refused;      /* -X: cachedump and metadump */
+    /* Emits all settings, for `stats settings`. */
+    void (*settings)(void *ctx, const struct stat_sink *sink);
+    void *settings_ctx;
 };
 
 struct cmd;

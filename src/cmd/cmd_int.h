@@ -15,6 +15,7 @@
     X(cmd_set, "storage commands")                                                                 \
     X(cmd_flush, "flush_all commands")                                                             \
     X(cmd_touch, "touch and gat")                                                                  \
+    X(cmd_meta, "meta commands")                                                                   \
     X(get_hits, "keys found")                                                                      \
     X(get_misses, "keys not found")                                                                \
     X(get_expired, "keys found expired")                                                           \
@@ -30,12 +31,17 @@
     X(cas_badval, "")                                                                              \
     X(touch_hits, "")                                                                              \
     X(touch_misses, "")                                                                            \
+    X(store_too_large, "storage commands refused for their size")                                  \
+    X(store_no_memory, "storage commands refused for want of memory")                              \
+    X(lru_crawler_starts, "dumps of keys")                                                         \
     X(cart_reads, "carts read")                                                                    \
     X(cart_writes, "cart steps applied")                                                           \
     X(cart_refused, "cart steps refused")                                                          \
     X(cart_repeats, "retries answered from a token")                                               \
     X(cart_parked, "requests that waited for a lower tier or for memory")                          \
     X(held_failed, "replies replaced because the journal failed")
+
+#define CMD_RESETS_MAX 16
 
 /* One per worker thread; scratch memory that a request may use until it is answered. */
 struct cmd_worker {
@@ -64,7 +70,9 @@ struct cmd {
     _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
     _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
     _Atomic uint64_t replayed, replay_gaps;
-    struct cart *replay_cart; /* start-up thread */
+    _Atomic bool crawler_off;                  /* lru_crawler disable: no dumps of keys */
+    _Atomic uint64_t reset_at[CMD_RESETS_MAX]; /* stats_memcached.c: counters of other rooms */
+    struct cart *replay_cart;                  /* start-up thread */
     struct buf replay_state;
     struct cart_op *replay_ops;
 };
@@ -76,11 +84,9 @@ enum run {
     RUN_CLOSE, /* the connection is to be closed behind what it was answered */
 };
 
-enum protocol { PROTOCOL_UNKNOWN, PROTOCOL_TEXT, PROTOCOL_BINARY };
-
 struct session {
     unsigned magic;
-    enum protocol protocol;
+    enum cmd_protocol protocol; /* of this connection; ANY until its first byte */
     unsigned worker_index;
     struct cmd *cmd;
     struct cmd_worker *worker;
@@ -93,12 +99,19 @@ struct session {
     int wait_rc;            /* how what it waited for ended */
     struct tier_wait wait;
     struct net_task resume;
+    struct guard_login *login; /* NULL: nobody is asked who he is */
+    struct guard_wait question;
+    bool asked;               /* the guard: its answer is there when the request is run again */
+    struct admin_work *admin; /* what the thread of net_run does, or has done, for the request */
+    uint32_t dump_count;      /* keys listed so far */
 };
 
 /* session.c */
 void session_handler(struct cmd *cmd, struct net_handler *handler);
 enum run session_park_fill(struct session *session, struct slice key, int *error);
 enum run session_park_room(struct session *session, int *error);
+/* Posts the connection's resume to its worker. Any thread. */
+void session_resume(struct session *session);
 /* The error left by what the session waited for, once; 0 when none. */
 int session_wait_error(struct session *session);
 /* Ends a reply that began at `start`: it may go out when (lsn, level) is reached. */
@@ -106,6 +119,8 @@ enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum 
 
 /* table.c */
 enum run table_run(struct session *session, const struct request *request);
+/* The key as bytes: of meta and cart commands it may be base64. False: it can't be decoded. */
+bool table_key(struct session *session, const struct request *request, struct slice *key);
 
 /* reply.c: the outcome in the words of the request's dialect. RUN_DONE, or RUN_CLOSE when there is
  * no memory to answer. Silent where the request says so: noreply also about errors, as memcached.
@@ -124,6 +139,7 @@ enum run reply_verdict(struct session *session, const struct request *request, e
 /* `done` for 0, the verdict or error of a CE_* else. `view` may be NULL. */
 enum run reply_code(struct session *session, const struct request *request, enum verdict done,
                     int code, const struct item_view *view);
+/* Cart commands echo their flags on errors, and q does not silence them. */
 enum run reply_error(struct session *session, const struct request *request, int code);
 /* A hit. Returns the rc of the append, for item_emit_fn. */
 int reply_value(struct session *session, const struct request *request, struct slice key,
@@ -144,6 +160,8 @@ enum run plain_touch(struct session *session, const struct request *request, str
 /* clock.c: memcached's relative seconds */
 uint32_t clock_now_s(const struct cmd *cmd);
 uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime);
+/* Unix seconds of one of these. */
+uint64_t clock_wall_s(const struct cmd *cmd, uint32_t at_s);
 /* A cart's end of life in wall microseconds for a memcached exptime; 0 = never. */
 uint64_t clock_life_us(const struct cmd *cmd, int64_t exptime);
 
@@ -180,8 +198,44 @@ enum run path_write(struct session *session, const struct request *request, enum
 /* cart_commands.c: cadd cset crem cget cdel */
 enum run cart_command_run(struct session *session, const struct request *request);
 
+/* admin.c: what manages the daemon: shutdown, cache_memlimit, refresh_certs, and what memcached has
+ * for its own insides (slabs, lru, lru_crawler, watch) */
+enum run admin_run(struct session *session, const struct request *request);
+/* With -F. */
+enum run admin_refuse_flush(struct session *session, const struct request *request);
+/* The session ends. */
+void admin_close(struct session *session);
+bool admin_setting_is(const struct cmd *cmd, const char *name, const char *value);
+
+/* dump.c: lists keys. May be run again (RUN_FULL): goes on where it was. */
+enum dump_form {
+    DUMP_META,  /* lru_crawler metadump */
+    DUMP_MG,    /* lru_crawler mgdump */
+    DUMP_CACHE, /* stats cachedump */
+};
+enum { CLASS_PLAIN = 1, CLASS_CART = 2, CLASS_COUNT_ = 64 }; /* memcached has up to 63 */
+/* `classes`: a set of 1 << class; limit 0 = all. */
+enum run dump_run(struct session *session, enum dump_form form, uint64_t classes, uint32_t limit);
+
+/* auth.c: who is this, and may it */
+/* True: run it. False: it was answered (refused, or it logged in), or waits for the guard. */
+bool auth_admits(struct session *session, const struct request *request, unsigned rights,
+                 enum run *run);
+/* What a request that could not be parsed is refused with, by someone who may not know more. */
+int auth_bad(struct session *session, const struct request *request, int error);
+/* The SASL commands. */
+enum run auth_sasl(struct session *session, const struct request *request);
+
 /* stats.c */
 enum run stats_run(struct session *session, const struct request *request);
+/* stats_memcached.c: what `stats` says, memcached's names first */
+void stats_write_all(struct session *session, const struct stat_sink *sink);
+void stats_reset(struct session *session);
+/* Counts a request that could not be parsed. */
+void stats_count_bad(struct session *session, const struct request *request, int error);
+/* stats_classes.c: memcached's slab classes; here what plain items are, and what carts are */
+void stats_write_items(struct session *session, const struct stat_sink *sink);
+void stats_write_slabs(struct session *session, const struct stat_sink *sink);
 
 static inline bool has_meta(const struct request *request, char letter)
 {
@@ -194,6 +248,11 @@ static inline bool has_condition(const struct request *request)
     if (request->binary.is)
         return request->cas != 0;
     return request->verb == VERB_CAS || has_meta(request, 'C');
+}
+
+static inline uint64_t counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 static inline void count(_Atomic uint64_t *counter)

@@ -8,7 +8,7 @@
 #define ITEM_SLACK_BYTES 128
 
 /* l1_item.marks */
-enum { MARK_FETCHED = 1, MARK_STALE = 2, MARK_SENT = 4 };
+enum { MARK_FETCHED = L1_MARK_FETCHED, MARK_STALE = 2, MARK_SENT = 4 };
 
 static struct l1 *l1_of(struct session *session)
 {
@@ -39,6 +39,22 @@ static bool is_flushed(const struct cmd *cmd, const struct l1_item *item, uint32
     return item->plain.stored_s <= oldest_s || (oldest_cas && item->plain.cas < oldest_cas);
 }
 
+static bool is_expired(const struct l1_item *item, uint32_t now_s)
+{
+    return item->plain.exptime_s && item->plain.exptime_s <= now_s;
+}
+
+bool item_alive(const struct cmd *cmd, const struct l1_item *item)
+{
+    uint32_t now_s = clock_now_s(cmd);
+    return !is_expired(item, now_s) && !is_flushed(cmd, item, now_s);
+}
+
+bool item_fetched(const struct l1_item *item)
+{
+    return item->marks & MARK_FETCHED;
+}
+
 /* The item if it is alive; a dead one is removed on the way. */
 static struct l1_item *find_alive(struct session *session, uint64_t hash, struct slice key)
 {
@@ -47,9 +63,8 @@ static struct l1_item *find_alive(struct session *session, uint64_t hash, struct
     if (!item)
         return NULL;
     uint32_t now_s = clock_now_s(cmd);
-    bool expired = item->plain.exptime_s && item->plain.exptime_s <= now_s;
     bool flushed = is_flushed(cmd, item, now_s);
-    if (!expired && !flushed)
+    if (!is_expired(item, now_s) && !flushed)
         return item;
     count(flushed ? &session->worker->get_flushed : &session->worker->get_expired);
     l1_remove_locked(l1_of(session), hash, item);
@@ -179,13 +194,14 @@ int item_get(struct session *session, const struct item_get *get, item_emit_fn *
 static int check_cas(struct cmd_worker *worker, const struct item_put *put,
                      const struct l1_item *item, bool *stale)
 {
+    bool counts = put->has_cas && put->mode <= ITEM_REPLACE; /* as memcached */
     if (!put->has_cas || item->plain.cas == put->cas) {
-        if (put->has_cas)
+        if (counts)
             count(&worker->cas_hits);
         return 0;
     }
     *stale = put->mode <= ITEM_REPLACE && put->invalidate && put->cas < item->plain.cas;
-    if (!*stale)
+    if (counts && !*stale)
         count(&worker->cas_badval);
     return *stale ? 0 : CE_EXISTS;
 }
@@ -346,7 +362,8 @@ static int write_number(struct session *session, const struct item_arith *arith,
     char digits[NUM_DIGITS_MAX];
     size_t len = num_put_u64(digits, value);
     size_t total = len > (*item)->value_bytes ? len : (*item)->value_bytes;
-    if (l1_put_locked(l1_of(session), hash, arith->key, L1_PLAIN, total, item))
+    if (total != (*item)->value_bytes &&
+        l1_put_locked(l1_of(session), hash, arith->key, L1_PLAIN, total, item))
         return CE_STORE_NOMEM;
     memset(l1_value(*item), ' ', total);
     memcpy(l1_value(*item), digits, len);

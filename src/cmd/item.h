@@ -83,4 +83,10 @@ void item_drop(struct session *session, struct slice key);
 struct cmd;
 void item_flush(struct cmd *cmd, int64_t delay_s);
 
+struct l1_item;
+struct cmd;
+/* Whether a plain item is neither over nor flushed. Under its stripe's lock. */
+bool item_alive(const struct cmd *cmd, const struct l1_item *item);
+bool item_fetched(const struct l1_item *item);
+
 #endif

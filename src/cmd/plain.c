@@ -15,11 +15,17 @@ static int emit_value(void *ctx, const struct item_view *view, struct slice valu
     return reply_value(to->session, to->request, to->key, view, value);
 }
 
-static void count_get(struct cmd_worker *worker, bool hit, bool touches)
+/* As memcached: what touches is a touch and no get; a miss of mg with T is a get. */
+static void count_get(struct cmd_worker *worker, const struct request *request, bool hit)
 {
-    count(hit ? &worker->get_hits : &worker->get_misses);
-    if (touches)
+    bool gat = request->verb == VERB_GAT || request->verb == VERB_GATS;
+    if (gat || (hit && has_meta(request, 'T'))) {
+        count(&worker->cmd_touch);
         count(hit ? &worker->touch_hits : &worker->touch_misses);
+    } else {
+        count(&worker->cmd_get);
+        count(hit ? &worker->get_hits : &worker->get_misses);
+    }
 }
 
 enum run plain_get(struct session *session, const struct request *request, struct slice key)
@@ -39,7 +45,7 @@ enum run plain_get(struct session *session, const struct request *request, struc
                            .new_cas = request->meta.new_cas};
     int emitted = 0;
     int code = item_get(session, &get, emit_value, &to, &emitted);
-    count_get(session->worker, code == 0, get.touch);
+    count_get(session->worker, request, code == 0);
     if (code == CE_NOTFOUND)
         return reply_miss(session, request);
     return code ? reply_error(session, request, code) : reply_end(session, emitted);
@@ -103,10 +109,22 @@ enum run plain_store(struct session *session, const struct request *request, str
                            .has_new_cas = has_meta(request, 'E'),
                            .new_cas = request->meta.new_cas};
     int code = item_put(session, &put, &view);
+    if (code == CE_STORE_NOMEM)
+        count(&session->worker->store_no_memory);
     return reply_code(session, request, VERDICT_STORED, code, &view);
 }
 
 /* ---- delete, touch ---- */
+
+/* As memcached: an item that stays is no hit, and a cas that differs is a miss of md. */
+static void count_delete(struct cmd_worker *worker, const struct request *request, int code)
+{
+    bool stays = has_meta(request, 'I') || has_meta(request, 'x');
+    if (code == CE_NOTFOUND || (code == CE_EXISTS && request->verb == VERB_MD))
+        count(&worker->delete_misses);
+    else if (code == 0 && !stays)
+        count(&worker->delete_hits);
+}
 
 enum run plain_delete(struct session *session, const struct request *request, struct slice key)
 {
@@ -121,7 +139,7 @@ enum run plain_delete(struct session *session, const struct request *request, st
                               .has_new_cas = has_meta(request, 'E'),
                               .new_cas = request->meta.new_cas};
     int code = item_delete(session, &del);
-    count(code == CE_NOTFOUND ? &session->worker->delete_misses : &session->worker->delete_hits);
+    count_delete(session->worker, request, code);
     return reply_code(session, request, VERDICT_DELETED, code, NULL);
 }
 
@@ -171,7 +189,7 @@ enum run plain_arith(struct session *session, const struct request *request, str
     int code = item_arith(session, &arith, &view, &value);
     if (code == CE_NOTFOUND)
         count(arith.incr ? &worker->incr_misses : &worker->decr_misses);
-    else if (code == 0)
+    else if (code == 0 && !view.created)
         count(arith.incr ? &worker->incr_hits : &worker->decr_hits);
     if (code)
         return reply_code(session, request, VERDICT_OK, code, &view);

@@ -2,12 +2,14 @@
  * before, once for all of them. */
 #include "cmd/cmd_int.h"
 
-enum dialect { CLASSIC, META, BINARY };
+enum dialect { CLASSIC, META, BINARY, CART };
 
 static enum dialect dialect_of(const struct request *request)
 {
     if (request->binary.is)
         return BINARY;
+    if (request->verb >= VERB_CADD && request->verb <= VERB_CDEL)
+        return CART;
     return request->verb >= VERB_MN && request->verb <= VERB_ME ? META : CLASSIC;
 }
 
@@ -105,6 +107,7 @@ enum run reply_error(struct session *session, const struct request *request, int
     switch (dialect_of(request)) {
     case BINARY: return reply_end(session, binary_error(out, code, request));
     case META: return reply_end(session, meta_error(out, code, request));
+    case CART: return reply_end(session, text_cart_error(out, code, request));
     default: return request->noreply ? RUN_DONE : reply_end(session, text_error(out, code));
     }
 }

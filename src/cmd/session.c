@@ -6,6 +6,9 @@
 
 #include <stdlib.h>
 
+/* The longest data block that is read from someone who is not known. */
+#define LOGIN_BYTES_MAX (GUARD_NAME_MAX + 1 + GUARD_PASSWORD_MAX)
+
 static int session_open(void *ctx, struct net_conn *conn, unsigned worker, void **out)
 {
     struct cmd *cmd = ctx;
@@ -18,6 +21,11 @@ static int session_open(void *ctx, struct net_conn *conn, unsigned worker, void 
     session->worker = &cmd->workers[worker];
     session->conn = conn;
     session->out = net_out(conn);
+    session->protocol = cmd->config.protocol;
+    if (guard_asks(cmd->config.guard) && guard_login_new(cmd->config.guard, &session->login)) {
+        free(session);
+        return CE_NOMEM;
+    }
     *out = session;
     return 0;
 }
@@ -26,6 +34,9 @@ static void session_close(void *arg)
 {
     struct session *session = arg;
     MUST_OBJ(session, SESSION_MAGIC);
+    if (session->login)
+        guard_login_free(&session->login);
+    admin_close(session);
     session->magic = 0;
     free(session);
 }
@@ -39,14 +50,19 @@ static void run_resume(struct net_task *task)
     net_resume(session->conn);
 }
 
+void session_resume(struct session *session)
+{
+    MUST_OBJ(session, SESSION_MAGIC);
+    session->resume.run = run_resume;
+    net_post(session->cmd->net, session->worker_index, &session->resume);
+}
+
 /* On whatever thread ended the wait. */
 static void wait_done(struct tier_wait *wait, int rc)
 {
     struct session *session = (struct session *)((char *)wait - offsetof(struct session, wait));
-    MUST_OBJ(session, SESSION_MAGIC);
     session->wait_rc = rc;
-    session->resume.run = run_resume;
-    net_post(session->cmd->net, session->worker_index, &session->resume);
+    session_resume(session);
 }
 
 enum run session_park_fill(struct session *session, struct slice key, int *error)
@@ -116,43 +132,43 @@ static enum parse parse_one(struct session *session, struct slice in, struct req
                             size_t *length, size_t *want, int *error, bool *fatal)
 {
     size_t value_bytes_max = session->cmd->config.value_bytes_max;
+    if (session->login && !guard_known(session->login))
+        value_bytes_max = LOGIN_BYTES_MAX;
     /* A connection's first byte says what it speaks for good (memcached). */
-    if (session->protocol == PROTOCOL_UNKNOWN)
-        session->protocol = in.bytes[0] == PROTO_BINARY_MAGIC ? PROTOCOL_BINARY : PROTOCOL_TEXT;
-    if (session->protocol == PROTOCOL_BINARY)
+    if (session->protocol == CMD_PROTOCOL_ANY)
+        session->protocol =
+            in.bytes[0] == PROTO_BINARY_MAGIC ? CMD_PROTOCOL_BINARY : CMD_PROTOCOL_TEXT;
+    if (session->protocol == CMD_PROTOCOL_BINARY)
         return binary_parse(in, value_bytes_max, request, length, want, error, fatal);
     if (meta_starts(in))
         return meta_parse(in, value_bytes_max, request, length, want, error, fatal);
     return text_parse(in, value_bytes_max, request, length, want, error, fatal);
 }
 
-static bool is_cart_command(const struct request *request)
-{
-    return request->verb >= VERB_CADD && request->verb <= VERB_CDEL;
-}
-
 /* What a refused storage command would have replaced must not be read any more (memcached). */
 static void drop_replaced(struct session *session, const struct request *request)
 {
     struct cart_key parsed;
+    struct slice key;
     bool stores = request->verb == VERB_SET || request->verb == VERB_MS;
-    if (stores && request->key.len &&
-        cart_key_parse(session->worker, request->key, &parsed) == KEY_PLAIN)
-        item_drop(session, request->key);
+    if (stores && table_key(session, request, &key) && key.len &&
+        cart_key_parse(session->worker, key, &parsed) == KEY_PLAIN)
+        item_drop(session, key);
 }
 
 static enum run run_bad(struct session *session, const struct request *request, int error,
                         bool fatal)
 {
     enum run run = RUN_DONE;
+    error = auth_bad(session, request, error);
+    stats_count_bad(session, request, error);
     if (error == CE_TOO_LARGE)
         drop_replaced(session, request);
-    if (is_cart_command(request) && !request->binary.is)
-        run = reply_end(session, text_cart_error(session->out, error, request));
-    else if (!request->noreply)
+    if (!request->noreply)
         run = reply_error(session, request, error);
     session->skip_line = fatal && error == CE_LINE_TOO_LONG;
-    return fatal && !session->skip_line ? RUN_CLOSE : run;
+    bool stranger = error == CE_AUTH && request->binary.is;
+    return stranger || (fatal && !session->skip_line) ? RUN_CLOSE : run;
 }
 
 /* One request off the front of `in`. MORE is told by *more. */

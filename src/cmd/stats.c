@@ -1,10 +1,12 @@
-/* stats: memcached's names where memcached has them, so that its monitoring agents work; every
- * module adds its own table. */
+/* stats: the command. What is asked for is a row of the table below; the rows write STAT lines, or
+ * frames where binary asks. Names and answers are memcached's (1.6.18), so that its monitoring
+ * works; what it has for its own inside is answered as it answers where there is nothing to tell.
+ *
+ * Counters belong to other threads: they are read relaxed, and may be a moment old. */
 #include "cmd/cmd_int.h"
 
-#include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#define CACHEDUMP_WORDS 3
+#define DETAIL_USAGE    "CLIENT_ERROR usage: stats detail on|off|dump"
 
 struct writer {
     struct buf *out;
@@ -29,62 +31,6 @@ static void write_u64(void *ctx, const char *name, uint64_t value)
     write_text(ctx, name, digits);
 }
 
-static void write_process(struct session *session, const struct stat_sink *sink)
-{
-    struct cmd *cmd = session->cmd;
-    struct rusage usage;
-    char text[32];
-    stat_u64(sink, "pid", (uint64_t)getpid());
-    stat_u64(sink, "uptime", (env_mono_ms(cmd->config.env) - cmd->start_mono_ms) / 1000);
-    stat_u64(sink, "time", env_wall_us(cmd->config.env) / 1000000);
-    stat_text(sink, "version", cmd->config.version);
-    stat_u64(sink, "pointer_size", 8 * sizeof(void *));
-    getrusage(RUSAGE_SELF, &usage);
-    snprintf(text, sizeof text, "%ld.%06ld", (long)usage.ru_utime.tv_sec,
-             (long)usage.ru_utime.tv_usec);
-    stat_text(sink, "rusage_user", text);
-    snprintf(text, sizeof text, "%ld.%06ld", (long)usage.ru_stime.tv_sec,
-             (long)usage.ru_stime.tv_usec);
-    stat_text(sink, "rusage_system", text);
-}
-
-static void write_counters(const struct cmd *cmd, const struct stat_sink *sink)
-{
-#define X(name, what)                                                                              \
-    {                                                                                              \
-        uint64_t sum = 0;                                                                          \
-        for (unsigned i = 0; i < cmd->config.workers; i++)                                         \
-            sum += atomic_load_explicit(&cmd->workers[i].name, memory_order_relaxed);              \
-        stat_u64(sink, #name, sum);                                                                \
-    }
-    CMD_STATS(X)
-#undef X
-    stat_u64(sink, "replayed", atomic_load(&cmd->replayed));
-    stat_u64(sink, "replay_gaps", atomic_load(&cmd->replay_gaps));
-}
-
-/* A counter that a worker is just raising may keep its old value; so it is in memcached. */
-static void reset_counters(struct cmd *cmd)
-{
-    for (unsigned i = 0; i < cmd->config.workers; i++) {
-#define X(name, what) atomic_store_explicit(&cmd->workers[i].name, 0, memory_order_relaxed);
-        CMD_STATS(X)
-#undef X
-    }
-}
-
-static void write_settings(const struct cmd *cmd, const struct stat_sink *sink)
-{
-    static const char *const levels[] = {[ACK_RAM] = "ram", [ACK_OS] = "os", [ACK_SYNC] = "sync"};
-    stat_u64(sink, "item_size_max", cmd->config.value_bytes_max);
-    stat_u64(sink, "num_threads", cmd->config.workers);
-    stat_text(sink, "ack", levels[cmd->config.bucket.ack]);
-    stat_u64(sink, "lines_max", cmd->config.bucket.limits.lines_max);
-    stat_u64(sink, "qty_max", cmd->config.bucket.limits.qty_max);
-    stat_u64(sink, "ext_bytes_max", cmd->config.bucket.limits.ext_bytes_max);
-    stat_u64(sink, "state_bytes_max", cmd->config.bucket.limits.state_bytes_max);
-}
-
 static int write_end(struct session *session, const struct request *request, const char *word)
 {
     struct slice nothing = slice_of("", 0);
@@ -92,23 +38,150 @@ static int write_end(struct session *session, const struct request *request, con
                               : text_line(session->out, word);
 }
 
-enum run stats_run(struct session *session, const struct request *request)
+static enum run refuse(struct session *session, const struct request *request, const char *line)
 {
-    struct cmd *cmd = session->cmd;
+    if (request->binary.is)
+        return reply_error(session, request, CE_NOTFOUND);
+    return reply_end(session, text_line(session->out, line));
+}
+
+/* ---- lists ---- */
+
+/* What the settings can't know, because it was changed since the start. */
+struct settings {
+    struct cmd *cmd;
+    const struct stat_sink *sink;
+};
+
+static void pass_u64(void *ctx, const char *name, uint64_t value)
+{
+    const struct settings *settings = ctx;
+    if (strcmp(name, "maxbytes") == 0)
+        value = l1_limit(tier_l1(settings->cmd->tier));
+    stat_u64(settings->sink, name, value);
+}
+
+static void pass_text(void *ctx, const char *name, const char *value)
+{
+    const struct settings *settings = ctx;
+    if (strcmp(name, "lru_crawler") == 0)
+        value =
+            atomic_load_explicit(&settings->cmd->crawler_off, memory_order_relaxed) ? "no" : "yes";
+    stat_text(settings->sink, name, value);
+}
+
+static void write_settings(struct session *session, const struct stat_sink *sink)
+{
+    const struct cmd_config *config = &session->cmd->config;
+    struct settings settings = {.cmd = session->cmd, .sink = sink};
+    const struct stat_sink pass = {.u64 = pass_u64, .text = pass_text, .ctx = &settings};
+    if (config->settings)
+        config->settings(config->settings_ctx, &pass);
+}
+
+static void write_sizes(struct session *session, const struct stat_sink *sink)
+{
+    (void)session;
+    stat_text(sink, "sizes_status", "disabled");
+}
+
+static void write_conns(struct session *session, const struct stat_sink *sink)
+{
+    net_conns(session->cmd->net, sink);
+}
+
+static void write_nothing(struct session *session, const struct stat_sink *sink)
+{
+    (void)session, (void)sink;
+}
+
+static const struct list {
+    const char *name;
+    void (*write)(struct session *session, const struct stat_sink *sink);
+    bool endless; /* memcached sends no END, and no tool waits for one */
+} lists[] = {
+    {"", stats_write_all, false},         {"settings", write_settings, false},
+    {"items", stats_write_items, false},  {"slabs", stats_write_slabs, false},
+    {"sizes", write_sizes, false},        {"conns", write_conns, false},
+    {"extstore", write_nothing, false},   {"sizes_enable", write_sizes, true},
+    {"sizes_disable", write_sizes, true},
+};
+
+static enum run run_list(struct session *session, const struct request *request,
+                         const struct list *list)
+{
     struct writer writer = {.out = session->out, .request = request};
     struct stat_sink sink = {.u64 = write_u64, .text = write_text, .ctx = &writer};
-    if (request->arg.len == 0) {
-        write_process(session, &sink);
-        write_counters(cmd, &sink);
-        net_stats(cmd->net, &sink);
-        tier_stats(cmd->tier, &sink);
-    } else if (slice_eq(request->arg, slice_str("settings"))) {
-        write_settings(cmd, &sink);
-    } else if (slice_eq(request->arg, slice_str("reset"))) {
-        reset_counters(cmd);
-        return reply_end(session, write_end(session, request, "RESET"));
-    } else {
-        return reply_error(session, request, request->binary.is ? CE_NOTFOUND : CE_UNKNOWN);
-    }
-    return reply_end(session, writer.rc ? writer.rc : write_end(session, request, "END"));
+    list->write(session, &sink);
+    if (writer.rc || list->endless)
+        return reply_end(session, writer.rc);
+    return reply_end(session, write_end(session, request, "END"));
+}
+
+/* ---- what is no list ---- */
+
+/* Counts by key prefix are not kept; turning them on is allowed, and shows none. */
+static enum run run_detail(struct session *session, const struct request *request,
+                           struct slice what)
+{
+    if (slice_eq(what, slice_str("on")) || slice_eq(what, slice_str("off")))
+        return reply_end(session, write_end(session, request, "OK"));
+    if (!slice_eq(what, slice_str("dump")))
+        return refuse(session, request, DETAIL_USAGE);
+    if (request->binary.is &&
+        binary_stat(session->out, request, slice_str("detailed"), slice_str("END\r\n")))
+        return RUN_CLOSE;
+    return reply_end(session, write_end(session, request, "END"));
+}
+
+static bool read_u32(struct slice word, uint32_t *number)
+{
+    if (word.len > 1 && word.bytes[0] == '+')
+        word = slice_from(word, 1);
+    return num_u32(word, number);
+}
+
+/* stats cachedump CLASS LIMIT. Goes on where it was when it is run again. */
+static enum run run_cachedump(struct session *session, const struct request *request,
+                              struct slice words)
+{
+    struct slice word;
+    uint32_t class, limit;
+    if (session->get_offset == 0 && admin_setting_is(session->cmd, "dump_enabled", "no"))
+        return refuse(session, request, "CLIENT_ERROR stats cachedump not allowed");
+    struct slice class_word = {0};
+    if (!text_next_key(&words, &class_word) || !text_next_key(&words, &word))
+        return refuse(session, request, "CLIENT_ERROR bad command line");
+    if (!read_u32(class_word, &class) || !read_u32(word, &limit))
+        return refuse(session, request, "CLIENT_ERROR bad command line format");
+    if (class >= CLASS_COUNT_)
+        return refuse(session, request, "CLIENT_ERROR Illegal slab id");
+    return dump_run(session, DUMP_CACHE, 1ull << class, limit);
+}
+
+static enum run run_reset(struct session *session, const struct request *request)
+{
+    stats_reset(session);
+    return reply_end(session, write_end(session, request, "RESET"));
+}
+
+enum run stats_run(struct session *session, const struct request *request)
+{
+    struct slice rest = request->arg, name = {.bytes = (const uint8_t *)"", .len = 0};
+    struct slice more, what = {0};
+    text_next_key(&rest, &name);
+    more = rest;
+    text_next_key(&more, &what);
+    if (slice_eq(name, slice_str("detail")))
+        return run_detail(session, request, what);
+    if (request->binary.is)
+        name = request->arg; /* one word, or unknown */
+    if (slice_eq(name, slice_str("reset")))
+        return run_reset(session, request);
+    if (slice_eq(name, slice_str("cachedump")) && !request->binary.is)
+        return run_cachedump(session, request, rest);
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        if (slice_eq(name, slice_str(lists[i].name)))
+            return run_list(session, request, &lists[i]);
+    return reply_error(session, request, request->binary.is ? CE_NOTFOUND : CE_UNKNOWN);
 }

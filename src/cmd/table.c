@@ -3,12 +3,18 @@
 
 /* ---- keys of either kind ---- */
 
-/* The key as bytes: of a meta command it may be base64. */
-static bool find_key(struct session *session, const struct request *request, struct slice *key)
+static bool is_base64(const struct request *request)
+{
+    if (request->verb >= VERB_CADD && request->verb <= VERB_CDEL)
+        return request->cart.seen & proto_flag('b');
+    return !request->binary.is && has_meta(request, 'b');
+}
+
+bool table_key(struct session *session, const struct request *request, struct slice *key)
 {
     struct buf *decoded = &session->worker->key;
     *key = request->key;
-    if (request->binary.is || !has_meta(request, 'b'))
+    if (!is_base64(request))
         return true;
     decoded->len = 0;
     if (proto_base64_decode(request->key, decoded) || decoded->len > PROTO_KEY_MAX)
@@ -28,11 +34,10 @@ static enum run get_key(struct session *session, const struct request *request, 
 {
     struct cart_key parsed;
     enum cart_key_kind kind = cart_key_parse(session->worker, key, &parsed);
-    count(&session->worker->cmd_get);
-    if (request->verb == VERB_GAT || request->verb == VERB_GATS)
-        count(&session->worker->cmd_touch);
+    bool gat = request->verb == VERB_GAT || request->verb == VERB_GATS;
     if (kind == KEY_PLAIN)
         return plain_get(session, request, key);
+    count(gat ? &session->worker->cmd_touch : &session->worker->cmd_get);
     return path_get(session, request, key, kind, &parsed);
 }
 
@@ -64,8 +69,8 @@ static enum run run_get(struct session *session, const struct request *request)
             return reply_end(session, text_line(session->out, "END"));
         return run_keys(session, request);
     }
-    return find_key(session, request, &key) ? get_key(session, request, key)
-                                            : refuse_key(session, request);
+    return table_key(session, request, &key) ? get_key(session, request, key)
+                                             : refuse_key(session, request);
 }
 
 /* A mutation goes to the cart when its key is one, else to the plain items. */
@@ -75,7 +80,7 @@ static enum run run_mutation(struct session *session, const struct request *requ
 {
     struct cart_key parsed;
     struct slice key;
-    if (!find_key(session, request, &key))
+    if (!table_key(session, request, &key))
         return refuse_key(session, request);
     enum cart_key_kind kind = cart_key_parse(session->worker, key, &parsed);
     if (kind == KEY_PLAIN)
@@ -117,7 +122,8 @@ static enum run run_meta_debug(struct session *session, const struct request *re
 {
     struct cart_key parsed;
     struct slice key;
-    if (!find_key(session, request, &key))
+    count(&session->worker->cmd_meta); /* memcached counts no other */
+    if (!table_key(session, request, &key))
         return refuse_key(session, request);
     if (cart_key_parse(session->worker, key, &parsed) != KEY_PLAIN)
         return reply_miss(session, request);
@@ -127,6 +133,8 @@ static enum run run_meta_debug(struct session *session, const struct request *re
 static enum run run_flush_all(struct session *session, const struct request *request)
 {
     count(&session->worker->cmd_flush);
+    if (session->cmd->config.flush_all_refused)
+        return admin_refuse_flush(session, request);
     item_flush(session->cmd, request->exptime);
     return reply_verdict(session, request, VERDICT_OK, NULL);
 }
@@ -157,53 +165,60 @@ static enum run run_noop(struct session *session, const struct request *request)
     return reply_verdict(session, request, VERDICT_OK, NULL);
 }
 
-/* No users are configured, so there is nobody to be: as memcached without -S. */
-static enum run run_sasl(struct session *session, const struct request *request)
-{
-    return reply_error(session, request, CE_UNKNOWN);
-}
-
 /* clang-format off */
-static enum run (*const handlers[VERB_COUNT_])(struct session *, const struct request *) = {
-    [VERB_GET] = run_get,
-    [VERB_GETS] = run_get,
-    [VERB_GAT] = run_get,
-    [VERB_GATS] = run_get,
-    [VERB_SET] = run_store,
-    [VERB_ADD] = run_store,
-    [VERB_REPLACE] = run_store,
-    [VERB_APPEND] = run_store,
-    [VERB_PREPEND] = run_store,
-    [VERB_CAS] = run_store,
-    [VERB_DELETE] = run_delete,
-    [VERB_INCR] = run_arith,
-    [VERB_DECR] = run_arith,
-    [VERB_TOUCH] = run_touch,
-    [VERB_FLUSH_ALL] = run_flush_all,
-    [VERB_VERSION] = run_version,
-    [VERB_STATS] = stats_run,
-    [VERB_VERBOSITY] = run_verbosity,
-    [VERB_QUIT] = run_quit,
-    [VERB_CADD] = cart_command_run,
-    [VERB_CSET] = cart_command_run,
-    [VERB_CREM] = cart_command_run,
-    [VERB_CGET] = cart_command_run,
-    [VERB_CDEL] = cart_command_run,
-    [VERB_MN] = run_meta_noop,
-    [VERB_MG] = run_get,
-    [VERB_MS] = run_store,
-    [VERB_MD] = run_delete,
-    [VERB_MA] = run_arith,
-    [VERB_ME] = run_meta_debug,
-    [VERB_NOOP] = run_noop,
-    [VERB_SASL_LIST] = run_sasl,
-    [VERB_SASL_AUTH] = run_sasl,
-    [VERB_SASL_STEP] = run_sasl,
+static const struct row {
+    enum run (*run)(struct session *, const struct request *);
+    enum guard_right right;
+} rows[VERB_COUNT_] = {
+    [VERB_GET] = {run_get, GUARD_READ},
+    [VERB_GETS] = {run_get, GUARD_READ},
+    [VERB_GAT] = {run_get, GUARD_READ},
+    [VERB_GATS] = {run_get, GUARD_READ},
+    [VERB_SET] = {run_store, GUARD_WRITE},
+    [VERB_ADD] = {run_store, GUARD_WRITE},
+    [VERB_REPLACE] = {run_store, GUARD_WRITE},
+    [VERB_APPEND] = {run_store, GUARD_WRITE},
+    [VERB_PREPEND] = {run_store, GUARD_WRITE},
+    [VERB_CAS] = {run_store, GUARD_WRITE},
+    [VERB_DELETE] = {run_delete, GUARD_WRITE},
+    [VERB_INCR] = {run_arith, GUARD_WRITE},
+    [VERB_DECR] = {run_arith, GUARD_WRITE},
+    [VERB_TOUCH] = {run_touch, GUARD_WRITE},
+    [VERB_FLUSH_ALL] = {run_flush_all, GUARD_ADMIN},
+    [VERB_VERSION] = {run_version, GUARD_OPEN},
+    [VERB_STATS] = {stats_run, GUARD_KNOWN},
+    [VERB_VERBOSITY] = {run_verbosity, GUARD_ADMIN},
+    [VERB_QUIT] = {run_quit, GUARD_OPEN},
+    [VERB_CACHE_MEMLIMIT] = {admin_run, GUARD_ADMIN},
+    [VERB_SHUTDOWN] = {admin_run, GUARD_ADMIN},
+    [VERB_LRU_CRAWLER] = {admin_run, GUARD_ADMIN},
+    [VERB_LRU] = {admin_run, GUARD_ADMIN},
+    [VERB_SLABS] = {admin_run, GUARD_ADMIN},
+    [VERB_WATCH] = {admin_run, GUARD_ADMIN},
+    [VERB_REFRESH_CERTS] = {admin_run, GUARD_ADMIN},
+    [VERB_CADD] = {cart_command_run, GUARD_WRITE},
+    [VERB_CSET] = {cart_command_run, GUARD_WRITE},
+    [VERB_CREM] = {cart_command_run, GUARD_WRITE},
+    [VERB_CGET] = {cart_command_run, GUARD_READ},
+    [VERB_CDEL] = {cart_command_run, GUARD_WRITE},
+    [VERB_MN] = {run_meta_noop, GUARD_KNOWN},
+    [VERB_MG] = {run_get, GUARD_READ},
+    [VERB_MS] = {run_store, GUARD_WRITE},
+    [VERB_MD] = {run_delete, GUARD_WRITE},
+    [VERB_MA] = {run_arith, GUARD_WRITE},
+    [VERB_ME] = {run_meta_debug, GUARD_READ},
+    [VERB_NOOP] = {run_noop, GUARD_KNOWN},
+    [VERB_SASL_LIST] = {auth_sasl, GUARD_OPEN},
+    [VERB_SASL_AUTH] = {auth_sasl, GUARD_OPEN},
+    [VERB_SASL_STEP] = {auth_sasl, GUARD_OPEN},
 };
 /* clang-format on */
 
 enum run table_run(struct session *session, const struct request *request)
 {
-    MUST(request->verb < VERB_COUNT_ && handlers[request->verb]);
-    return handlers[request->verb](session, request);
+    enum run run;
+    MUST(request->verb < VERB_COUNT_ && rows[request->verb].run);
+    if (!auth_admits(session, request, rows[request->verb].right, &run))
+        return run;
+    return rows[request->verb].run(session, request);
 }

@@ -1,5 +1,5 @@
-/* net: bytes in, bytes out. Listeners, one libevent base per worker thread, connections,
- * pipelining. Knows no command: it calls up through `struct net_handler`.
+/* net: bytes in, bytes out. Listeners (TCP, unix sockets, UDP, TLS), one libevent base per worker
+ * thread, connections, pipelining. Knows no command: it calls up through `struct net_handler`.
  *
  * A connection belongs to one worker for its life; its session is only ever touched by that thread.
  * Input gathers until the handler has used it; replies gather in net_out() and go out in one send
@@ -42,23 +42,60 @@ struct net_handler {
     int (*hold_failed)(void *ctx, struct slice reply, int code, struct buf *instead);
 };
 
+/* TLS; every TCP listener has it unless its address begins with "notls:". Files are PEM. */
+struct net_tls_config {
+    const char *cert_path; /* chain, leaf first; NULL = no TLS */
+    const char *key_path;
+    const char *ca_path; /* who may sign client certificates; NULL = the system's */
+    const char *ciphers; /* OpenSSL's list for TLS 1.2; NULL = its default */
+    enum net_tls_verify {
+        NET_TLS_VERIFY_NONE,    /* no client certificate is asked for */
+        NET_TLS_VERIFY_REQUEST, /* asked for; one that is shown must be good */
+        NET_TLS_VERIFY_REQUIRE, /* no good certificate, no connection */
+    } verify;
+    bool version_1_3_only; /* else 1.2 and above */
+};
+
+/* All texts live as long as net. At least one of port, unix_path and udp_port is given. */
 struct net_config {
     const struct env *env;
     const struct net_handler *handler;
-    const char *listen; /* host[,host...]; a port may follow: host:port, [v6]:port */
-    unsigned port;      /* 1..65535 */
-    unsigned workers;   /* 1..NET_WORKERS_MAX */
+    const char *listen; /* addr[,addr...]: host, host:port, [v6]:port, notls: before any of them */
+    unsigned port;      /* of the addresses without one; 0 = no TCP but where a port is given */
+    unsigned udp_port;  /* 0 = no UDP */
+    unsigned udp_answer_bytes_max; /* of all frames that answer one datagram, headers included */
+    const char *unix_path;         /* NULL = no unix socket */
+    unsigned unix_mode;            /* permissions of it, such as 0700 */
+    unsigned backlog;              /* connections that wait to be accepted */
+    unsigned workers;              /* 1..NET_WORKERS_MAX */
     unsigned conns_max;
+    unsigned idle_timeout_s; /* a connection on which no byte moved for so long is closed; 0 = never
+                              */
+    struct net_tls_config tls;
+    void (*hangup)(void *ctx); /* SIGHUP, on the thread of net_run */
+    void *hangup_ctx;
 };
-#define NET_WORKERS_MAX 64
+#define NET_WORKERS_MAX              64
+#define NET_LISTENERS_MAX            16
+#define NET_BACKLOG                  1024
+#define NET_UDP_ANSWER_BYTES         1400 /* default: one frame that fits an Ethernet packet */
+#define NET_UDP_PENDING_MAX          256  /* datagrams of a worker that wait for their answer */
+#define NET_TLS_HANDSHAKE_TIMEOUT_MS 10000
 
 /* Binds and starts the workers; nothing is accepted before net_run. `message` says what failed.
  * CE_INVAL, CE_IO, CE_NOMEM. */
 int net_new(const struct net_config *config, struct net **net, char *message,
             size_t message_bytes) MUST_USE;
 
-/* Accepts and serves until SIGTERM or SIGINT. The calling thread is the listener. */
+/* Accepts and serves until SIGTERM, SIGINT, or net_quit(). The calling thread is the listener. */
 void net_run(struct net *net);
+/* Makes net_run return. Any thread. */
+void net_quit(struct net *net);
+
+/* Reads the files of TLS again, for connections that come from now on; on an error all stays as it
+ * was and `message` says what is wrong. CE_INVAL; 0 and nothing when there is no TLS. The thread of
+ * net_run. */
+int net_tls_reload(struct net *net, char *message, size_t message_bytes) MUST_USE;
 
 /* Stops listening, answers what was received, closes everything, ends the workers; what is not done
  * after timeout_ms is cut off (false). Posts to stopped workers are legal and are dropped. */
@@ -76,6 +113,10 @@ bool net_out_full(const struct net_conn *conn);
 int net_hold(struct net_conn *conn, size_t start, uint64_t lsn, int level) MUST_USE;
 /* Takes up a parked connection again: its input is offered once more. */
 void net_resume(struct net_conn *conn);
+/* Who it is, for the log and `stats conns`: tcp:ADDR:PORT, tcp6:[ADDR]:PORT, unix:PATH,
+ * udp:ADDR:PORT. */
+#define NET_NAME_BYTES 128
+void net_peer_name(const struct net_conn *conn, char name[NET_NAME_BYTES]);
 
 /* ---- any thread ---- */
 
@@ -85,6 +126,12 @@ struct net_task {
     void (*run)(struct net_task *task);
 };
 void net_post(struct net *net, unsigned worker, struct net_task *task);
+/* As net_post, to the thread of net_run: for what may take its time (files to read again). */
+void net_post_main(struct net *net, struct net_task *task);
+
+/* Every connection and listener, for `stats conns`; memcached's names: FD:addr, FD:listen_addr,
+ * FD:state (conn_listening, conn_read, conn_waiting, conn_closing), FD:secs_since_last_cmd. */
+void net_conns(struct net *net, const struct stat_sink *sink);
 
 /* Held replies may have become free: wakes the workers that hold any. Cheap when none does. */
 void net_advanced(struct net *net);
@@ -97,7 +144,12 @@ void net_advanced(struct net *net);
     X(threads, "workers")                                                                          \
     X(bytes_read, "bytes received")                                                                \
     X(bytes_written, "bytes sent")                                                                 \
-    X(conn_yields, "times a connection gave way to others")
+    X(conn_yields, "times a connection gave way to others")                                        \
+    X(idle_kicks, "connections closed because nothing moved for the idle time-out")                \
+    X(udp_dropped, "datagrams not answered: no frame, more than one, or too many at a time")       \
+    X(udp_too_large, "answers over the limit for UDP")                                             \
+    X(ssl_handshake_errors, "TLS handshakes that failed")                                          \
+    X(time_since_server_cert_refresh, "seconds since the TLS files were read")
 void net_stats(const struct net *net, const struct stat_sink *sink);
 
 #endif

@@ -1,41 +1,13 @@
 /* worker: a thread with a libevent base. Others reach it only through its mailbox (net_post) and
- * the wake-up that net_advanced() gives; both end in one eventfd. */
+ * the wake-up that net_advanced() gives. */
 #include "net/net_int.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-void worker_wake(struct worker *worker)
-{
-    if (atomic_exchange(&worker->woken, true))
-        return;
-    uint64_t one = 1;
-    ssize_t done = write(worker->wake_fd, &one, sizeof one);
-    MUST(done == (ssize_t)sizeof one || errno == EAGAIN);
-}
 
 void net_post(struct net *net, unsigned index, struct net_task *task)
 {
     MUST(index < net->config.workers);
-    struct worker *worker = &net->workers[index];
-    task->_next = NULL;
-    lock_take(&worker->mailbox_lock);
-    *worker->mailbox_tail = task;
-    worker->mailbox_tail = &task->_next;
-    lock_drop(&worker->mailbox_lock);
-    worker_wake(worker);
-}
-
-static struct net_task *mailbox_take(struct worker *worker)
-{
-    lock_take(&worker->mailbox_lock);
-    struct net_task *tasks = worker->mailbox;
-    worker->mailbox = NULL;
-    worker->mailbox_tail = &worker->mailbox;
-    lock_drop(&worker->mailbox_lock);
-    return tasks;
+    mailbox_post(&net->workers[index].mailbox, task);
 }
 
 static void flush_held(struct worker *worker)
@@ -49,15 +21,8 @@ static void flush_held(struct worker *worker)
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct worker *worker = arg;
-    uint64_t count;
-    (void)what;
-    ssize_t got = read(fd, &count, sizeof count);
-    (void)got; /* nothing to read is fine: somebody else's wake-up was taken together with ours */
-    atomic_store(&worker->woken, false);
-    for (struct net_task *task = mailbox_take(worker), *next; task; task = next) {
-        next = task->_next; /* run() may free the task */
-        task->run(task);
-    }
+    (void)fd, (void)what;
+    mailbox_run(&worker->mailbox);
     flush_held(worker);
 }
 
@@ -90,10 +55,55 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         if (!worker->ready)
             worker->ready_tail = &worker->ready;
         conn->queued = false;
-        conn_run(conn);
+        conn_turn(conn);
         if (is_last)
             break;
     }
+}
+
+/* ---- time-outs ---- */
+
+static uint64_t read_clock_s(const struct worker *worker)
+{
+    return env_mono_ms(worker->net->config.env) / 1000;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *worker = arg;
+    (void)fd, (void)what;
+    worker->now_s = read_clock_s(worker);
+    if (!worker->conns) {
+        worker->ticking = false;
+        event_del(&worker->tick_event);
+    }
+    if (worker->now_s < worker->sweep_at_s)
+        return;
+    uint64_t next_due_s = UINT64_MAX;
+    for (struct net_conn *conn = worker->conns, *next; conn; conn = next) {
+        next = conn->next;
+        uint64_t due_s = conn_due_s(conn);
+        if (due_s <= worker->now_s)
+            conn_time_out(conn);
+        else if (due_s < next_due_s)
+            next_due_s = due_s;
+    }
+    worker->sweep_at_s = next_due_s;
+}
+
+void worker_added(struct net_conn *conn)
+{
+    struct worker *worker = conn->worker;
+    static const struct timeval second = {1, 0};
+    if (!worker->ticking) {
+        worker->now_s = read_clock_s(worker);
+        worker->ticking = event_add(&worker->tick_event, &second) == 0;
+    }
+    conn->opened_s = worker->now_s;
+    conn_active(conn);
+    uint64_t due_s = conn_due_s(conn);
+    if (due_s < worker->sweep_at_s)
+        worker->sweep_at_s = due_s;
 }
 
 /* ---- stop ---- */
@@ -118,6 +128,8 @@ static void run_stop(struct net_task *task)
     free(task);
     worker->stopping = true;
     event_add(&worker->deadline_event, &after);
+    if (worker->udp_started)
+        datagram_stop(worker);
     for (struct net_conn *conn = worker->conns, *next; conn; conn = next) {
         next = conn->next;
         conn_drain(conn);
@@ -137,6 +149,14 @@ void worker_stop_post(struct worker *worker)
 
 /* ---- life ---- */
 
+static void run_udp_open(struct net_task *task)
+{
+    struct worker *worker = (struct worker *)((char *)task - offsetof(struct worker, udp_open));
+    MUST_OBJ(worker, WORKER_MAGIC);
+    worker->udp_started = true;
+    datagram_start(worker);
+}
+
 static void *run_worker(void *arg)
 {
     struct worker *worker = arg;
@@ -147,33 +167,37 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
-int worker_start(struct worker *worker, struct net *net, unsigned index)
+int worker_init(struct worker *worker, struct net *net, unsigned index)
 {
     worker->magic = WORKER_MAGIC;
     worker->net = net;
     worker->index = index;
-    worker->mailbox_tail = &worker->mailbox;
     worker->ready_tail = &worker->ready;
-    lock_init(&worker->mailbox_lock, LOCK_MAILBOX);
-    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->sweep_at_s = UINT64_MAX;
+    worker->udp_open.run = run_udp_open;
+    lock_init(&worker->conns_lock, LOCK_MAILBOX); /* neither is taken inside the other */
     struct event_config *config = event_config_new();
     if (config) {
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread only touches it */
         worker->base = event_base_new_with_config(config);
         event_config_free(config);
     }
-    if (worker->wake_fd < 0 || !worker->base)
+    if (mailbox_open(&worker->mailbox) || !worker->base)
         return CE_NOMEM;
-    event_assign(&worker->wake_event, worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake,
-                 worker);
+    event_assign(&worker->wake_event, worker->base, worker->mailbox.wake_fd, EV_READ | EV_PERSIST,
+                 on_wake, worker);
     event_assign(&worker->ready_event, worker->base, -1, 0, on_ready, worker);
     event_assign(&worker->deadline_event, worker->base, -1, 0, on_deadline, worker);
-    if (event_add(&worker->wake_event, NULL))
-        return CE_NOMEM;
+    event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
+    return event_add(&worker->wake_event, NULL) ? CE_NOMEM : 0;
+}
+
+int worker_start(struct worker *worker)
+{
     char name[16] = "worker-00";
-    name[7] = (char)('0' + index / 10);
-    name[8] = (char)('0' + index % 10);
-    if (thread_start(&worker->thread, name, run_worker, worker))
+    name[7] = (char)('0' + worker->index / 10);
+    name[8] = (char)('0' + worker->index % 10);
+    if (datagram_open(worker) || thread_start(&worker->thread, name, run_worker, worker))
         return CE_NOMEM;
     worker->started = true;
     return 0;
@@ -184,11 +208,9 @@ void worker_fini(struct worker *worker)
     if (worker->started)
         pthread_join(worker->thread, NULL);
     conn_bury(worker);
-    if (worker->base) {
-        event_del(&worker->wake_event);
+    if (worker->base)
         event_base_free(worker->base);
-    }
-    if (worker->wake_fd > 0)
-        close(worker->wake_fd);
-    lock_fini(&worker->mailbox_lock);
+    datagram_close(worker);
+    mailbox_close(&worker->mailbox);
+    lock_fini(&worker->conns_lock);
 }

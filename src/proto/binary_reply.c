@@ -21,6 +21,7 @@ enum status {
     STATUS_NON_NUMERIC = 0x06,
     STATUS_AUTH_FAILED = 0x20,
     STATUS_AUTH_CONTINUE = 0x21,
+    STATUS_DENIED = 0x24, /* of Couchbase's servers: no access */
     STATUS_UNKNOWN = 0x81,
     STATUS_NO_MEMORY = 0x82,
     STATUS_INTERNAL = 0x84,
@@ -45,6 +46,10 @@ static const struct refusal refusals[] = {
     {CE_DELTA, STATUS_INVALID, "Invalid arguments"},
     {CE_NON_NUMERIC, STATUS_NON_NUMERIC, "Non-numeric server-side value for incr or decr"},
     {CE_UNKNOWN, STATUS_UNKNOWN, "Unknown command"},
+    {CE_AUTH, STATUS_AUTH_FAILED, "Auth failure."},
+    {CE_AUTH_FAILED, STATUS_AUTH_FAILED, "Auth failure."},
+    {CE_DENIED, STATUS_DENIED, NULL},
+    {CE_UDP_TOO_LARGE, STATUS_TOO_LARGE, NULL},
     {CE_NOMEM, STATUS_NO_MEMORY, "Out of memory"},
     {CE_STORE_NOMEM, STATUS_NO_MEMORY, "Out of memory allocating item"},
     {CE_BUSY, STATUS_BUSY, NULL},
@@ -191,11 +196,6 @@ int binary_auth_continue(struct buf *out, const struct request *request, struct 
 {
     struct reply reply = {.status = STATUS_AUTH_CONTINUE, .value = challenge};
     return put_reply(out, request, &reply);
-}
-
-int binary_auth_failed(struct buf *out, const struct request *request)
-{
-    return put_refusal(out, request, STATUS_AUTH_FAILED, "Auth failure.");
 }
 
 /* ---- errors ---- */

@@ -39,6 +39,13 @@ enum verb {
     VERB_STATS,
     VERB_VERBOSITY,
     VERB_QUIT,
+    VERB_CACHE_MEMLIMIT,
+    VERB_SHUTDOWN,
+    VERB_LRU_CRAWLER,
+    VERB_LRU,
+    VERB_SLABS,
+    VERB_WATCH,
+    VERB_REFRESH_CERTS,
     VERB_CADD,
     VERB_CSET,
     VERB_CREM,
@@ -147,7 +154,8 @@ struct request {
     uint64_t initial;       /* when vivify: J; value of the item that incr, decr, ma create */
     struct slice line;      /* cart commands */
     struct slice number;    /* cart commands: n as sent; cmd gives it its meaning */
-    struct slice arg;       /* stats: the rest of the line */
+    struct slice arg;       /* stats, and the verbs from cache_memlimit to refresh_certs: the rest
+                               of the line, without a noreply at its end */
     struct cart_flags cart; /* what the line gave of flags; on cget `c` is no return letter */
     struct meta_flags meta;
     struct binary_head binary;
@@ -189,6 +197,17 @@ enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request 
 
 /* Takes the next key of a get line off `*keys`; false at the end. */
 bool text_next_key(struct slice *keys, struct slice *key);
+
+/* ---- UDP: the frame of a datagram (memcached doc/protocol.txt, "UDP protocol") ---- */
+
+#define PROTO_UDP_HEAD_BYTES 8
+struct udp_frame {
+    uint16_t id;           /* the client's, echoed */
+    uint16_t index, count; /* of this datagram, of all; a request has count 1 */
+};
+/* False: too short for a head, or nothing behind it. */
+bool udp_frame_parse(struct slice datagram, struct udp_frame *frame, struct slice *payload);
+void udp_frame_put(uint8_t head[PROTO_UDP_HEAD_BYTES], const struct udp_frame *frame);
 
 /* ---- replies (text). All append to `out` and can fail only with CE_NOMEM. ---- */
 
@@ -285,7 +304,6 @@ int binary_stat(struct buf *out, const struct request *request, struct slice nam
 int binary_not_stored(struct buf *out, const struct request *request) MUST_USE;
 int binary_auth_continue(struct buf *out, const struct request *request,
                          struct slice challenge) MUST_USE;
-int binary_auth_failed(struct buf *out, const struct request *request) MUST_USE;
 /* Status and text of a CE_*; quiet does not silence it. */
 int binary_error(struct buf *out, int code, const struct request *request) MUST_USE;
 /* As text_cart_status and text_cart_value: HD EX EN NF, and a document (doc/protocol-cart.md). */

@@ -70,6 +70,25 @@ struct slice text_trim_number(struct slice word)
     return word;
 }
 
+static void trim_end(struct slice *text)
+{
+    while (text->len && text->bytes[text->len - 1] == ' ')
+        text->len--;
+}
+
+/* Also of a line with more words than were kept. */
+static struct slice last_word(const struct line *line)
+{
+    if (line->count < WORDS_MAX)
+        return line->word[line->count - 1];
+    struct slice text = line->args;
+    trim_end(&text);
+    size_t start = text.len;
+    while (start && text.bytes[start - 1] != ' ')
+        start--;
+    return slice_from(text, start);
+}
+
 static int read_key(struct slice word, struct request *request)
 {
     if (word.len > PROTO_KEY_MAX)
@@ -167,16 +186,27 @@ static int read_verbosity(const struct line *line, struct request *request)
     return num_u64(text_trim_number(line->word[0]), &request->delta) ? 0 : CE_FORMAT;
 }
 
-static int read_stats(const struct line *line, struct request *request)
+/* Read by who runs it. */
+static int read_rest(const struct line *line, struct request *request)
 {
     struct slice rest = line->args;
-    if (line->count == 0)
-        return 0;
-    const uint8_t *start = line->word[0].bytes;
-    while (rest.bytes[rest.len - 1] == ' ')
-        rest.len--;
-    request->arg = slice_of(start, (size_t)(rest.bytes + rest.len - start));
+    trim_end(&rest);
+    if (request->noreply)
+        rest.len -= strlen("noreply");
+    trim_end(&rest);
+    if (rest.len) {
+        const uint8_t *end = rest.bytes + rest.len;
+        request->arg = slice_of(line->word[0].bytes, (size_t)(end - line->word[0].bytes));
+    }
     return 0;
+}
+
+/* Of the commands on slabs, only automove knows noreply. */
+static int read_slabs(const struct line *line, struct request *request)
+{
+    request->noreply = line->count > 1 && slice_eq(line->word[0], slice_str("automove")) &&
+                       slice_eq(last_word(line), slice_str("noreply"));
+    return read_rest(line, request);
 }
 
 static int read_cart(const struct line *line, struct request *request)
@@ -209,9 +239,17 @@ static const struct command commands[] = {
     {NAME("touch"), VERB_TOUCH, 2, 3, 1, read_touch},
     {NAME("flush_all"), VERB_FLUSH_ALL, 0, 2, 1, read_flush_all},
     {NAME("version"), VERB_VERSION, 0, WORDS_ANY, 0, read_nothing},
-    {NAME("stats"), VERB_STATS, 0, WORDS_ANY, 0, read_stats},
+    {NAME("stats"), VERB_STATS, 0, WORDS_ANY, 0, read_rest},
     {NAME("verbosity"), VERB_VERBOSITY, 1, 2, 1, read_verbosity},
     {NAME("quit"), VERB_QUIT, 0, WORDS_ANY, 0, read_nothing},
+    {NAME("bget"), VERB_GET, 1, WORDS_ANY, 0, read_get},
+    {NAME("cache_memlimit"), VERB_CACHE_MEMLIMIT, 1, 2, 1, read_rest},
+    {NAME("lru_crawler"), VERB_LRU_CRAWLER, 1, WORDS_ANY, 0, read_rest},
+    {NAME("lru"), VERB_LRU, 1, WORDS_ANY, 1, read_rest},
+    {NAME("slabs"), VERB_SLABS, 1, WORDS_ANY, 0, read_slabs},
+    {NAME("watch"), VERB_WATCH, 0, WORDS_ANY, 1, read_rest},
+    {NAME("shutdown"), VERB_SHUTDOWN, 0, WORDS_ANY, 0, read_rest},
+    {NAME("refresh_certs"), VERB_REFRESH_CERTS, 0, WORDS_ANY, 0, read_rest},
 };
 
 static const struct command *find_command(struct slice verb)
@@ -282,7 +320,7 @@ static int read_line(struct slice text, struct request *request)
     if (line.count < command->words_min || line.count > command->words_max)
         return CE_UNKNOWN;
     if (command->noreply_min && line.count >= command->noreply_min)
-        request->noreply = slice_eq(line.word[line.count - 1], slice_str("noreply"));
+        request->noreply = slice_eq(last_word(&line), slice_str("noreply"));
     return command->read(&line, request);
 }
 

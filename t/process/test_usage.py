@@ -1,14 +1,23 @@
 """The command line: what is wrong is said in one line, what is asked for is told in full."""
+import os
+import pwd
 import re
+import signal
 import subprocess
 
 import pytest
 from daemon import CARTD, Server, free_port
+from waiting import wait_until
+from wire import Client
 
 # What the shops' scripts rely on: letter or None, long name.
 OPTIONS = [("p", None), ("l", None), ("t", None), ("m", None), ("c", None), ("I", None),
            ("v", None), (None, "data"), (None, "l3"), (None, "ack"), (None, "help"),
-           (None, "version")]
+           (None, "version"), ("s", "unix-socket"), ("a", "unix-mask"), ("U", "udp-port"),
+           ("Z", "enable-ssl"), ("S", "enable-sasl"), ("Y", "auth-file"), ("d", "daemon"),
+           ("u", "user"), ("P", "pidfile"), ("b", "listen-backlog"), (None, "idle-timeout"),
+           (None, "config"), (None, "tls-cert"), ("A", "enable-shutdown"),
+           ("F", "disable-flush-all"), ("o", "extended")]
 
 
 def run(*arguments):
@@ -108,3 +117,92 @@ def test_the_database_may_stand_elsewhere(tmp_path):
     assert server.stop() == 0
     assert (tmp_path / "elsewhere.sqlite").exists()
     assert not (server.data / "cartd.sqlite").exists()
+
+
+# ---- the process itself ----
+
+def pid_is_gone(pid):
+    try:
+        os.kill(pid, 0)
+        return False
+    except ProcessLookupError:
+        return True
+
+
+def run_in_background(tmp_path, *options):
+    port = free_port()
+    pid_file = tmp_path / "cartd.pid"
+    done = run("-d", "-P", pid_file, "-p", port, "--data", tmp_path / "data", *options)
+    assert done.returncode == 0, done.stderr
+    return port, pid_file, int(pid_file.read_text())
+
+
+def test_a_daemon_serves_when_the_command_returns(tmp_path):
+    port, pid_file, pid = run_in_background(tmp_path)
+    try:
+        with Client(port) as client:  # no waiting: it must serve now
+            assert client.cmd("cadd cart:d1 SKU-1 1") == "HD"
+            assert client.stat("pid") == pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: pid_is_gone(pid), "the daemon ends")
+    assert not pid_file.exists()
+
+
+def test_a_daemon_that_cannot_start_says_so(server, tmp_path):
+    server.start()
+    done = run("-d", "-p", server.port, "--data", tmp_path / "other")
+    check_start_fails(done, str(server.port))
+
+
+def test_a_pid_file_that_cannot_be_written_is_told(tmp_path):
+    check_start_fails(run("-P", "/nowhere/cartd.pid", "-p", free_port(), "--data", tmp_path),
+                      "/nowhere/cartd.pid")
+
+
+def test_another_user_owns_the_process_and_its_files(tmp_path):
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents:  # pytest's folders are closed to others
+        if folder.owner() == "root" and str(folder) not in ("/", "/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    _, _, pid = run_in_background(tmp_path, "-u", "nobody")
+    try:
+        nobody = pwd.getpwnam("nobody").pw_uid
+        ids = re.search(r"^Uid:\s+(.*)$", open(f"/proc/{pid}/status", encoding="ascii").read(),
+                        flags=re.M).group(1).split()
+        assert set(ids) == {str(nobody)}
+        assert (tmp_path / "data" / "cartd.sqlite").stat().st_uid == nobody
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: pid_is_gone(pid), "the daemon ends")
+
+
+def test_an_unknown_user_is_told(tmp_path):
+    check_start_fails(run("-u", "nobody-of-that-name", "-p", free_port(), "--data", tmp_path),
+                      "nobody-of-that-name")
+
+
+def test_options_stand_in_a_file_too(tmp_path):
+    server = Server(tmp_path)
+    config = tmp_path / "cartd.conf"
+    config.write_text("[cartd]\nthreads = 3\nqty-max = 5\nmemory-limit = 99\n")
+    server.start(config=config, t=2)
+    with server.client() as client:
+        settings = client.stats("settings")
+        assert (settings["num_threads"], settings["maxbytes"]) == ("2", str(99 << 20))
+        assert client.cmd("cadd cart:u1 SKU-1 6").startswith("CLIENT_ERROR QTY_LIMIT")
+    assert server.stop() == 0
+
+
+def test_a_bad_file_is_told_with_its_line(tmp_path):
+    config = tmp_path / "cartd.conf"
+    config.write_text("threads = 3\nthread = 4\n")
+    check_refused(run("--config", config), "line 2")
+
+
+def test_memcacheds_options_without_effect_are_named_in_the_log(tmp_path):
+    server = Server(tmp_path)
+    server.start(f="1.25", o="modern,no_lru_crawler")
+    assert server.stop() == 0
+    log = server.log_end()
+    assert "-f has no effect" in log and "-o modern" in log

@@ -403,6 +403,186 @@ START_TEST(a_lower_limit_takes_effect_at_once)
 }
 END_TEST
 
+/* ---- walking ------------------------------------------------------------------------------ */
+
+enum { WALKED = 20000 };
+
+struct walk {
+    uint8_t met[WALKED]; /* how often "key-N" was met */
+    unsigned calls, others, carts, at_once_max, at_once;
+};
+
+static void meet(void *arg, const struct l1_item *item)
+{
+    struct walk *walk = arg;
+    struct slice key = l1_key(item), prefix = slice_str("key-");
+    uint64_t n;
+    walk->at_once++;
+    if (slice_starts(key, prefix) && num_u64(slice_from(key, prefix.len), &n) && n < WALKED)
+        walk->met[n]++;
+    else
+        walk->others++;
+    if (item->value_bytes == 1 || item->value_bytes == 3000)
+        walk->carts++;
+}
+
+static uint64_t walk_on(struct walk *walk, uint64_t from)
+{
+    walk->calls++;
+    walk->at_once = 0;
+    uint64_t next = l1_walk(l1, from, meet, walk);
+    if (walk->at_once > walk->at_once_max)
+        walk->at_once_max = walk->at_once;
+    ck_assert(next == 0 || next > from);
+    return next;
+}
+
+static void put_walked(void)
+{
+    for (unsigned i = 0; i < WALKED; i++)
+        put(name_of("key-", i).text,
+            i % 3 == 0   ? L1_PLAIN
+            : i % 3 == 1 ? L1_CART
+                         : L1_ABSENT,
+            3, 0);
+}
+
+START_TEST(a_walk_through_nothing_ends)
+{
+    struct walk walk = {0};
+    uint64_t at = 0;
+    while ((at = walk_on(&walk, at)))
+        ck_assert_uint_le(walk.calls, L1_STRIPES);
+    ck_assert_uint_eq(walk.calls, L1_STRIPES);
+    ck_assert_uint_eq(walk.others, 0);
+}
+END_TEST
+
+START_TEST(a_walk_meets_every_item_once_some_at_a_time)
+{
+    static struct walk walk;
+    uint64_t at = 0;
+    put_walked();
+    while ((at = walk_on(&walk, at)))
+        continue;
+    for (unsigned i = 0; i < WALKED; i++)
+        ck_assert_uint_eq(walk.met[i], 1);
+    ck_assert_uint_eq(walk.others, 0);
+}
+END_TEST
+
+START_TEST(a_crowded_stripe_is_not_met_all_at_once)
+{
+    enum { CROWD = 2000 };
+    static struct name names[CROWD];
+    static struct walk walk;
+    uint64_t at = 0;
+    find_neighbours(names, CROWD);
+    for (unsigned i = 0; i < CROWD; i++)
+        put(names[i].text, L1_PLAIN, 1, 0);
+    while ((at = walk_on(&walk, at)))
+        continue;
+    ck_assert_uint_eq(walk.others, CROWD);
+    /* A chain has one item on average; twice as many in 64 buckets would be a bad hash. */
+    ck_assert_uint_le(walk.at_once_max, 2 * L1_WALK_BUCKETS);
+}
+END_TEST
+
+/* The buckets of one stripe double twice in the middle of it. */
+START_TEST(a_walk_meets_every_item_once_while_the_table_grows)
+{
+    enum { THERE = 1000, GUESTS = 3000 };
+    static struct name names[THERE + GUESTS];
+    static struct walk walk;
+    unsigned guests = 0;
+    put_walked();
+    find_neighbours(names, THERE + GUESTS);
+    for (unsigned i = 0; i < THERE; i++)
+        put(names[i].text, L1_CART, 1, 0);
+    const struct l1_stripe *stripe = &l1->stripes[stripe_of("home")];
+    uint32_t mask = stripe->buckets_mask;
+    uint64_t at = (uint64_t)stripe_of("home") << 54;
+    while ((at = walk_on(&walk, at)) >> 54 == stripe_of("home")) {
+        for (unsigned i = 0; i < GUESTS / 5 && guests < GUESTS; i++)
+            put(names[THERE + guests++].text, L1_PLAIN, 3, 0);
+        put(names[walk.calls].text, L1_CART, 3000, 0); /* moves to other memory */
+    }
+    ck_assert_uint_ge(stripe->buckets_mask, 4 * mask);
+    ck_assert_uint_eq(guests, GUESTS);
+    ck_assert_uint_eq(walk.carts, THERE);
+    ck_assert_uint_gt(walk.others, THERE + GUESTS / 2); /* many that came meanwhile */
+}
+END_TEST
+
+START_TEST(the_oldest_plain_item_is_told)
+{
+    static const uint32_t stored_s[] = {70, 50, 90};
+    put("cart:1", L1_CART, 3, 0);
+    ck_assert_uint_eq(l1_oldest_s(l1), UINT32_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        struct slice key = slice_str(name_of("k", i).text);
+        struct l1_item *item;
+        l1_lock(l1, hash_64(key));
+        ck_assert_int_eq(l1_put_locked(l1, hash_64(key), key, L1_PLAIN, 1, &item), 0);
+        item->plain.stored_s = stored_s[i];
+        l1_unlock(l1, hash_64(key));
+    }
+    ck_assert_uint_eq(l1_oldest_s(l1), 50);
+}
+END_TEST
+
+/* ---- counts of bytes and of what was evicted ---------------------------------------------- */
+
+START_TEST(bytes_are_counted_by_kind)
+{
+    size_t head = sizeof(struct l1_item);
+    put("plain", L1_PLAIN, 100, 0);
+    put("cart:1", L1_CART, 1000, 0);
+    put("absent", L1_ABSENT, 0, 0);
+    ck_assert_uint_eq(get_stats().plain_bytes, head + 5 + 100);
+    ck_assert_uint_eq(get_stats().cart_bytes, head + 6 + 1000);
+    put("plain", L1_PLAIN, 70000, 0);
+    put("cart:1", L1_CART, 10, 0);
+    ck_assert_uint_eq(get_stats().plain_bytes, head + 5 + 70000);
+    ck_assert_uint_eq(get_stats().cart_bytes, head + 6 + 10);
+    put("cart:1", L1_PLAIN, 20, 0);
+    ck_assert_uint_eq(get_stats().plain_bytes, 2 * head + 5 + 70000 + 6 + 20);
+    ck_assert_uint_eq(get_stats().cart_bytes, 0);
+    ck_assert(remove_key("plain"));
+    evict_all();
+    ck_assert_uint_eq(get_stats().plain_bytes, 0);
+}
+END_TEST
+
+START_TEST(evictions_of_what_nobody_asked_for_are_told)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct slice key = slice_str(name_of("k", i).text);
+        struct l1_item *item;
+        l1_lock(l1, hash_64(key));
+        ck_assert_int_eq(l1_put_locked(l1, hash_64(key), key, L1_PLAIN, 1, &item), 0);
+        item->marks = i < 2 ? L1_MARK_FETCHED : 0;
+        item->plain.exptime_s = i < 1 ? 5 : 0;
+        l1_unlock(l1, hash_64(key));
+    }
+    evict_all();
+    ck_assert_uint_eq(get_stats().evictions, 6);
+    ck_assert_uint_eq(get_stats().evicted_unfetched, 4);
+    ck_assert_uint_eq(get_stats().evicted_nonzero, 1);
+}
+END_TEST
+
+START_TEST(the_tables_are_counted)
+{
+    uint64_t buckets = 0;
+    put_walked();
+    for (unsigned i = 0; i < L1_STRIPES; i++)
+        buckets += l1->stripes[i].buckets_mask + 1;
+    ck_assert_uint_eq(get_stats().hash_bytes, buckets * sizeof(void *));
+    ck_assert_uint_eq(l1_limit(l1), LIMIT);
+}
+END_TEST
+
 /* ---- suite -------------------------------------------------------------------------------- */
 
 static void add_table(Suite *suite)
@@ -439,10 +619,24 @@ static void add_eviction(Suite *suite)
     tcase_add_test(tcase, a_lower_limit_takes_effect_at_once);
 }
 
+static void add_walking(Suite *suite)
+{
+    TCase *tcase = add_case(suite, "walking");
+    tcase_add_test(tcase, a_walk_through_nothing_ends);
+    tcase_add_test(tcase, a_walk_meets_every_item_once_some_at_a_time);
+    tcase_add_test(tcase, a_crowded_stripe_is_not_met_all_at_once);
+    tcase_add_test(tcase, a_walk_meets_every_item_once_while_the_table_grows);
+    tcase_add_test(tcase, the_oldest_plain_item_is_told);
+    tcase_add_test(tcase, bytes_are_counted_by_kind);
+    tcase_add_test(tcase, evictions_of_what_nobody_asked_for_are_told);
+    tcase_add_test(tcase, the_tables_are_counted);
+}
+
 int main(void)
 {
     Suite *suite = suite_create("l1");
     add_table(suite);
     add_eviction(suite);
+    add_walking(suite);
     return suite_run(suite);
 }

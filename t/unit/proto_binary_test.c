@@ -630,7 +630,7 @@ START_TEST(numbers_texts_and_stats)
                 HEAD("\x10", "\0", "\0", "\0", "\0") NO_CAS);
     CHECK_REPLY(0x21, binary_auth_continue(&out, &r, slice_str("abc")),
                 HEAD("\x21", "\0", "\0", "\x21", "\3") NO_CAS "abc");
-    CHECK_REPLY(0x21, binary_auth_failed(&out, &r),
+    CHECK_REPLY(0x21, binary_error(&out, CE_AUTH_FAILED, &r),
                 HEAD("\x21", "\0", "\0", "\x20", "\x0d") NO_CAS "Auth failure.");
 }
 END_TEST

@@ -44,6 +44,7 @@ static int init_stripe(struct l1 *l1, struct l1_stripe *stripe)
     lock_init(&stripe->lock, LOCK_STRIPE);
     stripe->buckets_mask = BUCKETS_MIN - 1;
     stripe->buckets = make_buckets(l1, BUCKETS_MIN);
+    l1_count(&stripe->counts.buckets, BUCKETS_MIN);
     return stripe->buckets ? 0 : CE_NOMEM;
 }
 
@@ -125,11 +126,6 @@ struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key)
 
 /* ---- put and remove ----------------------------------------------------------------------- */
 
-static size_t item_bytes(size_t key_bytes, size_t value_bytes)
-{
-    return offsetof(struct l1_item, _bytes) + key_bytes + value_bytes;
-}
-
 /* What the answer to "how many items" means: absences are notes of our own. */
 static void count_kind(struct l1_stripe *stripe, uint8_t kind, int change)
 {
@@ -137,6 +133,19 @@ static void count_kind(struct l1_stripe *stripe, uint8_t kind, int change)
         l1_count(&stripe->counts.items, change);
     if (kind == L1_CART)
         l1_count(&stripe->counts.carts, change);
+}
+
+static void count_bytes(struct l1_stripe *stripe, uint8_t kind, int64_t change)
+{
+    if (kind == L1_PLAIN)
+        l1_count(&stripe->counts.plain_bytes, change);
+    if (kind == L1_CART)
+        l1_count(&stripe->counts.cart_bytes, change);
+}
+
+static int64_t bytes_of(const struct l1_item *item)
+{
+    return (int64_t)l1_item_bytes(item->key_bytes, item->value_bytes);
 }
 
 static void grow_buckets(struct l1 *l1, struct l1_stripe *stripe)
@@ -148,6 +157,7 @@ static void grow_buckets(struct l1 *l1, struct l1_stripe *stripe)
         return;
     stripe->buckets = grown;
     stripe->buckets_mask = old_mask * 2 + 1;
+    l1_count(&stripe->counts.buckets, (int64_t)old_mask + 1);
     for (uint32_t i = 0; i <= old_mask; i++) {
         struct l1_item *item = old[i];
         while (item) {
@@ -165,10 +175,10 @@ static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64
                                  struct slice key, enum l1_kind kind, size_t value_bytes)
 {
     MUST(hash == hash_64(key));
-    struct l1_item *item = l1_take_mem(l1, item_bytes(key.len, value_bytes));
+    struct l1_item *item = l1_take_mem(l1, l1_item_bytes(key.len, value_bytes));
     if (!item)
         return NULL;
-    memset(item, 0, item_bytes(0, 0));
+    memset(item, 0, l1_item_bytes(0, 0));
     item->kind = (uint8_t)kind;
     item->key_bytes = (uint8_t)key.len;
     memcpy(item->_bytes, key.bytes, key.len);
@@ -180,6 +190,7 @@ static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64
     *bucket = item;
     stripe->count++;
     count_kind(stripe, item->kind, 1);
+    count_bytes(stripe, item->kind, bytes_of(item));
     l1_queue_add(stripe, item);
     return item;
 }
@@ -204,14 +215,14 @@ static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, stru
                                    size_t value_bytes)
 {
     struct l1_item *item = *slot;
-    size_t bytes = item_bytes(item->key_bytes, value_bytes);
+    size_t bytes = l1_item_bytes(item->key_bytes, value_bytes);
     bool grows = value_bytes > item->value_bytes;
     if (fits_in_place(item, bytes))
         return item;
     struct l1_item *moved = l1_take_mem(l1, with_slack(item, bytes, value_bytes));
     if (!moved)
         return grows && bytes > l1_mem_usable(item) ? NULL : item;
-    memcpy(moved, item, item_bytes(item->key_bytes, grows ? item->value_bytes : value_bytes));
+    memcpy(moved, item, l1_item_bytes(item->key_bytes, grows ? item->value_bytes : value_bytes));
     *slot = moved;
     if (!(item->_bits & L1_HELD))
         l1_queue_move(stripe, item, moved);
@@ -227,6 +238,8 @@ static void change_kind(struct l1 *l1, struct l1_stripe *stripe, struct l1_item 
         l1_release(l1, stripe, item);
     count_kind(stripe, item->kind, -1);
     count_kind(stripe, (uint8_t)kind, 1);
+    count_bytes(stripe, item->kind, -bytes_of(item));
+    count_bytes(stripe, (uint8_t)kind, bytes_of(item));
     item->kind = (uint8_t)kind;
     memset(&item->cart, 0, sizeof(item->cart));
 }
@@ -246,6 +259,7 @@ int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind k
         return CE_NOMEM;
     if (item->kind != kind)
         change_kind(l1, stripe, item, kind);
+    count_bytes(stripe, item->kind, (int64_t)value_bytes - (int64_t)item->value_bytes);
     item->value_bytes = (uint32_t)value_bytes;
     if (kind != L1_ABSENT)
         l1_count(&stripe->counts.stored, 1);
@@ -259,6 +273,7 @@ void l1_drop(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot)
     *slot = item->_next;
     stripe->count--;
     count_kind(stripe, item->kind, -1);
+    count_bytes(stripe, item->kind, -bytes_of(item));
     l1_give_mem(l1, item);
 }
 
@@ -288,7 +303,12 @@ static void add_stripe(const struct l1_counts *counts, struct totals *totals)
     totals->curr_carts += l1_counted(&counts->carts);
     totals->total_items += l1_counted(&counts->stored);
     totals->evictions += l1_counted(&counts->evictions);
+    totals->evicted_unfetched += l1_counted(&counts->unfetched);
+    totals->evicted_nonzero += l1_counted(&counts->nonzero);
     totals->cart_demotions += l1_counted(&counts->demotions);
+    totals->plain_bytes += l1_counted(&counts->plain_bytes);
+    totals->cart_bytes += l1_counted(&counts->cart_bytes);
+    totals->hash_bytes += l1_counted(&counts->buckets) * sizeof(struct l1_item *);
 }
 
 void l1_stats(const struct l1 *l1, const struct stat_sink *sink)

@@ -22,6 +22,10 @@ enum l1_kind {
 
 struct l1;
 
+/* The mark that its owner sets on a plain item that was asked for: evictions of others are counted.
+ */
+#define L1_MARK_FETCHED 1
+
 /* What a plain item carries. */
 struct l1_plain {
     uint64_t cas;
@@ -44,7 +48,7 @@ struct l1_item {
     uint8_t key_bytes;
     uint8_t kind; /* enum l1_kind */
     uint8_t _bits;
-    uint8_t marks; /* the owner's own, of plain items */
+    uint8_t marks; /* the owner's own, of plain items; but see L1_MARK_FETCHED */
     union {
         struct l1_plain plain;
         struct l1_cart cart;
@@ -71,8 +75,9 @@ static inline struct slice l1_value_slice(const struct l1_item *item)
 int l1_new(size_t bytes_max, struct l1 **l1) MUST_USE;
 void l1_free(struct l1 **l1);
 
-/* Changes the limit (cache_memlimit); evicts down to it as it can. */
+/* Changes the limit (cache_memlimit); evicts down to it as it can, which may take seconds. */
 void l1_limit_set(struct l1 *l1, size_t bytes_max);
+size_t l1_limit(const struct l1 *l1);
 
 /* Makes an item of `bytes` (key and value; overhead is added here) fit under the limit by evicting
  * from all stripes in turn. MUST NOT hold a stripe. Cheap when there is room. CE_NOMEM when
@@ -122,14 +127,32 @@ uint64_t l1_dirty_count(const struct l1 *l1);
 
 /* ---- whole-table ---- */
 
+#define L1_WALK_BUCKETS 64
+/* Walks all items, some at a time: hands those of at most L1_WALK_BUCKETS buckets (with an item in
+ * each, on average) to `each` under their stripe's lock, and returns where to go on; begins with 0,
+ * and 0 is returned at the end. An item that is there from begin to end is met exactly once,
+ * however the table grows meanwhile; one that comes or goes may be met. `each` MUST NOT block or
+ * touch L1. */
+uint64_t l1_walk(struct l1 *l1, uint64_t from, void (*each)(void *arg, const struct l1_item *item),
+                 void *arg);
+
+/* When the plain item was stored that has been here longest (of those that are the oldest of their
+ * stripe), in seconds of l1_plain; UINT32_MAX when there is none. Takes every stripe in turn. */
+uint32_t l1_oldest_s(struct l1 *l1);
+
 #define L1_STATS(X)                                                                                \
     X(bytes, "bytes used by items, tables and overhead")                                           \
     X(curr_items, "items now")                                                                     \
     X(total_items, "items ever stored")                                                            \
     X(evictions, "plain items dropped for room")                                                   \
+    X(evicted_unfetched, "of them never asked for")                                                \
+    X(evicted_nonzero, "of them with an end of life of their own")                                 \
     X(cart_demotions, "clean carts dropped from memory; L2 has them")                              \
     X(curr_carts, "carts in memory now")                                                           \
     X(dirty_carts, "carts that L2 does not have yet")                                              \
+    X(plain_bytes, "bytes of plain items: key, value and head")                                    \
+    X(cart_bytes, "bytes of carts, the same")                                                      \
+    X(hash_bytes, "bytes of the hash tables")                                                      \
     X(limit_maxbytes, "-m in bytes")
 void l1_stats(const struct l1 *l1, const struct stat_sink *sink);
 

@@ -68,11 +68,20 @@ static bool fits(const struct l1 *l1, size_t bytes)
     return bytes <= limit && used <= limit - bytes;
 }
 
+static void count_eviction(struct l1_stripe *stripe, const struct l1_item *item)
+{
+    l1_count(&stripe->counts.evictions, 1);
+    if (!(item->marks & L1_MARK_FETCHED))
+        l1_count(&stripe->counts.unfetched, 1);
+    if (item->plain.exptime_s)
+        l1_count(&stripe->counts.nonzero, 1);
+}
+
 static void evict(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
 {
     MUST(!(item->_bits & L1_HELD));
     if (item->kind == L1_PLAIN)
-        l1_count(&stripe->counts.evictions, 1);
+        count_eviction(stripe, item);
     if (item->kind == L1_CART)
         l1_count(&stripe->counts.demotions, 1);
     struct l1_item **slot = l1_slot(stripe, hash_64(l1_key(item)), l1_key(item));
@@ -146,4 +155,9 @@ void l1_limit_set(struct l1 *l1, size_t bytes_max)
     MUST_OBJ(l1, L1_MAGIC);
     atomic_store_explicit(&l1->limit, bytes_max, memory_order_relaxed);
     make_room(l1, 0); /* as far as it goes: dirty carts go later, through l1_room */
+}
+
+size_t l1_limit(const struct l1 *l1)
+{
+    return atomic_load_explicit(&l1->limit, memory_order_relaxed);
 }

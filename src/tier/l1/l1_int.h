@@ -18,7 +18,8 @@ enum l1_bit {
 
 /* Written under the stripe's lock, read without. */
 struct l1_counts {
-    _Atomic uint64_t items, carts, stored, evictions, demotions;
+    _Atomic uint64_t items, carts, stored, evictions, unfetched, nonzero, demotions;
+    _Atomic uint64_t plain_bytes, cart_bytes, buckets;
 };
 
 struct l1_stripe {
@@ -85,6 +86,12 @@ size_t l1_mem_usable(void *mem);
 size_t l1_mem_cost(void *mem);
 
 /* ---- l1.c --------------------------------------------------------------------------------- */
+
+/* An item without what the allocator adds. */
+static inline size_t l1_item_bytes(size_t key_bytes, size_t value_bytes)
+{
+    return offsetof(struct l1_item, _bytes) + key_bytes + value_bytes;
+}
 
 /* l1_mem_new and l1_mem_free, counted in l1->used. */
 void *l1_take_mem(struct l1 *l1, size_t bytes);

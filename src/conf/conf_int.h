@@ -1,0 +1,162 @@
+/* conf_int: the table of options, and what the files of conf share. */
+#ifndef CONF_CONF_INT_H
+#define CONF_CONF_INT_H
+
+#include "conf/conf.h"
+
+#include <stddef.h>
+
+/* Options that memcached does not have are long only: its letters keep its meanings. */
+enum {
+    OPTION_DATA = 256,
+    OPTION_L3,
+    OPTION_QTY_MAX,
+    OPTION_LINES_MAX,
+    OPTION_ACK,
+    OPTION_CONFIG,
+    OPTION_IDLE_TIMEOUT,
+    OPTION_UDP_ANSWER_MAX,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_TLS_CA,
+    OPTION_TLS_VERIFY,
+    OPTION_TLS_CIPHERS,
+    OPTION_TLS_MIN_VERSION,
+};
+
+/* letter or OPTION_*, long name, argument, kind, field, min, max, default, what it is */
+#define CONF_TABLE(X)                                                                              \
+    X('p', "port", "PORT", PORT, port, 0, 65535, "11211", "TCP port; 0 = none")                    \
+    X('l', "listen", "ADDR", LIST, listen, 0, 0, "127.0.0.1",                                      \
+      "addresses to listen on: HOST, HOST:PORT or [V6]:PORT, several with commas or -l again; "    \
+      "notls: before one serves it without TLS")                                                   \
+    X('s', "unix-socket", "FILE", TEXT, unix_path, 0, 0, NULL,                                     \
+      "unix socket to listen on; then no TCP, unless -p or -l is given too")                       \
+    X('a', "unix-mask", "MODE", OCTAL, unix_mode, 0, 0777, "700", "access mode of it, octal")      \
+    X('U', "udp-port", "PORT", NUMBER, udp_port, 0, 65535, "0", "UDP port; 0 = none")              \
+    X(OPTION_UDP_ANSWER_MAX, "udp-answer-max", "BYTES", NUMBER, udp_answer_bytes_max, 64, 65000,   \
+      "1400", "longest answer to one datagram")                                                    \
+    X('t', "threads", "N", NUMBER, threads, 1, CONF_WORKERS_MAX, "4", "worker threads")            \
+    X('m', "memory-limit", "MB", NUMBER, megabytes, 1, 1u << 24, "64",                             \
+      "memory for carts and items, in megabytes")                                                  \
+    X('M', "disable-evictions", NULL, FLAG, evictions_refused, 0, 0, NULL,                         \
+      "refuse to store when memory is full, instead of evicting items")                            \
+    X('I', "max-item-size", "SIZE", SIZE, item_bytes_max, 1024, 1u << 30, "1m",                    \
+      "largest value of a plain item, with suffix k or m")                                         \
+    X('c', "conn-limit", "N", NUMBER, conns_max, 1, 1u << 20, "1024", "simultaneous connections")  \
+    X('b', "listen-backlog", "N", NUMBER, backlog, 1, 65535, "1024",                               \
+      "connections that may wait to be accepted")                                                  \
+    X(OPTION_IDLE_TIMEOUT, "idle-timeout", "SECONDS", NUMBER, idle_timeout_s, 0, 1u << 30, "0",    \
+      "close connections on which nothing moves; 0 = never")                                       \
+    X('B', "protocol", "NAME", PROTOCOL, protocol, 0, 0, "auto", "ascii, binary or auto")          \
+    X('S', "enable-sasl", NULL, FLAG, sasl, 0, 0, NULL, "SASL authentication (binary protocol)")   \
+    X('Y', "auth-file", "FILE", TEXT, auth_file, 0, 0, NULL,                                       \
+      "users who must authenticate: lines `user:password`, hashed (crypt) or clear")               \
+    X('Z', "enable-ssl", NULL, FLAG, tls, 0, 0, NULL, "TLS on every TCP port")                     \
+    X(OPTION_TLS_CERT, "tls-cert", "FILE", TEXT, tls_cert, 0, 0, NULL,                             \
+      "certificate chain, PEM; read again on SIGHUP and by `refresh_certs`")                       \
+    X(OPTION_TLS_KEY, "tls-key", "FILE", TEXT, tls_key, 0, 0, NULL,                                \
+      "private key, PEM, when it is not in the file of the chain")                                 \
+    X(OPTION_TLS_CA, "tls-ca", "FILE", TEXT, tls_ca, 0, 0, NULL,                                   \
+      "who may sign the certificates of clients, PEM")                                             \
+    X(OPTION_TLS_VERIFY, "tls-verify", "N", NUMBER, tls_verify, 0, 3, "0",                         \
+      "client certificates: 0 none, 1 asked for, 2 required")                                      \
+    X(OPTION_TLS_CIPHERS, "tls-ciphers", "LIST", TEXT, tls_ciphers, 0, 0, NULL,                    \
+      "ciphers of TLS 1.2, as OpenSSL names them")                                                 \
+    X(OPTION_TLS_MIN_VERSION, "tls-min-version", "V", TLS_VERSION, tls_1_3_only, 0, 0, "tlsv1.2",  \
+      "tlsv1.2 or tlsv1.3")                                                                        \
+    X(OPTION_DATA, "data", "DIR", TEXT, data, 0, 0, "./var",                                       \
+      "directory of journal, L2 and the default database")                                         \
+    X(OPTION_L3, "l3", "URL", TEXT, l3, 0, 0, NULL,                                                \
+      "database: sqlite:PATH or none (default sqlite:DIR/cartd.sqlite)")                           \
+    X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
+      "when a cart write is acknowledged: ram, os or sync")                                        \
+    X(OPTION_QTY_MAX, "qty-max", "N", NUMBER, qty_max, 1, 1000000, "1000000",                      \
+      "largest quantity of a cart line")                                                           \
+    X(OPTION_LINES_MAX, "lines-max", "N", NUMBER, lines_max, 1, 1000, "200",                       \
+      "most lines of a cart")                                                                      \
+    X(OPTION_CONFIG, "config", "FILE", TEXT, config_path, 0, 0, NULL,                              \
+      "file with long options and users; read again on SIGHUP")                                    \
+    X('A', "enable-shutdown", NULL, FLAG, shutdown_allowed, 0, 0, NULL, "allow `shutdown`")        \
+    X('F', "disable-flush-all", NULL, FLAG, flush_all_refused, 0, 0, NULL, "refuse `flush_all`")   \
+    X('X', "disable-dumping", NULL, FLAG, dump_refused, 0, 0, NULL,                                \
+      "refuse `stats cachedump` and `lru_crawler metadump`")                                       \
+    X('d', "daemon", NULL, FLAG, daemon, 0, 0, NULL,                                               \
+      "run in the background; returns when it serves, or could not start")                         \
+    X('u', "user", "NAME", TEXT, user, 0, 0, NULL, "become this user (started as root)")           \
+    X('P', "pidfile", "FILE", TEXT, pid_path, 0, 0, NULL, "write the process id there")            \
+    X('k', "lock-memory", NULL, FLAG, lock_memory, 0, 0, NULL, "keep all memory out of swap")      \
+    X('r', "enable-coredumps", NULL, FLAG, coredumps, 0, 0, NULL, "raise the limit of cores")      \
+    X('o', "extended", "LIST", EXTENDED, listen, 0, 0, NULL,                                       \
+      "memcached's suboptions: idle_timeout, ssl_chain_cert, ssl_key, ssl_ca_cert, "               \
+      "ssl_verify_mode, ssl_ciphers, ssl_min_version; others have no effect")                      \
+    X('v', "verbose", NULL, COUNT, verbose, 0, 0, NULL, "log more")                                \
+    X('h', "help", NULL, FLAG, help, 0, 0, NULL, "print this and exit")                            \
+    X('V', "version", NULL, FLAG, version, 0, 0, NULL, "print the version and exit")               \
+    X('i', "license", NULL, FLAG, license, 0, 0, NULL, "print the licenses and exit")              \
+    X('f', "slab-growth-factor", "N", IGNORED, listen, 0, 0, NULL, NULL)                           \
+    X('n', "slab-min-size", "BYTES", IGNORED, listen, 0, 0, NULL, NULL)                            \
+    X('L', "enable-largepages", NULL, IGNORED, listen, 0, 0, NULL, NULL)                           \
+    X('D', "delimiter", "CHAR", IGNORED, listen, 0, 0, NULL, NULL)                                 \
+    X('R', "max-reqs-per-event", "N", IGNORED, listen, 0, 0, NULL, NULL)                           \
+    X('C', "disable-cas", NULL, IGNORED, listen, 0, 0, NULL, NULL)                                 \
+    X('W', "disable-watch", NULL, IGNORED, listen, 0, 0, NULL, NULL)                               \
+    X('e', "memory-file", "FILE", IGNORED, listen, 0, 0, NULL, NULL)
+
+enum option_kind {
+    KIND_TEXT,
+    KIND_LIST,   /* a text; given again it is added behind a comma */
+    KIND_NUMBER, /* min..max */
+    KIND_PORT,   /* a number that says TCP is wanted */
+    KIND_OCTAL,
+    KIND_SIZE, /* digits, k or m */
+    KIND_ACK,
+    KIND_PROTOCOL,
+    KIND_TLS_VERSION,
+    KIND_FLAG,
+    KIND_COUNT,    /* a flag that may be given several times */
+    KIND_EXTENDED, /* -o */
+    KIND_IGNORED,  /* memcached's, without effect here */
+};
+
+struct option_row {
+    int letter;
+    const char *name, *arg;
+    enum option_kind kind;
+    size_t offset;
+    uint32_t min, max;
+    const char *standard, *what;
+};
+
+extern const struct option_row conf_rows[];
+extern const size_t conf_rows_count;
+
+const struct option_row *conf_row_of_letter(int letter);
+/* NULL: there is none. */
+const struct option_row *conf_row_of_name(struct slice name);
+
+/* Sets one option; false when the value is bad. `text` must outlive conf; NULL for a flag. */
+bool conf_set(struct conf *conf, const struct option_row *row, const char *text);
+/* -o: false, and conf->message. */
+bool conf_set_extended(struct conf *conf, const char *list);
+
+/* A copy of `text` that lives as long as conf; NULL: no memory. */
+char *conf_keep(struct conf *conf, struct slice text);
+
+/* conf_file.c: reads conf->config_path. CE_INVAL and conf->message. */
+int conf_file_read(const struct env *env, struct conf *conf) MUST_USE;
+
+static inline uint32_t *conf_number(const struct conf *conf, const struct option_row *row)
+{
+    return (uint32_t *)((char *)conf + row->offset);
+}
+static inline const char **conf_text(const struct conf *conf, const struct option_row *row)
+{
+    return (const char **)((char *)conf + row->offset);
+}
+static inline bool *conf_flag(const struct conf *conf, const struct option_row *row)
+{
+    return (bool *)((char *)conf + row->offset);
+}
+
+#endif
