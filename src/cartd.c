@@ -283,6 +283,8 @@ static int serve(struct parts *parts)
 static int take_down(struct parts *parts)
 {
     int rc = 0;
+    if (parts->guard)
+        guard_stop(parts->guard); /* no answer of it comes to a connection that is gone */
     if (parts->net && !net_stop(parts->net, STOP_CONNS_MS))
         log_warn("cartd", "some connections were cut off");
     if (parts->tier && (rc = tier_stop(&parts->tier, STOP_TIER_MS)))

@@ -159,7 +159,8 @@ enum run auth_sasl(struct session *session, const struct request *request)
         return reply_error(session, request, CE_UNKNOWN);
     if (request->verb == VERB_SASL_LIST)
         return reply_end(session, list_mechanisms(session, request));
-    if (request->key.len > GUARD_MECHANISM_MAX)
+    bool nameless = request->verb == VERB_SASL_AUTH && request->key.len == 0;
+    if (nameless || request->key.len > GUARD_MECHANISM_MAX)
         return reply_error(session, request, CE_INVAL);
     int rc = answer_of(session, request, ask_sasl);
     switch (rc) {

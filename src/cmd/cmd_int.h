@@ -34,6 +34,7 @@
     X(store_too_large, "storage commands refused for their size")                                  \
     X(store_no_memory, "storage commands refused for want of memory")                              \
     X(lru_crawler_starts, "dumps of keys")                                                         \
+    X(crawler_items_checked, "keys listed by them")                                                \
     X(cart_reads, "carts read")                                                                    \
     X(cart_writes, "cart steps applied")                                                           \
     X(cart_refused, "cart steps refused")                                                          \

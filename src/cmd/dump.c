@@ -84,6 +84,8 @@ static void put_item(void *arg, const struct l1_item *item)
     if (kind == L1_PLAIN && !item_alive(dump->session->cmd, item))
         return;
     dump->session->dump_count++;
+    if (dump->form != DUMP_CACHE)
+        count(&dump->session->worker->crawler_items_checked);
     switch (dump->form) {
     case DUMP_META: dump->rc = put_meta(dump, item); break;
     case DUMP_MG: dump->rc = put_mg(dump->session->out, l1_key(item)); break;

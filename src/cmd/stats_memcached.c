@@ -69,7 +69,7 @@ static const struct {
     /* items; who needs room evicts by himself, which memcached calls a direct reclaim */
     HERE(bytes), HERE(curr_items), HERE(total_items), NONE(slab_global_page_pool),
     NONE(expired_unfetched), HERE(evicted_unfetched), NONE(evicted_active), HERE(evictions),
-    NONE(reclaimed), NONE(crawler_reclaimed), NONE(crawler_items_checked),
+    NONE(reclaimed), NONE(crawler_reclaimed), HERE(crawler_items_checked),
     NONE(lrutail_reflocked), NONE(moves_to_cold), NONE(moves_to_warm), NONE(moves_within_lru),
     AS(direct_reclaims, evictions), NONE(lru_bumps_dropped),
 };

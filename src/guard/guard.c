@@ -151,8 +151,6 @@ void guard_free(struct guard **guard)
         return;
     MUST_OBJ(old, GUARD_MAGIC);
     guard_stop(old);
-    if (old->started)
-        MUST(pthread_join(old->thread, NULL) == 0);
     MUST(atomic_load_explicit(&old->logins, memory_order_acquire) == 0);
     guard_sasl_close(old);
     guard_users_drop(&old->users);

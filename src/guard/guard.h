@@ -42,7 +42,7 @@ struct guard_user {
 
 struct guard_config {
     const struct env *env;
-    const char *users_path; /* -Y: lines `user:password[:...]`, full rights; NULL = none */
+    const char *users_path; /* -Y: see guard_file.c; full rights; NULL = none */
     const struct guard_user *users;
     size_t users_count;
     bool sasl; /* -S */
@@ -52,15 +52,17 @@ struct guard_config {
  * with a password. CE_INVAL (bad file or user), CE_NOTFOUND, CE_IO, CE_NOMEM. Start-up thread. */
 int guard_new(const struct guard_config *config, struct guard **guard, char *message,
               size_t message_bytes) MUST_USE;
-/* Answers what is queued with a failure, and whatever is asked from now on. What is being answered
- * ends as it ends. For the time when connections are to be closed. Any thread. */
+/* Answers what is queued with a failure, waits for what is being answered, and fails whatever is
+ * asked from now on: done() is not called any more when it returns. While the workers still run, so
+ * that connections can be closed. One thread at a time. */
 void guard_stop(struct guard *guard);
-/* Calls guard_stop. After all logins are closed, at the latest by what guard_stop calls. */
+/* Calls guard_stop. After all logins are closed, at the latest by done(). */
 void guard_free(struct guard **guard);
 
 /* Reads file and users again; on an error all stays as it was. Who is logged in keeps it if the
  * user is still there with the same password (with the new rights), and is unknown from then on if
- * not. One thread at a time. */
+ * not. CE_INVAL also when `sasl`, or whether there are users at all, is not as at the start. One
+ * thread at a time. */
 int guard_reload(struct guard *guard, const struct guard_config *config, char *message,
                  size_t message_bytes) MUST_USE;
 
@@ -76,12 +78,13 @@ int guard_login_new(struct guard *guard, struct guard_login **login) MUST_USE;
 /* MUST NOT be while a question is open. */
 void guard_login_free(struct guard_login **login);
 
-/* True when the user is known; one that guard_reload took away is not. */
+/* True when the user is known, or nobody is asked; one that guard_reload took away is not. */
 bool guard_known(struct guard_login *login);
 /* `rights`: all that are needed, of enum guard_right. 0; CE_AUTH: not authenticated; CE_DENIED: one
  * is missing, or the key (when it has bytes) is below none of the user's prefixes. */
 int guard_may(struct guard_login *login, unsigned rights, struct slice key) MUST_USE;
-/* Whether guard_may depends on the key; when not, one call is enough for many keys. */
+/* Whether guard_may depends on the key; when not, one call is enough for many keys. As of the last
+ * guard_may: ask after it. */
 bool guard_has_prefixes(const struct guard_login *login);
 
 /* A question that may take long. Embedded in the asker, who sets `done` and keeps it until done()

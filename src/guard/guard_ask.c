@@ -130,6 +130,7 @@ static struct guard_wait *take_first_locked(struct guard *guard)
 void *guard_run_thread(void *arg)
 {
     struct guard *guard = arg;
+    thread_background();
     lock_take(&guard->lock);
     while (!guard->stopping || guard->orphans) {
         struct guard_sasl_session *orphans = guard->orphans;
@@ -162,6 +163,9 @@ void guard_stop(struct guard *guard)
         lock_take(&guard->lock);
     }
     lock_drop(&guard->lock);
+    if (guard->started)
+        MUST(pthread_join(guard->thread, NULL) == 0);
+    guard->started = false;
 }
 
 /* ---- the worker's side ---- */

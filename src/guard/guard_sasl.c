@@ -11,6 +11,7 @@
 #include "guard/guard_int.h"
 
 #include <ctype.h>
+#include <openssl/crypto.h>
 #include <sasl/sasl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,8 +94,12 @@ static int check_password(sasl_conn_t *conn, void *context, const char *user, co
     guard_print(name, question->who);
     int rc = guard_claim_make(&claim, question->users, session->guard->key, name,
                               slice_of(password, password_len));
-    if (rc == GUARD_LATER)
-        rc = guard_claim_verify(&claim, password, session->guard->crypt);
+    if (rc == GUARD_LATER) {
+        char ended[GUARD_PASSWORD_MAX + 1] = {0}; /* as it came it may have no NUL */
+        memcpy(ended, password, password_len);
+        rc = guard_claim_verify(&claim, ended, session->guard->crypt);
+        OPENSSL_cleanse(ended, sizeof ended);
+    }
     if (rc == 0)
         session->approved = claim.entry;
     return rc == 0 ? SASL_OK : rc == CE_NOMEM ? SASL_NOMEM : SASL_BADAUTH;

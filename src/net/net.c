@@ -128,6 +128,9 @@ bool net_stop(struct net *net, unsigned timeout_ms)
     for (unsigned i = 0; net->workers && i < net->config.workers; i++)
         if (net->workers[i].started)
             worker_stop_post(&net->workers[i]);
+    /* What workers still ask of this thread is done; the end of each of them wakes it too. */
+    while (atomic_load(&net->workers_running))
+        MUST(event_base_loop(net->base, EVLOOP_ONCE) >= 0);
     for (unsigned i = 0; net->workers && i < net->config.workers; i++) {
         struct worker *worker = &net->workers[i];
         if (!worker->started)

@@ -6,7 +6,14 @@
  * per turn of the loop. A reply may be held (net_hold) until the journal reached a position: it and
  * all replies behind it wait, so replies keep their order and a worker never blocks. Limits:
  * NET_OUT_BYTES_HIGH of unsent replies stop the reading of that connection until they drain; the
- * handler bounds what it keeps as input. */
+ * handler bounds what it keeps as input.
+ *
+ * A datagram is a connection of its own that has all of its input at once and ends with its answer.
+ * Not answered: what is no frame, a request of several datagrams (as memcached), one that is not
+ * whole, one from port 0, one that begins as an error does (ERROR, CLIENT_ERROR, SERVER_ERROR: two
+ * servers would tell them to each other for ever), one above NET_UDP_PENDING_MAX. An answer above
+ * udp_answer_bytes_max is replaced by hold_failed(CE_UDP_TOO_LARGE); it is not retried when the
+ * socket has no room. */
 #ifndef NET_NET_H
 #define NET_NET_H
 
@@ -126,7 +133,8 @@ struct net_task {
     void (*run)(struct net_task *task);
 };
 void net_post(struct net *net, unsigned worker, struct net_task *task);
-/* As net_post, to the thread of net_run: for what may take its time (files to read again). */
+/* As net_post, to the thread of net_run: for what may take its time (files to read again). Also
+ * while net_stop answers what was received. */
 void net_post_main(struct net *net, struct net_task *task);
 
 /* Every connection and listener, for `stats conns`; memcached's names: FD:addr, FD:listen_addr,

@@ -185,6 +185,7 @@ struct net {
     SSL_CTX *tls; /* for new connections; thread of net_run */
     _Atomic uint64_t tls_loaded_ms;
     struct worker *workers;
+    _Atomic unsigned workers_running; /* threads that have not ended */
     unsigned next_worker;
     _Atomic unsigned conns_count;
     _Atomic uint64_t conns_total, conns_rejected;

@@ -164,6 +164,8 @@ static void *run_worker(void *arg)
     atomic_store(&worker->clean, worker->conns == NULL);
     while (worker->conns)
         conn_abandon(worker->conns);
+    atomic_fetch_sub(&worker->net->workers_running, 1);
+    mailbox_wake(&worker->net->mailbox);
     return NULL;
 }
 
@@ -197,8 +199,13 @@ int worker_start(struct worker *worker)
     char name[16] = "worker-00";
     name[7] = (char)('0' + worker->index / 10);
     name[8] = (char)('0' + worker->index % 10);
-    if (datagram_open(worker) || thread_start(&worker->thread, name, run_worker, worker))
+    if (datagram_open(worker))
         return CE_NOMEM;
+    atomic_fetch_add(&worker->net->workers_running, 1);
+    if (thread_start(&worker->thread, name, run_worker, worker)) {
+        atomic_fetch_sub(&worker->net->workers_running, 1);
+        return CE_NOMEM;
+    }
     worker->started = true;
     return 0;
 }

@@ -4,15 +4,15 @@
  * options: binary ketama nodelay */
 import java.io.Serializable;
 import java.net.InetSocketAddress;
+import java.net.SocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
-import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -26,17 +26,19 @@ import net.spy.memcached.CASValue;
 import net.spy.memcached.ConnectionFactoryBuilder;
 import net.spy.memcached.ConnectionFactoryBuilder.Locator;
 import net.spy.memcached.ConnectionFactoryBuilder.Protocol;
+import net.spy.memcached.ConnectionObserver;
 import net.spy.memcached.DefaultHashAlgorithm;
-import net.spy.memcached.FailureMode;
 import net.spy.memcached.MemcachedClient;
-import net.spy.memcached.OperationTimeoutException;
 import net.spy.memcached.auth.AuthDescriptor;
+import net.spy.memcached.auth.PlainCallbackHandler;
 import net.spy.memcached.transcoders.SerializingTranscoder;
 
 public class Client {
     private static final int WAIT_MS = 60000; // a slow machine changes nothing
 
     private static String part;
+    private static String servers;
+    private static String[] login;
     private static List<String> options;
     private static boolean binary;
     private static MemcachedClient mc;
@@ -65,17 +67,21 @@ public class Client {
         step(name, answer);
     }
 
-    /** A step that the library answers by throwing something. */
-    private static void refused(String name, Callable<Boolean> work) throws Exception {
+    private interface Work {
+        boolean run(MemcachedClient client) throws Exception;
+    }
+
+    /** A step that is refused. After an error the library connects anew, so it is done aside. */
+    private static void refused(String name, Work work) throws Exception {
+        MemcachedClient client = connect();
         boolean answer;
         try {
-            answer = work.call();
-        } catch (OperationTimeoutException error) {
-            throw error;
-        } catch (RuntimeException | ExecutionException error) {
+            answer = work.run(client);
+        } catch (ExecutionException | IllegalArgumentException error) {
             answer = false;
         }
         step(name, answer);
+        client.shutdown();
     }
 
     private static boolean set(String key, Object value) throws Exception {
@@ -121,7 +127,7 @@ public class Client {
         set("n", "18446744073709551615");
         step("incr-wraps", mc.incr("n", 5));
         set("n", "ten");
-        refused("incr-text", () -> mc.asyncIncr("n", 1).get(WAIT_MS, TimeUnit.MILLISECONDS) >= 0);
+        refused("incr-text", other -> other.asyncIncr("n", 1).get() >= 0);
     }
 
     private static void doCas() throws Exception {
@@ -167,7 +173,7 @@ public class Client {
         byte[] large = makeBytes(1000000);
         outcome("set", mc.set("large", 0, large, plain));
         same("large", mc.get("large", plain), large);
-        refused("too-large", () -> mc.set("large", 0, makeBytes(3000000), plain).get());
+        refused("too-large", other -> other.set("large", 0, makeBytes(3000000), plain).get());
         step("too-large-dropped", mc.get("large"));
         set("k", "hello");
         step("after-too-large", mc.get("k"));
@@ -186,7 +192,7 @@ public class Client {
         String key = "k".repeat(250);
         set(key, "x");
         step("key-250", "x".equals(mc.get(key)));
-        refused("key-251", () -> set(key + "k", "x"));
+        refused("key-251", other -> other.set(key + "k", 0, "x").get());
         set("clé-☃", "x");
         step("key-utf8", "x".equals(mc.get("clé-☃")));
     }
@@ -211,8 +217,10 @@ public class Client {
         step("future-date", mc.get("future"));
         mc.touch("future", 1000000000).get();
         step("touch-past", mc.get("future"));
-        mc.flush(1000).get();
-        step("flush-later", mc.get("k"));
+        if (!binary) { // there the library forgets to say when
+            mc.flush(1000).get();
+            step("flush-later", mc.get("k"));
+        }
         outcome("flush-again", mc.flush());
         step("flushed", mc.get("k"));
     }
@@ -228,8 +236,6 @@ public class Client {
         step("stats-settings", "67108864".equals(stats("settings").get("maxbytes")));
         step("stats-items", stats("items").keySet().stream().anyMatch(s -> s.startsWith("items:")));
         step("stats-slabs", stats("slabs").containsKey("active_slabs"));
-        if (binary)
-            step("mechanisms", String.join(" ", mc.listSaslMechanisms()));
     }
 
     // ---- carts ----
@@ -270,9 +276,9 @@ public class Client {
         Map<String, Object> found = mc.getBulk(cart, "cart:absent", "plain");
         step("cart-multi-get", linesOf(found.get(cart)) + " and " + found.get("plain"));
         changeWhole(cart);
-        outcome("cart-append", mc.append(cart, "x"));
-        refused("cart-no-number", () -> mc.asyncIncr(cart, 1).get() >= 0);
-        outcome("cart-no-document", mc.set(cart, 0, "no document"));
+        refused("cart-append", other -> other.append(cart, "x").get());
+        refused("cart-no-number", other -> other.asyncIncr(cart, 1).get() >= 0);
+        refused("cart-no-document", other -> other.set(cart, 0, "no document").get());
         outcome("cart-touch", mc.touch(cart, 1000));
         if (binary)
             step("cart-gat", linesOf(mc.getAndTouch(cart, 1000).getValue()));
@@ -332,21 +338,36 @@ public class Client {
     }
 
     private static void doLogin() throws Exception {
-        refused("login", () -> set("k", "hello"));
-        refused("get", () -> "hello".equals(mc.get("k")));
+        CompletableFuture<Boolean> stored = new CompletableFuture<>();
+        mc.addObserver(new ConnectionObserver() {
+            @Override
+            public void connectionEstablished(SocketAddress address, int attempt) {}
+
+            @Override
+            public void connectionLost(SocketAddress address) {
+                stored.complete(false); // the library tries again and again
+            }
+        });
+        mc.set("k", 0, "hello").addListener(future -> stored.complete(future.getStatus().isSuccess()));
+        step("login", stored.get());
+        if (stored.get()) {
+            step("login-get", mc.get("k"));
+            step("mechanisms", String.join(" ", mc.listSaslMechanisms()));
+        }
     }
 
-    private static MemcachedClient connect(String servers, String[] login) throws Exception {
+    private static MemcachedClient connect() throws Exception {
         ConnectionFactoryBuilder builder = new ConnectionFactoryBuilder()
             .setProtocol(binary ? Protocol.BINARY : Protocol.TEXT)
             .setUseNagleAlgorithm(!options.contains("nodelay"))
-            .setFailureMode(FailureMode.Cancel)
+            .setDaemon(true)
             .setOpTimeout(WAIT_MS);
         if (options.contains("ketama"))
             builder.setLocatorType(Locator.CONSISTENT)
                 .setHashAlg(DefaultHashAlgorithm.KETAMA_HASH);
         if (login.length == 2)
-            builder.setAuthDescriptor(AuthDescriptor.typical(login[0], login[1]));
+            builder.setAuthDescriptor(new AuthDescriptor(
+                new String[] {"PLAIN"}, new PlainCallbackHandler(login[0], login[1])));
         List<InetSocketAddress> addresses = AddrUtil.getAddresses(servers.replace(',', ' '));
         return new MemcachedClient(builder.build(), addresses);
     }
@@ -357,9 +378,10 @@ public class Client {
         System.setOut(new java.io.PrintStream(System.out, true, StandardCharsets.UTF_8));
         part = args[0];
         options = List.of(args[1].split("\\+"));
-        String[] login = Arrays.copyOfRange(args, 3, args.length);
+        login = Arrays.copyOfRange(args, 3, args.length);
         binary = options.contains("binary") || login.length > 0;
-        mc = connect(args[2], login);
+        servers = args[2];
+        mc = connect();
         if (part.equals("plain")) {
             doOneKey();
             doCounting();

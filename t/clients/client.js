@@ -420,16 +420,16 @@ async function endCart(mc, cart) {
 async function doRing(mc) {
   const keys = Array.from({ length: 300 }, (_, number) => `ring-${number}`);
   if (part === 'ring') {
-    const stored = await Promise.all(keys.map((key) => mc.set(key, `value of ${key}`)));
+    const stored = await Promise.all(keys.map((key) => mc.set(key, key.slice(5))));
     step('ring-put', stored.filter(Boolean).length);
   }
   const values = new Map(await mc.getMany(keys));
-  step('ring-get', keys.filter((key) => values.get(key) === `value of ${key}`).length);
+  step('ring-get', keys.filter((key) => values.get(key) === key.slice(5)).length);
 }
 
 async function doLogin(mc) {
   await outcome('login', mc.set('k', 'hello'));
-  await outcome('get', mc.get('k').then((value) => value === 'hello'));
+  step('login-get', await mc.get('k').catch(() => 'no'));
 }
 
 async function main() {

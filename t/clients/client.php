@@ -325,7 +325,7 @@ function doRing(Memcached $mc, bool $put): void
 function doLogin(Memcached $mc): void
 {
     outcome('login', $mc, $mc->set('k', 'hello'));
-    step('get', value($mc, 'k'));
+    outcome('login-get', $mc, value($mc, 'k'));
 }
 
 $mc = connect();

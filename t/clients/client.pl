@@ -38,6 +38,8 @@ sub connect_with {
         nowait => $has{nowait} ? 1 : 0,
         ketama_points => $has{ketama} ? 150 : 0,
         namespace => $has{namespace} ? 'shop:' : '',
+        connect_timeout => 60, # a slow machine changes nothing
+        io_timeout => 60,
         max_size => 10 << 20,
         compress_threshold => -1,
         utf8 => 1,

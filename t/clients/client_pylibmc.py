@@ -2,7 +2,7 @@
 """client_pylibmc: the steps of pylibmc; see README.md.
 
 usage: client_pylibmc.py PART OPTIONS SERVERS [USER PASSWORD]
-options: binary noblock nodelay noreply ketama
+options: binary noblock nodelay ketama
 """
 import json
 import sys
@@ -171,14 +171,6 @@ def do_silence():
     step("quiet-add-present", quiet.get("k"))
 
 
-def do_buffered():
-    buffered = connect(buffer_requests=True)
-    for number in range(100):
-        buffered.set(f"buffered-{number}", str(number))
-    step("buffered", sum(buffered.get(f"buffered-{number}") == str(number)
-                         for number in range(100)))
-
-
 def do_server(mc):
     stats = mc.get_stats()[0][1]
     step("stats", int(stats["pid"]) > 0 and int(stats["cmd_get"]) > 0 and "curr_items" in stats)
@@ -249,7 +241,8 @@ def end_cart(mc, cart):
 
 
 def do_ring(mc):
-    values = {f"ring-{number}": f"value-{number}" for number in range(300)}
+    # As bytes: a text has a flag that means something else to other libraries.
+    values = {f"ring-{number}": b"%d" % number for number in range(300)}
     if PART == "ring":
         step("ring-put", len(values) - len(mc.set_multi(values)))
     found = mc.get_multi(list(values))
@@ -258,7 +251,7 @@ def do_ring(mc):
 
 def do_login():
     refused("login", lambda: connect().set("k", "hello"))
-    refused("get", lambda: connect().get("k"))
+    refused("login-get", lambda: connect().get("k"))
 
 
 def main():
@@ -267,7 +260,6 @@ def main():
         for part in (do_one_key, do_counting, do_cas, do_many, do_values, do_time, do_server):
             part(mc)
         do_silence()
-        do_buffered()
     elif PART == "cart":
         do_cart(mc)
     elif PART in ("ring", "ring-get"):

@@ -2,7 +2,7 @@
 """client_pymemcache: the steps of pymemcache; see README.md.
 
 usage: client_pymemcache.py PART OPTIONS SERVERS
-options: noreply nodelay
+options: nodelay
 """
 import json
 import re
@@ -19,7 +19,6 @@ from pymemcache.serde import PickleSerde
 PART, OPTIONS, SERVERS = sys.argv[1], sys.argv[2].split("+"), sys.argv[3].split(",")
 REFUSED = (MemcacheError, MemcacheIllegalInputError)
 LARGE = bytes(number * number % 251 for number in range(1000)) * 1000
-SILENT = "noreply" in OPTIONS
 
 
 def step(name, answer, remark=""):
@@ -265,7 +264,7 @@ def do_cart(mc, cart="cart:u1"):
 
 def change_whole(mc, cart):
     text, cas = mc.gets(cart)
-    mc.set(f"{cart}/SKU-3", "1", noreply=SILENT)
+    mc.set(f"{cart}/SKU-3", "1")
     step("cart-cas-stale", mc.cas(cart, text, cas))
     text, cas = mc.gets(cart)
     whole = json.loads(text)
@@ -292,7 +291,7 @@ def end_cart(mc, cart):
 
 
 def do_ring(mc):
-    values = {f"ring-{number}": f"value-{number}" for number in range(300)}
+    values = {f"ring-{number}": str(number) for number in range(300)}
     if PART == "ring":
         step("ring-put", len(values) - len(mc.set_many(values)))
     found = mc.get_many(values)

@@ -22,7 +22,7 @@ INTENDED = {
     "`flush_all`": "no carts",
     "length of a line": "no line is long",
     "`gat`, `gats` lines": "no line is long",
-    "overlong key in a get": "sent on its own; in a gat it is the first key",
+    "overlong key in a get": "the first key, in a request on its own",
     "numbers beyond 32 bits": "not drawn",
     "largest value": "no value is large",
     "wrong `delete`": "differ.py forgives the hint",
@@ -36,24 +36,27 @@ INTENDED = {
 NUMBER_KEYS = ["<p>a"] * 8 + ["<p>b"] * 4 + ["<p>\xff\x01\t", "<p>" + 240 * "k"]
 STALE_KEYS = ["<p>c"] * 4 + ["<p>d"]
 KEYS = NUMBER_KEYS + STALE_KEYS
+SHORT_KEYS = [key for key in KEYS if len(key) < 10]
 LONG_KEY = "<p>" + 241 * "k"
 BASE64_KEYS = ["<b:x>", "<b:x>", "<b:y>", "<b:\0 \r\n>"]
+BASE64_NUMBER_KEY = "<b:n>"
 EXPTIMES = ["0"] * 8 + ("100 5000 -1 2592000 2592001 -2147483648 <soon> 2147483647 +100 0100 \t5000 "
                         "x 1x 1.5 100\t").split(" ")
 CLIENT_FLAGS = ["0"] * 6 + "1 42 4294967295 2147483648 +7 08 x -1 1x 0x1".split()
-DELTAS = ["1"] * 4 + ("0 5 10 99 1000000 18446744073709551615 18446744073709551616 9223372036854775808 "
-                      "-1 x 1x +1 01 1.5 1\t").split(" ")
+DELTAS = ["1"] * 4 + ("0 5 10 99 1000000 4294967296 18446744073709551616 -1 x 1x +1 01 1.5 "
+                      "1\t").split(" ")
+DOWN_DELTAS = DELTAS + ["18446744073709551615", "9223372036854775808"]
 CASES_OF_CAS = ["<c0>"] * 6 + ["<c1>", "<c2>", "<c0+1>", "0", "1", "18446744073709551615",
                                "18446744073709551616", "-1", "x", "1x", "+1"]
-VALUES = ["", "a", "0", "5", "9", "10", "99", "100", "1000", "007", " 5", "5 ", "5a", "-1", "+5",
+VALUES = ["", "a", "0", "5", "9", "10", "99", "100", "1000", "007", " 5", "5 ", "5a", "+5",
           "\t7", "5 x", "5\tx", "5\0x",
-          "18446744073709551615", "18446744073709551616", "9999999999", "00000000000000000005",
+          "18446744073709551616", "9999999999", "00000000000000000005",
           "000000000000000000005", "5\r\n", "1\0", "x\r\n", "abc", "abcdefghijklmnop", "\0\xff\x80",
           "get <p>a", "5.0", "                  5", "10  "]
 TAILS = [""] * 14 + [" noreply"] * 4 + [" junk", " noreply junk", " 0", " 0 noreply", " Noreply",
                                         "  noreply  ", " 1 2 3", " "]
 LINE_ENDS = ["\r\n"] * 14 + ["\n", " \r\n"]
-BLOCK_ENDS = ["\r\n"] * 24 + ["\n", "", "x\r\n", "\r\r\n", "\n\r\n"]
+BLOCK_ENDS = ["\r\n"] * 24 + ["\n", "", "x\r\n", "x\r\r\n", "x\n\r\n"]
 LENGTH_OFF = [0] * 24 + [1, -1, 2, -2, 5, -5, 20]
 LENGTH_FORMS = ["{}"] * 20 + ["+{}", "0{}", "{}x", "-{}", "x", "{}\t", "{}.0"]
 OPAQUES = ["1", "abc", "", 31 * "o", "\xff", "k"]
@@ -83,7 +86,8 @@ BINARY_DELETES = [0x04, 0x14]
 BINARY_KEYS = KEYS + ["<p>\0\r\n "]
 BINARY_TIMES = [0] * 6 + [100, 5000, 2592000, 2592001, 0x7fffffff]
 BINARY_CAS = ["0"] * 12 + ["<c0>"] * 4 + ["<c1>", "<c0+1>", "1", "18446744073709551615"]
-BINARY_NUMBERS = [0, 1, 1, 5, 10, 99, 1 << 32, 1 << 63, (1 << 64) - 1]
+BINARY_NUMBERS = [0, 1, 1, 5, 10, 99, 1 << 32]
+BINARY_DOWN = BINARY_NUMBERS + [1 << 63, (1 << 64) - 1]
 NO_VIVIFY = 0xffffffff
 
 
@@ -116,8 +120,10 @@ class Place:
 class Line:
     """A request of the text protocols.
 
-    first: nothing is sent before it; alone: and nothing behind it; ends: it closes the connection.
+    first: nothing is sent before it; alone: and nothing behind it; ends: it closes the connection;
+    flush: it is a flush_all, now or later.
     """
+    flush = None
 
     def __init__(self, text, alone=False, ends=False):
         self.text, self.first, self.alone, self.ends = text, alone, alone, ends
@@ -131,6 +137,7 @@ class Line:
 
 class Frame:
     """A request of the binary protocol; `lengths` overrides those that follow from its parts."""
+    flush = None
 
     def __init__(self, opcode, key="", extras=b"", value="", cas="0", lengths=None, ends=False):
         self.opcode, self.key, self.extras, self.value = opcode, key, extras, value
@@ -158,17 +165,18 @@ def draw_key(rng, keys=tuple(KEYS)):
     return LONG_KEY if rng.random() < 0.01 else rng.choice(keys)
 
 
-def draw_block(rng, with_cut=True):
-    """(length, data with its end) of a storage command; now and then they do not agree."""
+def draw_block(rng):
+    """(length, data with its end, whether it lacks bytes) of a storage command."""
     value = rng.choice(VALUES)
     size = len(value.replace("<p>", PREFIX_BYTES * "p"))
-    off = rng.choice(LENGTH_OFF) if with_cut else 0
-    return rng.choice(LENGTH_FORMS).format(max(0, size + off)), value + rng.choice(BLOCK_ENDS)
+    off = rng.choice(LENGTH_OFF)
+    length = rng.choice(LENGTH_FORMS).format(max(0, size + off))
+    return length, value + rng.choice(BLOCK_ENDS), off > 0
 
 
 def draw_storage(rng):
     verb = rng.choice("set set set add replace append prepend cas cas".split())
-    length, data = draw_block(rng)
+    length, data, lacks = draw_block(rng)
     words = [verb, draw_key(rng), rng.choice(CLIENT_FLAGS), rng.choice(EXPTIMES), length]
     if verb == "cas":
         words.append(rng.choice(CASES_OF_CAS))
@@ -176,7 +184,9 @@ def draw_storage(rng):
     if rng.random() < 0.02:
         words.pop(rng.randrange(1, len(words)))
         tail = ""  # or another word may become the length
-    return Line(" ".join(words) + tail + rng.choice(LINE_ENDS) + data)
+    line = Line(" ".join(words) + tail + rng.choice(LINE_ENDS) + data)
+    line.alone = lacks  # the sync may be eaten in part, nothing else
+    return line
 
 
 def draw_get(rng):
@@ -184,15 +194,15 @@ def draw_get(rng):
     words = [verb] + ([rng.choice(EXPTIMES)] if verb.startswith("gat") else [])
     count = rng.choice([1, 1, 1, 2, 3, 5, 30, 0])
     if rng.random() < 0.02:
-        keys = [LONG_KEY] + [rng.choice(KEYS[:-1]) for _ in range(min(count, 4))]
-        if verb.startswith("get"):
-            rng.shuffle(keys)
-        return Line(" ".join(words + keys) + "\r\n", alone=True)
-    return Line(" ".join(words + [rng.choice(KEYS) for _ in range(count)]) + rng.choice(LINE_ENDS))
+        words.append(LONG_KEY)
+    alone = words[-1] == LONG_KEY
+    words += rng.choices(SHORT_KEYS if count == 30 else KEYS, k=count)
+    return Line(" ".join(words) + rng.choice(LINE_ENDS), alone=alone)
 
 
 def draw_arith(rng):
-    words = [rng.choice(["incr", "decr"]), draw_key(rng, NUMBER_KEYS), rng.choice(DELTAS)]
+    verb, deltas = rng.choice([("incr", DELTAS), ("decr", DOWN_DELTAS)])
+    words = [verb, draw_key(rng, NUMBER_KEYS), rng.choice(deltas)]
     line = shorten(rng, words)
     line.first = True
     return line
@@ -207,7 +217,10 @@ def draw_delete(rng):
 
 
 def draw_flush(rng):
-    return shorten(rng, ["flush_all"] + rng.choice([[], [], ["0"], ["-1"], ["10000"], ["x"]]))
+    delay = rng.choice(["", "", " 0", " -1", " 10000", " 10000", " x"])
+    line = Line("flush_all" + delay + rng.choice(TAILS) + "\r\n")
+    line.flush = "later" if "10000" in delay else "now"
+    return line
 
 
 def draw_other(rng):
@@ -271,6 +284,8 @@ def draw_flags(rng, verb):
             out.insert(rng.randrange(len(out) + 1), wrong)
     if rng.random() < 0.02 and out:
         out.append(rng.choice(out))
+    if verb == "ma" and not {"MD", "M-"} & set(out):  # it may get longer
+        out = [flag for flag in out if flag[0] != "T"]
     return out
 
 
@@ -280,26 +295,30 @@ def draw_meta_key(rng, verb, flags):
         keys = NUMBER_KEYS
     else:
         keys = STALE_KEYS if any(flag[0] in "NRI" for flag in flags) else KEYS
-    if rng.random() > 0.15 or any(flag[0] == "N" for flag in flags):
+    plain = {"N", "MA", "MP"}  # memcached forgets with these that the key was base64
+    forgets = plain & {flag if flag[0] == "M" else flag[0] for flag in flags}
+    if rng.random() > 0.15 or (forgets and verb != "ma"):
         return draw_key(rng, keys)
     flags.insert(rng.randrange(len(flags) + 1), "b")
-    return rng.choice(BASE64_KEYS + ["abc"])
+    return rng.choice([BASE64_NUMBER_KEY] if verb == "ma" else BASE64_KEYS + ["abc"])
 
 
 def draw_meta(rng):
     verb = rng.choice("mg mg mg ms ms md ma ma me".split())
     if verb == "me":
-        return Line("me " + rng.choice([draw_key(rng), "<b:x> b", "", "abc b"]) + "\r\n")
+        return Line("me " + rng.choice([draw_key(rng, STALE_KEYS), "<b:x> b", "", "abc b"]) + "\r\n")
     flags = draw_flags(rng, verb)
     words = [verb, draw_meta_key(rng, verb, flags)]
-    data = ""
+    data, lacks = "", False
     if verb == "ms":
-        length, data = draw_block(rng)
+        length, data, lacks = draw_block(rng)
         words.append(length)
-    if rng.random() < 0.01:
-        words.pop(rng.randrange(1, len(words)))
+    if verb == "ms" and rng.random() < 0.02:
+        words.pop()
+    if words[1] in NUMBER_KEYS:  # a number that gets longer is a new item for memcached
+        flags = [flag for flag in flags if flag[0] != "h"]
     line = Line(" ".join(words + flags) + rng.choice(LINE_ENDS) + data)
-    line.first = verb == "ma"
+    line.first, line.alone = verb == "ma", lacks
     return line
 
 
@@ -323,34 +342,39 @@ def draw_binary(rng):
         frame.extras = be(rng.choice(BINARY_TIMES), 4)
     elif kind is BINARY_ARITHS:
         frame.first, frame.key = True, rng.choice(NUMBER_KEYS)
-        frame.extras = (be(rng.choice(BINARY_NUMBERS), 8) + be(rng.choice(BINARY_NUMBERS), 8) +
+        deltas = BINARY_DOWN if opcode & 0x0f == 0x06 else BINARY_NUMBERS
+        frame.extras = (be(rng.choice(deltas), 8) + be(rng.choice(BINARY_NUMBERS), 8) +
                         be(rng.choice(BINARY_TIMES + [NO_VIVIFY] * 3), 4))
-    if kind is BINARY_STORES or kind is BINARY_JOINS:
-        frame.value = rng.choice(VALUES)
-    return break_frame(rng, frame) if rng.random() < 0.02 else frame
+    takes_value = kind is BINARY_STORES or kind is BINARY_JOINS
+    frame.value = rng.choice(VALUES) if takes_value else ""
+    return break_frame(rng, frame, takes_value) if rng.random() < 0.02 else frame
 
 
 def draw_binary_other(rng):
+    if rng.random() < 0.2:
+        delay = rng.choice([b"", be(0, 4), be(10000, 4)])
+        frame = Frame(rng.choice([0x08, 0x18]), extras=delay)
+        frame.flush = "later" if any(delay) else "now"
+        return frame
     return rng.choice([
-        Frame(0x0a), Frame(0x0b), Frame(0x08), Frame(0x08, extras=be(0, 4)), Frame(0x18),
-        Frame(0x18, extras=be(10000, 4)), Frame(0x10, "nosuch"), Frame(0x10, "reset"), Frame(0x25),
+        Frame(0x0a), Frame(0x0b), Frame(0x10, "nosuch"), Frame(0x10, "reset"), Frame(0x25),
         Frame(0x3f, value="value"), Frame(0x20), Frame(0x21, "PLAIN", value="\0user\0password"),
         Frame(0x22, "PLAIN", value="x"), Frame(0x07, ends=True), Frame(0x17, ends=True)])
 
 
-def break_frame(rng, frame):
-    """A frame that ends the connection, unless it is right by chance."""
+def break_frame(rng, frame, takes_value):
+    """Makes it a frame that ends the connection."""
     frame.ends = frame.alone = frame.first = True
     what = rng.randrange(4)
     if what == 0:
         frame.key = rng.choice(["", LONG_KEY])
     elif what == 1:
         frame.extras = frame.extras + b"\0" if frame.extras == b"" else frame.extras[:-1]
-    elif what == 2:
+    elif what == 2 or takes_value or frame.opcode in BINARY_GATS:
         frame.key = "<p>a"
         sizes = PREFIX_BYTES + 1, len(frame.extras)
         frame.lengths = (*sizes, sum(sizes) - 1)
-    elif not frame.value and frame.opcode not in BINARY_GATS:
+    else:
         frame.value = "more"
     return frame
 
@@ -360,7 +384,9 @@ TEXT = [draw_storage] * 8 + [draw_get] * 6 + [draw_arith] * 4 + [draw_touch, dra
 META = [draw_meta]
 
 
-def draw_request(rng, binary):
-    if binary:
-        return draw_binary(rng)
-    return rng.choice(rng.choice([TEXT, META]))(rng)
+def draw_request(rng, binary, flush):
+    """`flush` says which of the two kinds of a flush_all may be drawn."""
+    while True:
+        request = draw_binary(rng) if binary else rng.choice(rng.choice([TEXT, META]))(rng)
+        if request.flush in (None, flush):
+            return request

@@ -16,6 +16,9 @@
  * between their l1_room and ours. A sixteenth of small memories. */
 #define SPARE_BYTES ((size_t)64 << 10)
 
+/* How much the limit is lowered at a time. */
+#define LIMIT_STEP_BYTES ((size_t)1 << 20)
+
 /* ---- the queue ---------------------------------------------------------------------------- */
 
 void l1_queue_add(struct l1_stripe *stripe, struct l1_item *item)
@@ -150,11 +153,20 @@ int l1_room(struct l1 *l1, size_t bytes)
     return make_room(l1, bytes + extra) ? 0 : CE_NOMEM;
 }
 
+/* In steps: who puts an item meanwhile evicts down to the limit himself, and should not have to do
+ * all of it. What is dirty goes later, through l1_room. */
 void l1_limit_set(struct l1 *l1, size_t bytes_max)
 {
     MUST_OBJ(l1, L1_MAGIC);
+    bool going = true;
+    while (going) {
+        size_t used = atomic_load_explicit(&l1->used, memory_order_relaxed);
+        bool is_last = used <= bytes_max || used - bytes_max <= LIMIT_STEP_BYTES;
+        size_t limit = is_last ? bytes_max : used - LIMIT_STEP_BYTES;
+        atomic_store_explicit(&l1->limit, limit, memory_order_relaxed);
+        going = make_room(l1, 0) && !is_last;
+    }
     atomic_store_explicit(&l1->limit, bytes_max, memory_order_relaxed);
-    make_room(l1, 0); /* as far as it goes: dirty carts go later, through l1_room */
 }
 
 size_t l1_limit(const struct l1 *l1)

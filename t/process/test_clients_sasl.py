@@ -1,0 +1,172 @@
+"""Client libraries that log in: by SASL as with memcached -S, by text as with memcached -Y."""
+import subprocess
+
+import pytest
+from clients import check_steps, command_of, execute, run, serving
+from pymemcache.client.base import Client as Pymemcache
+from pymemcache.exceptions import MemcacheError
+from wire import Client, Closed
+
+CASES = [  # program, options, how many steps of plain keys and of carts it does
+    ("libmemcached", "binary", 60, 24),
+    ("pylibmc", "binary", 55, 32),
+    ("php", "binary", 60, 32),
+    ("ruby", "binary", 65, 33),
+    ("node", "memjs", 45, 30),
+    ("java", "binary", 60, 33),
+]
+CLIENTS = [case[:2] for case in CASES]
+USERS = {"shop": "secret of the shop", "ops": "p\u00e4ssword-1"}
+SHOP = ("shop", USERS["shop"])
+WRONG = [("shop", "secret of the sho"), ("shop", "secret of the shop "), ("nobody", SHOP[1]),
+         ("shop", USERS["ops"])]
+CYRUS = """mech_list: plain
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {}
+"""
+
+
+def make_users(folder):
+    users = folder / "users"
+    users.write_text("".join(f"{name}:{word}\n" for name, word in USERS.items()), encoding="utf-8")
+    users.chmod(0o600)
+    return users
+
+
+def make_cyrus(folder):
+    """The same users in the way of memcached: the environment it needs."""
+    database = folder / "sasldb"
+    for name, word in USERS.items():
+        subprocess.run(["/usr/sbin/saslpasswd2", "-p", "-c", "-a", "memcached", "-f", database,
+                        name], input=word.encode(), check=True)
+    (folder / "memcached.conf").write_text(CYRUS.format(database), encoding="utf-8")
+    return {"SASL_CONF_PATH": str(folder)}
+
+
+@pytest.fixture(name="sasl", scope="module")
+def make_sasl(tmp_path_factory):
+    """{"cartd": place, "memcached": place} of servers with SASL."""
+    folder = tmp_path_factory.mktemp("sasl")
+    with serving("cartd", folder, "-S", "-Y", make_users(folder)) as cartd, \
+            serving("memcached", folder, "-S", environment=make_cyrus(folder)) as memcached:
+        yield {"cartd": cartd, "memcached": memcached}
+
+
+@pytest.fixture(name="listed", scope="module")
+def make_listed(tmp_path_factory):
+    """Servers with a file of users."""
+    folder = tmp_path_factory.mktemp("listed")
+    users = make_users(folder)
+    with serving("cartd", folder, "-Y", users) as cartd, \
+            serving("memcached", folder, "-Y", users) as memcached:
+        yield {"cartd": cartd, "memcached": memcached}
+
+
+@pytest.mark.parametrize("program, options", CLIENTS)
+@pytest.mark.parametrize("name", USERS)
+def test_a_user_logs_in(sasl, program, options, name):
+    login = (name, USERS[name])
+    told = {kind: run(program, "login", options, place, login=login)
+            for kind, place in sasl.items()}
+    assert told["cartd"] == told["memcached"]
+    check_steps(told["cartd"], 2)
+
+
+@pytest.mark.parametrize("program, options", CLIENTS)
+@pytest.mark.parametrize("login", [*WRONG, ()], ids=repr)
+def test_others_are_refused(sasl, program, options, login):
+    told = {}
+    for kind, place in sasl.items():
+        lines = run(program, "login", options, place, login=login)
+        told[kind] = [line.partition("\t")[0] for line in lines]
+    assert told["cartd"] == told["memcached"]
+    assert "login no" in told["cartd"] and "login-get hello" not in told["cartd"]
+
+
+@pytest.mark.parametrize("program, options, count, _", CASES)
+def test_a_user_cannot_tell_cartd_from_memcached(sasl, program, options, count, _):
+    told = {kind: run(program, "plain", options, place, login=SHOP)
+            for kind, place in sasl.items()}
+    assert told["cartd"] == told["memcached"]
+    check_steps(told["cartd"], count)
+
+
+@pytest.mark.parametrize("program, options, _, count", CASES)
+def test_a_user_goes_shopping(tmp_path, program, options, _, count):
+    with serving("cartd", tmp_path, "-S", "-Y", make_users(tmp_path)) as place:
+        check_steps(run(program, "cart", options, place, login=SHOP), count)
+
+
+@pytest.mark.parametrize("tool", [["memcping"], ["memcstat"], ["memcexist"], ["memcslap", "--test=set"]],
+                         ids=lambda tool: tool[0])
+def test_tools_log_in(sasl, tool):
+    for place in sasl.values():
+        words = ["-b" if tool[0] == "memcslap" else "--binary", "-u", SHOP[0], "-p", SHOP[1]]
+        execute([*tool, f"--servers={place}", *words, *(["k"] if tool[0] == "memcexist" else [])])
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+TEXT = [  # what is sent in one go, or after the answers of before
+    [b"get k\r\n"],
+    [b"set x 0 0 23\r\nshop secret of the shop\r\n", b"get k\r\n"],
+    [b"set x 0 0 23\r\nshop secret of the shop\r\nset k 0 0 1\r\n1\r\nget k\r\n"],
+    [b"set x 5 100 23 noreply\r\nshop secret of the shop\r\n", b"get k\r\n"],
+    [b"set x 0 0 23\r\nshop secret of the shoP\r\n", b"set x 0 0 23\r\nshop secret of the shop\r\n"],
+    [b"set x 0 0 15\r\nops p\xc3\xa4ssword-1\r\n", b"get k\r\n"],
+    [b"set x 0 0 4\r\nshop\r\n", b"get k\r\n"],
+    [b"version\r\n"],
+    [b"add x 0 0 23\r\nshop secret of the shop\r\n"],
+    [b"mg k v\r\n"],
+    [b"stats\r\n"],
+    [b"nonsense\r\n", b"get k\r\n"],
+]
+
+
+def converse(place, sent):
+    """The lines that are answered, until the other side closes or there is no more to say."""
+    lines = []
+    with Client(int(place.rpartition(":")[2])) as client:
+        try:
+            for data in sent:
+                client.send(data)
+                lines.append(client.line())
+            client.half_close()
+            lines += client.rest()
+        except Closed:
+            lines.append("closed")
+    return lines
+
+
+@pytest.mark.parametrize("sent", TEXT, ids=repr)
+def test_text_users_are_asked_as_by_memcached(listed, sent):
+    told = {kind: converse(place, sent) for kind, place in listed.items()}
+    assert told["cartd"] == told["memcached"]
+
+
+def test_pymemcache_logs_in_with_a_set(listed):
+    for place in listed.values():
+        client = Pymemcache(place, default_noreply=False, connect_timeout=60, timeout=60)
+        with pytest.raises(MemcacheError):
+            client.get("k")
+        client = Pymemcache(place, default_noreply=False, connect_timeout=60, timeout=60)
+        assert client.set("any", " ".join(SHOP))
+        assert client.set("k", "hello") and client.get("k") == b"hello"
+        client.close()
+
+
+def test_pymemcache_goes_shopping_as_a_user(listed):
+    client = Pymemcache(listed["cartd"], default_noreply=False, connect_timeout=60, timeout=60)
+    assert client.set("any", " ".join(SHOP))
+    assert client.set("cart:u1/SKU-1", "2") and client.incr("cart:u1/SKU-1/qty", 3) == 5
+    assert client.get("cart:u1/SKU-1/qty") == b"5"
+    assert client.delete("cart:u1/SKU-1") and client.get("cart:u1/SKU-1") is None
+    client.close()
+
+
+def test_a_client_of_the_binary_protocol_finds_no_way_by_text(listed):
+    """With -Y alone there is no SASL, as in memcached."""
+    told = {kind: execute([*command_of("libmemcached"), "login", "binary", place])
+            for kind, place in listed.items()}
+    assert told["cartd"].splitlines()[0].startswith("login no")
