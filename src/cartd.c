@@ -156,7 +156,9 @@ static int build_cmd(struct parts *parts)
                                       .guard = parts->guard,
                                       .shutdown_allowed = conf->shutdown_allowed,
                                       .flush_all_refused = conf->flush_all_refused,
+                                      .evictions_refused = conf->evictions_refused,
                                       .dump_refused = conf->dump_refused,
+                                      .tls = conf->tls,
                                       .settings = on_settings,
                                       .settings_ctx = parts};
     return cmd_new(&config, &parts->cmd);

@@ -80,34 +80,6 @@ static enum run say(struct session *session, const struct request *request, cons
     return reply_end(session, request->noreply ? 0 : text_line(session->out, line));
 }
 
-/* ---- settings, which conf knows ---- */
-
-struct wanted {
-    const char *name, *value;
-    bool found;
-};
-
-static void compare_text(void *ctx, const char *name, const char *value)
-{
-    struct wanted *wanted = ctx;
-    if (strcmp(name, wanted->name) == 0)
-        wanted->found = strcmp(value, wanted->value) == 0;
-}
-
-static void skip_number(void *ctx, const char *name, uint64_t value)
-{
-    (void)ctx, (void)name, (void)value;
-}
-
-bool admin_setting_is(const struct cmd *cmd, const char *name, const char *value)
-{
-    struct wanted wanted = {.name = name, .value = value};
-    struct stat_sink sink = {.u64 = skip_number, .text = compare_text, .ctx = &wanted};
-    if (cmd->config.settings)
-        cmd->config.settings(cmd->config.settings_ctx, &sink);
-    return wanted.found;
-}
-
 /* ---- work for the thread of net_run ---- */
 
 struct admin_work {
@@ -200,7 +172,7 @@ static enum run run_refresh(struct session *session, const struct request *reque
                             const struct words *words)
 {
     (void)words;
-    if (!session->admin && !admin_setting_is(session->cmd, "ssl_enabled", "yes"))
+    if (!session->admin && !session->cmd->config.tls)
         return say(session, request, "Error TLS not enabled");
     if (!session->admin)
         return park_for(session, request, reload_tls, 0);
@@ -255,7 +227,7 @@ static enum run dump_keys(struct session *session, const struct request *request
     if (session->get_offset == 0) {
         if (atomic_load_explicit(&session->cmd->crawler_off, memory_order_relaxed))
             wrong = WORD_CRAWLER_OFF;
-        else if (admin_setting_is(session->cmd, "dump_enabled", "no"))
+        else if (session->cmd->config.dump_refused)
             wrong = refusal;
         if (wrong)
             return say(session, request, wrong);

@@ -9,11 +9,18 @@ const struct net_handler *cmd_net_handler(struct cmd *cmd)
     return &cmd->handler;
 }
 
+static bool keeps_item(void *ctx, const struct l1_item *item)
+{
+    return item_alive(ctx, item);
+}
+
 void cmd_attach(struct cmd *cmd, struct net *net, struct tier *tier)
 {
     MUST_OBJ(cmd, CMD_MAGIC);
     cmd->net = net;
     cmd->tier = tier;
+    if (cmd->config.evictions_refused)
+        l1_keep(tier_l1(tier), keeps_item, cmd);
 }
 
 static int worker_init(struct cmd_worker *worker, struct cmd *cmd)

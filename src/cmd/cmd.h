@@ -38,7 +38,9 @@ struct cmd_config {
     struct guard *guard;    /* outlives cmd */
     bool shutdown_allowed;  /* -A: the command `shutdown` */
     bool flush_all_refused; /* -F */
+    bool evictions_refused; /* -M: no live plain item makes room for another */
     bool dump_refused;      /* -X: cachedump and metadump */
+    bool tls;               /* refresh_certs has something to refresh */
     /* Emits all settings, for `stats settings`. */
     void (*settings)(void *ctx, const struct stat_sink *sink);
     void *settings_ctx;

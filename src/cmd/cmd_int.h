@@ -206,7 +206,6 @@ enum run admin_run(struct session *session, const struct request *request);
 enum run admin_refuse_flush(struct session *session, const struct request *request);
 /* The session ends. */
 void admin_close(struct session *session);
-bool admin_setting_is(const struct cmd *cmd, const char *name, const char *value);
 
 /* dump.c: lists keys. May be run again (RUN_FULL): goes on where it was. */
 enum dump_form {

@@ -36,7 +36,9 @@ static bool is_flushed(const struct cmd *cmd, const struct l1_item *item, uint32
     uint64_t oldest_cas = atomic_load_explicit(&cmd->oldest_cas, memory_order_relaxed);
     if (oldest_s == 0 || oldest_s > now_s)
         return false;
-    return item->plain.stored_s <= oldest_s || (oldest_cas && item->plain.cas < oldest_cas);
+    /* In the second of the flush itself the cas tells what came before it. */
+    bool same_second = item->plain.stored_s == oldest_s + 1;
+    return item->plain.stored_s <= oldest_s || (same_second && item->plain.cas < oldest_cas);
 }
 
 static bool is_expired(const struct l1_item *item, uint32_t now_s)

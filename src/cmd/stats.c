@@ -148,7 +148,7 @@ static enum run run_cachedump(struct session *session, const struct request *req
 {
     struct slice word;
     uint32_t class, limit;
-    if (session->get_offset == 0 && admin_setting_is(session->cmd, "dump_enabled", "no"))
+    if (session->get_offset == 0 && session->cmd->config.dump_refused)
         return refuse(session, request, "CLIENT_ERROR stats cachedump not allowed");
     struct slice class_word = {0};
     if (!text_next_key(&words, &class_word) || !text_next_key(&words, &word))

@@ -16,7 +16,7 @@ FOLDER = BUILD / "clients"  # what must be made or fetched before it runs
 NODE_PACKAGES = ("memjs@1.3.2", "memcached@2.2.2")
 SPY = Path("/usr/share/java/spymemcached.jar")
 PYTHON = "/usr/bin/python3"
-RUN_SECONDS = 120
+RUN_SECONDS = 90
 
 
 class Memcached:
@@ -50,15 +50,29 @@ class Memcached:
         self.process.wait(WAIT_SECONDS)
 
 
+class Cartd(AnyServer):
+    """Any server that may have users: who is nobody may ask for its version only."""
+
+    def answers(self):
+        if self.process.poll() is not None:
+            self.process = None
+            raise AssertionError(f"ended while starting:\n{self.log_end()}")
+        try:
+            with self.client() as client:
+                return client.cmd("version").startswith("VERSION ")
+        except Closed:
+            return False
+
+
 @contextmanager
 def serving(kind, folder, *arguments, path=None, **named):
     """A server that is named as clients name it: 127.0.0.1:PORT, or a path."""
     if kind == "memcached":
         server = Memcached().start(*arguments, path=path, **named)
     elif path:
-        server = AnyServer(folder).begin("-s", path, *arguments, reach=lambda: unix(path))
+        server = Cartd(folder).begin("-s", path, *arguments, reach=lambda: unix(path))
     else:
-        server = AnyServer(folder).begin("-p", "{port}", *arguments)
+        server = Cartd(folder).begin("-p", "{port}", *arguments)
     place = str(path) if path else f"127.0.0.1:{getattr(server, 'port', None) or server.place}"
     try:
         yield place

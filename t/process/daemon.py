@@ -36,7 +36,9 @@ class Server:
         assert self.process is None
         command = [CARTD, "-p", str(self.port), "--data", str(self.data)]
         for name, value in self.options.items():
-            command += [f"-{name}" if len(name) == 1 else f"--{name}", str(value)]
+            command.append(f"-{name}" if len(name) == 1 else f"--{name}")
+            if value is not True:  # a flag has none
+                command.append(str(value))
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log)

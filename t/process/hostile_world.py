@@ -11,7 +11,7 @@ import threading
 import time
 
 from waiting import came_true, wait_until
-from wire import Client, Closed
+from wire import Closed
 
 FULL = os.environ.get("HOSTILE_FULL") == "1"
 ANSWER_SECONDS = 1.0   # a new connection is served within
@@ -86,9 +86,9 @@ class Bystander(threading.Thread):
     whole answer is known byte by byte."""
     PAUSE_SECONDS = 0.002
 
-    def __init__(self, port):
+    def __init__(self, client):
         super().__init__(daemon=True)
-        self.client = Client(port)
+        self.client = client
         self.rounds = 0
         self.error = None
         self.ending = threading.Event()
@@ -153,16 +153,19 @@ class Bystander(threading.Thread):
 
 
 class World:
-    def __init__(self, server):
+    """friend() connects a client that may do everything, stranger() one as it comes."""
+
+    def __init__(self, server, friend=None, stranger=None):
         self.server = server
+        self.friend = friend or server.client
+        self.stranger = stranger or server.client
         self.process = Process(server.process.pid)
-        self.port = server.port
         self.clients = []
         self.patience = 10 if self.process.instrumented else 1
-        self.observer = Client(self.port)
-        self.bystander = Bystander(self.port)
+        self.observer = self.friend()
+        self.bystander = Bystander(self.friend())
         self.put_sentinel()
-        with self.client() as client:
+        with self.friend() as client:
             assert client.cmd(f"cset {CART} SKU-1;red 3 P1999 UEUR Itoken Gshop") == "HD"
             assert client.cmd(f"cset {CART} SKU-2 1 P5") == "HD"
             self.cart = client.cart(CART)
@@ -171,7 +174,7 @@ class World:
         self.note()
 
     def client(self):
-        self.clients.append(Client(self.port))
+        self.clients.append(self.stranger())
         return self.clients[-1]
 
     def close_clients(self):
@@ -181,7 +184,7 @@ class World:
         self.clients.clear()
 
     def put_sentinel(self):
-        with self.client() as client:
+        with self.friend() as client:
             assert client.store(f"set {SENTINEL} 5 0", SENTINEL_VALUE) == "STORED"
 
     def stats(self):
@@ -202,7 +205,7 @@ class World:
     def check_answers(self):
         """A stranger is served at once, and the sentinels are as they were."""
         began = time.monotonic()
-        with self.client() as client:
+        with self.friend() as client:
             client.socket.settimeout(ANSWER_SECONDS * self.patience)
             client.send(f"get {SENTINEL}\r\n")
             line = client.line()

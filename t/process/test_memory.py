@@ -87,3 +87,33 @@ def test_a_value_larger_than_memory_is_refused_and_drops_nothing(server):
         assert answer.startswith("SERVER_ERROR out of memory"), answer
         assert client.get("small") == b"here"
         check_limit(client)
+
+
+def fill_with_items(client, exptime):
+    """Stores until memory is full; the keys that were taken."""
+    value = b"x" * 10000
+    for number in range(3 * MEGABYTES * 100):
+        answer = client.store(f"set item{number} 0 {exptime}", value)
+        if answer != "STORED":
+            assert answer == "SERVER_ERROR out of memory storing object"
+            return number
+    return None
+
+
+def test_without_evictions_a_full_memory_refuses_and_keeps(server):
+    server.start(m=MEGABYTES, M=True)
+    with server.client() as client:
+        stored = fill_with_items(client, 0)
+        assert stored and stored > MEGABYTES * 50
+        assert all(client.get(f"item{number}") == b"x" * 10000 for number in range(stored))
+        check_limit(client)
+        assert client.stat("evictions") == 0
+        assert client.cmd("flush_all") == "OK"  # what is dead makes room again
+        assert fill_with_items(client, 0) > stored / 2
+
+
+def test_with_evictions_the_same_load_is_taken(server):
+    server.start(m=MEGABYTES)
+    with server.client() as client:
+        assert fill_with_items(client, 0) is None
+        assert client.stat("evictions") > 0

@@ -136,8 +136,8 @@ def test_connections_over_the_limit_are_refused_in_words(server, path):
     ["-l", "127.0.0.1", "-l", "127.0.0.2:{other}", "-l", "[::1]:{other}", "-l", "[::1]"],
 ], ids=["with commas", "one by one"])
 def test_all_addresses_of_the_list_serve(server, listen):
-    other = free_port()
-    server.begin("-p", "{port}", *[word.replace("{other}", str(other)) for word in listen])
+    server.begin("-p", "{port}", *listen)
+    other = server.other_port
     clients = [tcp(server.port), tcp(other, "127.0.0.2"), tcp(other, "::1"),
                tcp(server.port, "::1")]
     for number, client in enumerate(clients):

@@ -5,7 +5,7 @@ import struct
 import subprocess
 
 import pytest
-from daemon import CARTD, Server
+from daemon import CARTD, Server, free_port
 from waiting import WAIT_SECONDS
 from wire import ANSWER_SECONDS, Client, Closed
 
@@ -58,11 +58,13 @@ def unix(path):
 
 
 class AnyServer(Server):
-    """A server started with a list of arguments, where {port} is its port."""
+    """A server started with a list of arguments, where {port} is its port, and {other} another one
+    that is free."""
 
     def __init__(self, folder):
         super().__init__(folder)
         self.arguments = []
+        self.other_port = None
         self.reach = lambda: tcp(self.port)  # how it is asked whether it serves
 
     def begin(self, *arguments, reach=None):
@@ -73,7 +75,9 @@ class AnyServer(Server):
     def spawn(self):
         assert self.process is None
         command = [CARTD, "--data", str(self.data)]
-        command += [argument.replace("{port}", str(self.port)) for argument in self.arguments]
+        self.other_port = free_port()
+        command += [argument.replace("{port}", str(self.port))
+                    .replace("{other}", str(self.other_port)) for argument in self.arguments]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log)
@@ -86,8 +90,8 @@ class AnyServer(Server):
             self.process = None
             raise AssertionError(f"ended while starting:\n{self.log_end()}")
         try:
-            with self.client() as client:
-                return client.cmd("version").startswith("VERSION ")
+            with self.client() as client:  # it might be somebody else who has taken the port
+                return client.cmd("stats") == f"STAT pid {self.process.pid}"
         except Closed:
             return False
 

@@ -53,10 +53,12 @@ VALUES = ["", "a", "0", "5", "9", "10", "99", "100", "1000", "007", " 5", "5 ", 
           "18446744073709551616", "9999999999", "00000000000000000005",
           "000000000000000000005", "5\r\n", "1\0", "x\r\n", "abc", "abcdefghijklmnop", "\0\xff\x80",
           "get <p>a", "5.0", "                  5", "10  "]
+LARGE_VALUES = [3000 * "v", 40000 * "w"]  # only in requests without a fault: a line has its limit
 TAILS = [""] * 14 + [" noreply"] * 4 + [" junk", " noreply junk", " 0", " 0 noreply", " Noreply",
                                         "  noreply  ", " 1 2 3", " "]
 LINE_ENDS = ["\r\n"] * 14 + ["\n", " \r\n"]
 BLOCK_ENDS = ["\r\n"] * 24 + ["\n", "", "x\r\n", "x\r\r\n", "x\n\r\n"]
+LARGE_VERBS = "set add append prepend ms".split()
 LENGTH_OFF = [0] * 24 + [1, -1, 2, -2, 5, -5, 20]
 LENGTH_FORMS = ["{}"] * 20 + ["+{}", "0{}", "{}x", "-{}", "x", "{}\t", "{}.0"]
 OPAQUES = ["1", "abc", "", 31 * "o", "\xff", "k"]
@@ -74,7 +76,7 @@ META_TIMES = ["0", "0", "100", "5000", "2592000", "2592001", "-1", "<soon>", "+1
 RECACHE = ["30", "1000", "10000", "-1", "0"]
 NONSENSE = ["", " ", "x", "nonsense", "GET <p>a", "get\t<p>a", "mgx <p>a", "m", "mx <p>a", "versio",
             "\0", "\xff\xfe", "noreply", "END", "VALUE <p>a 0 1", "mn\0x", "gets\0 <p>a", "bset <p>a"]
-MUTATIONS = ["", " ", "\t", "\0", "-", "+", "0", "9", "x", "\r", "\xff", "  "]
+MUTATIONS = ["", " ", "\t", "\0", "+", "0", "9", "x", "\r", "\xff", "  "]
 
 QUIET = 0x100  # no opcode: marks what binary tables say of the quiet form
 BINARY_STORES = [0x01, 0x11, 0x02, 0x12, 0x03, 0x13]
@@ -189,6 +191,14 @@ def draw_storage(rng):
     return line
 
 
+def draw_large(rng):
+    verb, key, value = rng.choice(LARGE_VERBS), rng.choice(KEYS), rng.choice(LARGE_VALUES)
+    words = "" if verb == "ms" else "0 0 "
+    line = Line(f"{verb} {key} {words}{len(value)}\r\n{value}\r\n")
+    line.first = True
+    return line
+
+
 def draw_get(rng):
     verb = rng.choice("get gets gat gats".split())
     words = [verb] + ([rng.choice(EXPTIMES)] if verb.startswith("gat") else [])
@@ -245,7 +255,7 @@ def shorten(rng, words):
 
 
 def mutate(rng, text):
-    if rng.random() > 0.03:
+    if rng.random() > 0.03 or "-" in text:  # a -0 is not drawn
         return text
     at = rng.randrange(len(text) + 1)
     if "<" in text[max(0, at - 6):at + 6]:  # a place stays whole
@@ -380,7 +390,7 @@ def break_frame(rng, frame, takes_value):
 
 
 TEXT = [draw_storage] * 8 + [draw_get] * 6 + [draw_arith] * 4 + [draw_touch, draw_delete, draw_flush,
-                                                                draw_other, draw_nonsense]
+                                                                draw_other, draw_nonsense, draw_large]
 META = [draw_meta]
 
 

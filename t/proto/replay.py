@@ -6,6 +6,11 @@ A file holds cases. Each is replayed on a connection of its own, in one of three
   bytes      the same, but every byte in a packet of its own
   pipelined  all requests of the case at once, then all replies
 
+Head of a file, before its first case (for run, which starts the server):
+  @server -F      options of cartd and memcached
+  @user name:password
+                  a user who may log in; with the option -S by SASL
+
 Lines of a file:
   # text          comment; empty lines are skipped too
   --- name        a case starts
@@ -44,6 +49,7 @@ import socket
 import struct
 import sys
 import time
+from typing import NamedTuple
 
 VOLATILE = {"version", "cas", "added", "updated"}
 PIECE_BYTES = 1000  # bytes mode: the middle of a long request is sent in such pieces
@@ -63,6 +69,11 @@ OPCODES = {name: code for code, name in enumerate(
 for n, verb in enumerate("cadd cset crem cchk cswp cclr cmrg cbat cget cdel".split()):
     OPCODES[verb], OPCODES[verb + "q"] = 0xc0 + n, 0xd0 + n
 counter = itertools.count()
+
+
+class Head(NamedTuple):
+    options: tuple
+    users: tuple
 
 
 class Exchange:
@@ -85,6 +96,22 @@ def fail_syntax(path, number, what):
     sys.exit(f"{path}:{number}: {what}")
 
 
+def read_head(path):
+    options, users = [], []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            word, _, rest = line.rstrip("\n").partition(" ")
+            if word == "---":
+                break
+            if word == "@server":
+                options += rest.split()
+            elif word == "@user":
+                users.append(rest)
+            elif word and not word.startswith("#"):
+                fail_syntax(path, number, "not a line of a head")
+    return Head(tuple(options), tuple(users))
+
+
 def read_cases(path):
     cases = []
     with open(path, encoding="utf-8") as file:
@@ -92,7 +119,7 @@ def read_cases(path):
             line = line.rstrip("\n")
             if line.startswith("--- "):
                 cases.append(Case(path, number, line[4:]))
-            elif not line or line.startswith("#"):
+            elif not line or line.startswith(("#", "@")):
                 continue
             elif not cases or cases[-1].closed:
                 fail_syntax(path, number, "outside of a case")

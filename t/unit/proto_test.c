@@ -485,6 +485,48 @@ START_TEST(flush_all_verbosity_version_stats_quit)
 }
 END_TEST
 
+START_TEST(management_commands_leave_their_words_to_who_runs_them)
+{
+    static const struct {
+        const char *line;
+        enum verb verb;
+        const char *arg;
+        bool noreply;
+    } rows[] = {
+        {"cache_memlimit  64 ", VERB_CACHE_MEMLIMIT, "64", false},
+        {"cache_memlimit 64 noreply ", VERB_CACHE_MEMLIMIT, "64", true},
+        {"cache_memlimit noreply", VERB_CACHE_MEMLIMIT, "", true},
+        {"cache_memlimit noreply 64", VERB_CACHE_MEMLIMIT, "noreply 64", false},
+        {"shutdown", VERB_SHUTDOWN, "", false},
+        {"shutdown graceful noreply", VERB_SHUTDOWN, "graceful noreply", false},
+        {"lru_crawler metadump all noreply", VERB_LRU_CRAWLER, "metadump all noreply", false},
+        {"lru tune 1 2 3  4", VERB_LRU, "tune 1 2 3  4", false},
+        {"lru 1 2 3 4 5 6 7 8 noreply", VERB_LRU, "1 2 3 4 5 6 7 8", true},
+        {"lru 1 2 3 4 5 6 noreply 8", VERB_LRU, "1 2 3 4 5 6 noreply 8", false},
+        {"slabs automove 1 noreply", VERB_SLABS, "automove 1", true},
+        {"slabs automove noreply", VERB_SLABS, "automove", true},
+        {"slabs reassign 1 noreply", VERB_SLABS, "reassign 1 noreply", false},
+        {"slabs noreply", VERB_SLABS, "noreply", false},
+        {"watch", VERB_WATCH, "", false},
+        {"watch noreply", VERB_WATCH, "", true},
+        {"watch fetchers mutations", VERB_WATCH, "fetchers mutations", false},
+        {"refresh_certs noreply", VERB_REFRESH_CERTS, "noreply", false},
+        {"stats noreply", VERB_STATS, "noreply", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct request r = ok_line(rows[i].line);
+        ck_assert_msg(r.verb == rows[i].verb && r.noreply == rows[i].noreply, "%s", rows[i].line);
+        ck_slice(r.arg, rows[i].arg);
+    }
+    bad_line("cache_memlimit", CE_UNKNOWN);
+    bad_line("cache_memlimit 1 2 3", CE_UNKNOWN);
+    bad_line("lru", CE_UNKNOWN);
+    bad_line("lru_crawler", CE_UNKNOWN);
+    bad_line("slabs", CE_UNKNOWN);
+    ck_assert_int_eq(ok_line("bget k").verb, VERB_GET);
+}
+END_TEST
+
 static void add_lines(Suite *suite)
 {
     TCase *cuts = tcase_create("cuts");
@@ -519,6 +561,7 @@ static void add_classic(Suite *suite)
     tcase_add_test(classic, delete_knows_zero_and_noreply);
     tcase_add_test(classic, incr_decr_touch);
     tcase_add_test(classic, flush_all_verbosity_version_stats_quit);
+    tcase_add_test(classic, management_commands_leave_their_words_to_who_runs_them);
     suite_add_tcase(suite, classic);
 }
 

@@ -79,6 +79,10 @@ void l1_free(struct l1 **l1);
 void l1_limit_set(struct l1 *l1, size_t bytes_max);
 size_t l1_limit(const struct l1 *l1);
 
+/* memcached's -M: a plain item is evicted only when `alive` says that it is dead; when that leaves
+ * no room, l1_room refuses. Before the first thread. `alive` is called under a stripe's lock. */
+void l1_keep(struct l1 *l1, bool (*alive)(void *ctx, const struct l1_item *item), void *ctx);
+
 /* Makes an item of `bytes` (key and value; overhead is added here) fit under the limit by evicting
  * from all stripes in turn. MUST NOT hold a stripe. Cheap when there is room. CE_NOMEM when
  * everything left is dirty or pinned, or when no eviction could make that much room. What threads

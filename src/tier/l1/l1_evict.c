@@ -9,6 +9,10 @@
 
 #define ROUND_STEPS 32 /* items the hand looks at in one stripe in the first round */
 
+/* Stripes that one l1_room looks through when live plain items are kept: what there is to find may
+ * be little, and looking at everything for each refused item would cost more than the item. */
+#define KEEP_STRIPES 64
+
 /* Of an item: struct, allocator's head and rounding. */
 #define ITEM_OVERHEAD_BYTES (sizeof(struct l1_item) + 32)
 
@@ -93,6 +97,11 @@ static void evict(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
     l1_drop(l1, stripe, slot);
 }
 
+static bool is_kept(const struct l1 *l1, const struct l1_item *item)
+{
+    return l1->alive && item->kind == L1_PLAIN && l1->alive(l1->alive_ctx, item);
+}
+
 /* Lets the hand look at one item; false when the queue is empty. */
 static bool move_hand(struct l1 *l1, struct l1_stripe *stripe)
 {
@@ -102,12 +111,13 @@ static bool move_hand(struct l1 *l1, struct l1_stripe *stripe)
     stripe->hand = item->_newer;
     if (item->_bits & L1_VISITED)
         item->_bits &= (uint8_t)~L1_VISITED;
-    else
+    else if (!is_kept(l1, item))
         evict(l1, stripe, item);
     return true;
 }
 
-/* Ends: a step either drops an item or clears a bit that nobody can set while we hold the lock. */
+/* Ends: a step either drops an item or clears a bit that nobody can set while we hold the lock;
+ * when items are kept, steps_max ends it. */
 static void sweep(struct l1 *l1, struct l1_stripe *stripe, unsigned steps_max, size_t bytes)
 {
     lock_take(&stripe->lock);
@@ -117,10 +127,10 @@ static void sweep(struct l1 *l1, struct l1_stripe *stripe, unsigned steps_max, s
     lock_drop(&stripe->lock);
 }
 
-static bool sweep_round(struct l1 *l1, unsigned steps_max, size_t bytes)
+static bool sweep_round(struct l1 *l1, unsigned stripes, unsigned steps_max, size_t bytes)
 {
     unsigned start = atomic_load_explicit(&l1->cursor, memory_order_relaxed);
-    for (unsigned i = 0; i < L1_STRIPES; i++) {
+    for (unsigned i = 0; i < stripes; i++) {
         if (fits(l1, bytes))
             return true;
         unsigned at = (start + i) % L1_STRIPES;
@@ -132,8 +142,10 @@ static bool sweep_round(struct l1 *l1, unsigned steps_max, size_t bytes)
 
 static bool make_room(struct l1 *l1, size_t bytes)
 {
-    return fits(l1, bytes) || sweep_round(l1, ROUND_STEPS, bytes) ||
-           sweep_round(l1, UINT32_MAX, bytes);
+    if (l1->alive)
+        return fits(l1, bytes) || sweep_round(l1, KEEP_STRIPES, ROUND_STEPS, bytes);
+    return fits(l1, bytes) || sweep_round(l1, L1_STRIPES, ROUND_STEPS, bytes) ||
+           sweep_round(l1, L1_STRIPES, UINT32_MAX, bytes);
 }
 
 static size_t spare_bytes(const struct l1 *l1)
@@ -167,6 +179,13 @@ void l1_limit_set(struct l1 *l1, size_t bytes_max)
         going = make_room(l1, 0) && !is_last;
     }
     atomic_store_explicit(&l1->limit, bytes_max, memory_order_relaxed);
+}
+
+void l1_keep(struct l1 *l1, bool (*alive)(void *ctx, const struct l1_item *item), void *ctx)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    l1->alive = alive;
+    l1->alive_ctx = ctx;
 }
 
 size_t l1_limit(const struct l1 *l1)

@@ -38,7 +38,9 @@ struct l1_stripe {
 struct l1 {
     unsigned magic;
     _Atomic size_t limit;
-    _Atomic unsigned cursor; /* stripe that l1_room goes on with */
+    _Atomic unsigned cursor;                              /* stripe that l1_room goes on with */
+    bool (*alive)(void *ctx, const struct l1_item *item); /* l1_keep; NULL = evict as needed */
+    void *alive_ctx;
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
     _Atomic uint64_t held; /* carts that are dirty or pinned */
     struct l1_stripe stripes[L1_STRIPES];
