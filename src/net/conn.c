@@ -6,7 +6,9 @@
  * the beginning, and it ends when it is answered. */
 #include "net/net_int.h"
 
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 static void ready_unlink(struct net_conn *conn)
 {
@@ -328,6 +330,16 @@ uint64_t conn_due_s(struct net_conn *conn)
         due_s = shaken_s < due_s ? shaken_s : due_s;
     }
     return due_s;
+}
+
+bool conn_peer_reads(struct net_conn *conn)
+{
+    int unread = 0; /* bytes that the kernel has and the peer has not */
+    if (ioctl(conn->stream.fd, SIOCOUTQ, &unread) || unread == conn->unread_seen)
+        return false;
+    conn->unread_seen = unread;
+    conn_active(conn);
+    return true;
 }
 
 void conn_time_out(struct net_conn *conn)

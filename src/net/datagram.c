@@ -5,14 +5,13 @@
  * An answer can be aimed at somebody else by a false source address. So it is small
  * (udp_answer_bytes_max), and one that reaches a server ends there: see is_answer. */
 #include "net/net_int.h"
-#include "proto/proto.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
 
 #define RECEIVE_BYTES_MAX  65536 /* no datagram is longer */
 #define FRAME_BYTES_MAX    1400  /* head included; memcached's */
-#define FRAME_BODY_MAX     (FRAME_BYTES_MAX - PROTO_UDP_HEAD_BYTES)
+#define FRAME_BODY_MAX     (FRAME_BYTES_MAX - NET_UDP_HEAD_BYTES)
 #define FRAMES_MAX         UINT16_MAX
 #define DATAGRAMS_PER_TURN 64
 
@@ -33,14 +32,14 @@ static size_t body_max(size_t bytes_max)
     size_t frames = bytes_max / FRAME_BYTES_MAX, rest = bytes_max % FRAME_BYTES_MAX;
     if (frames >= FRAMES_MAX)
         return (size_t)FRAMES_MAX * FRAME_BODY_MAX;
-    rest = rest > PROTO_UDP_HEAD_BYTES ? rest - PROTO_UDP_HEAD_BYTES : 0;
+    rest = rest > NET_UDP_HEAD_BYTES ? rest - NET_UDP_HEAD_BYTES : 0;
     return frames * FRAME_BODY_MAX + rest;
 }
 
 static void send_frames(struct datagram *datagram, struct slice answer)
 {
     struct worker *worker = datagram->conn.worker;
-    uint8_t head[PROTO_UDP_HEAD_BYTES];
+    uint8_t head[NET_UDP_HEAD_BYTES];
     size_t count = (answer.len + FRAME_BODY_MAX - 1) / FRAME_BODY_MAX;
     struct udp_frame frame = {.id = datagram->id, .count = (uint16_t)count};
     struct iovec parts[2] = {{head, sizeof head}};

@@ -144,6 +144,17 @@ void net_conns(struct net *net, const struct stat_sink *sink);
 /* Held replies may have become free: wakes the workers that hold any. Cheap when none does. */
 void net_advanced(struct net *net);
 
+/* ---- UDP: the frame of a datagram (memcached doc/protocol.txt, "UDP protocol") ---- */
+
+#define NET_UDP_HEAD_BYTES 8
+struct udp_frame {
+    uint16_t id;           /* the client's, echoed */
+    uint16_t index, count; /* of this datagram, of all; a request has count 1 */
+};
+/* False: too short for a head, or nothing behind it. */
+bool udp_frame_parse(struct slice datagram, struct udp_frame *frame, struct slice *payload);
+void udp_frame_put(uint8_t head[NET_UDP_HEAD_BYTES], const struct udp_frame *frame);
+
 #define NET_STATS(X)                                                                               \
     X(curr_connections, "connections open")                                                        \
     X(total_connections, "connections ever accepted")                                              \

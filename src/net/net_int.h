@@ -91,6 +91,7 @@ struct net_conn {
     _Atomic bool parked, closing, held; /* these: set by the worker, seen by net_conns() */
     _Atomic uint64_t active_s;          /* worker->now_s when a byte moved */
     uint64_t opened_s;
+    int unread_seen;                        /* by conn_peer_reads() */
     struct net_conn *prev, *next;           /* worker->conns */
     struct net_conn *held_prev, *held_next; /* worker->held */
     struct net_conn *ready_next;            /* worker->ready */
@@ -205,6 +206,9 @@ void conn_abandon(struct net_conn *conn); /* the deadline of a stop: closes; fre
 void conn_bury(struct worker *worker);    /* frees what was parked when it was abandoned */
 /* When it will have waited too long if nothing happens before; UINT64_MAX = never. */
 uint64_t conn_due_s(struct net_conn *conn);
+/* Whether the peer has taken bytes since this was asked last: the kernel buffers much, so a slow
+ * reader may take long until we can write again. */
+bool conn_peer_reads(struct net_conn *conn);
 void conn_time_out(struct net_conn *conn); /* it has; frees conn */
 
 /* The events that its state asks for; `unsent`: output that may go has not gone. */

@@ -83,6 +83,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     for (struct net_conn *conn = worker->conns, *next; conn; conn = next) {
         next = conn->next;
         uint64_t due_s = conn_due_s(conn);
+        if (due_s <= worker->now_s && conn_peer_reads(conn))
+            due_s = conn_due_s(conn);
         if (due_s <= worker->now_s)
             conn_time_out(conn);
         else if (due_s < next_due_s)

@@ -198,17 +198,6 @@ enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request 
 /* Takes the next key of a get line off `*keys`; false at the end. */
 bool text_next_key(struct slice *keys, struct slice *key);
 
-/* ---- UDP: the frame of a datagram (memcached doc/protocol.txt, "UDP protocol") ---- */
-
-#define PROTO_UDP_HEAD_BYTES 8
-struct udp_frame {
-    uint16_t id;           /* the client's, echoed */
-    uint16_t index, count; /* of this datagram, of all; a request has count 1 */
-};
-/* False: too short for a head, or nothing behind it. */
-bool udp_frame_parse(struct slice datagram, struct udp_frame *frame, struct slice *payload);
-void udp_frame_put(uint8_t head[PROTO_UDP_HEAD_BYTES], const struct udp_frame *frame);
-
 /* ---- replies (text). All append to `out` and can fail only with CE_NOMEM. ---- */
 
 int text_line(struct buf *out, const char *line) MUST_USE; /* line CRLF */

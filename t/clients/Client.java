@@ -397,6 +397,6 @@ public class Client {
         } else {
             doRing();
         }
-        mc.shutdown(WAIT_MS, TimeUnit.MILLISECONDS);
+        System.exit(0); // a shutdown would wait for a server that lets nobody in
     }
 }

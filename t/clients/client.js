@@ -44,10 +44,6 @@ class Memjs {
     return (await this.client.get(key)).value ?? undefined;
   }
 
-  async getFlags(key) {
-    return (await this.client.get(key)).flags.readUInt32BE(0);
-  }
-
   async get(key) {
     return (await this.getBytes(key))?.toString();
   }
@@ -330,7 +326,7 @@ async function doTime(mc) {
 async function doServer(mc) {
   const stats = await mc.stats();
   step('stats', Number(stats.pid) > 0 && Number(stats.cmd_get) > 0);
-  const settings = await mc.stats(BINARY ? 'settings' : 'settings');
+  const settings = await mc.stats('settings');
   step('stats-settings', Number(settings.maxbytes) === 64 << 20);
   await mc.set('k', 'hello');
   const slabs = await mc.stats('slabs');

@@ -2,7 +2,7 @@
 /* client: the steps of php-memcached; see README.md.
  *
  * usage: php client.php PART OPTIONS SERVERS [USER PASSWORD]
- * options: binary noblock nodelay buffered ketama igbinary */
+ * options: binary noblock nodelay ketama igbinary */
 declare(strict_types=1);
 
 [, $part, $options, $servers] = $argv;

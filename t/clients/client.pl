@@ -2,7 +2,7 @@
 # client: the steps of Cache::Memcached::Fast; see README.md.
 #
 # usage: perl client.pl PART OPTIONS SERVERS
-# options: nowait ketama nodelay namespace
+# options: nowait ketama namespace
 use strict;
 use warnings;
 use utf8;

@@ -205,6 +205,8 @@ static memcached_st *connect_servers(void)
     memcached_behavior_set(made, MEMCACHED_BEHAVIOR_TCP_NODELAY, has_option("nodelay"));
     if (has_option("ketama"))
         memcached_behavior_set(made, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1);
+    if (args[3] && memcached_set_sasl_auth_data(made, args[3], args[4]) != MEMCACHED_SUCCESS)
+        die("sasl");
     char *rest = list, *name;
     while ((name = strsep(&rest, ","))) {
         char *port = strrchr(name, ':');
@@ -514,13 +516,11 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    if (argc < 4)
+    if (argc != 4 && argc != 6)
         return EXIT_FAILURE;
     args = argv + 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
     mc = connect_servers();
-    if (argc == 6 && memcached_set_sasl_auth_data(mc, argv[4], argv[5]) != MEMCACHED_SUCCESS)
-        die("sasl");
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcmp(parts[i].name, args[0]) == 0)
             parts[i].run();

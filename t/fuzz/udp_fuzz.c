@@ -3,6 +3,7 @@
  * back as it was written, the payload is the rest of the datagram, and its requests hold what
  * parse_fuzz.h asks of every parser. Seeds: corpus/udp, words: udp.dict. */
 #include "fuzz/parse_fuzz.h"
+#include "net/net.h"
 
 static enum parse parse_text(struct slice in, size_t value_bytes_max, struct request *request,
                              size_t *used, size_t *want, int *error, bool *fatal)
@@ -39,16 +40,16 @@ static void check_whole(const struct parsed *p, struct slice in)
 /* What is written of a frame reads as that frame; what lies behind it does not matter. */
 static void check_frame(const struct udp_frame *frame, struct slice payload, struct slice datagram)
 {
-    uint8_t copy[PROTO_UDP_HEAD_BYTES + 1] = {0};
+    uint8_t copy[NET_UDP_HEAD_BYTES + 1] = {0};
     struct udp_frame again;
     struct slice rest;
-    MUST(payload.bytes == datagram.bytes + PROTO_UDP_HEAD_BYTES);
-    MUST(payload.len == datagram.len - PROTO_UDP_HEAD_BYTES);
+    MUST(payload.bytes == datagram.bytes + NET_UDP_HEAD_BYTES);
+    MUST(payload.len == datagram.len - NET_UDP_HEAD_BYTES);
     udp_frame_put(copy, frame);
-    MUST(memcmp(copy, datagram.bytes, PROTO_UDP_HEAD_BYTES - 2) == 0);
+    MUST(memcmp(copy, datagram.bytes, NET_UDP_HEAD_BYTES - 2) == 0);
     MUST(udp_frame_parse(slice_of(copy, sizeof copy), &again, &rest) && rest.len == 1);
     MUST(again.id == frame->id && again.index == frame->index && again.count == frame->count);
-    MUST(!udp_frame_parse(slice_of(copy, PROTO_UDP_HEAD_BYTES), &again, &rest));
+    MUST(!udp_frame_parse(slice_of(copy, NET_UDP_HEAD_BYTES), &again, &rest));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -58,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice datagram = slice_of(data, size), payload;
     struct udp_frame frame;
     bool is_frame = udp_frame_parse(datagram, &frame, &payload);
-    MUST(is_frame == (size > PROTO_UDP_HEAD_BYTES));
+    MUST(is_frame == (size > NET_UDP_HEAD_BYTES));
     if (!is_frame)
         return 0;
     check_frame(&frame, payload, datagram);

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from daemon import BUILD, free_port
 from transport import AnyServer, Closed, tcp, unix
-from waiting import WAIT_SECONDS, wait_until
+from waiting import wait_until
 
 HERE = Path(__file__).resolve().parent.parent / "clients"
 FOLDER = BUILD / "clients"  # what must be made or fetched before it runs
@@ -17,37 +17,6 @@ NODE_PACKAGES = ("memjs@1.3.2", "memcached@2.2.2")
 SPY = Path("/usr/share/java/spymemcached.jar")
 PYTHON = "/usr/bin/python3"
 RUN_SECONDS = 90
-
-
-class Memcached:
-    """Debian's memcached; `place` is a port, or the path of a unix socket."""
-
-    def __init__(self):
-        self.program = shutil.which("memcached")
-        assert self.program, "memcached is not installed"
-        self.process = None
-        self.place = None
-
-    def start(self, *arguments, path=None, environment=None):
-        self.place = path or free_port()
-        where = ["-s", path] if path else ["-l", "127.0.0.1", "-p", self.place]
-        command = [self.program, *where, "-u", "root", *arguments]
-        self.process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL,
-                                        env=dict(os.environ, **(environment or {})))
-        wait_until(self.answers, "memcached serves")
-        return self
-
-    def answers(self):
-        assert self.process.poll() is None, "memcached ended while starting"
-        try:
-            with unix(self.place) if isinstance(self.place, Path) else tcp(self.place):
-                return True
-        except Closed:
-            return False
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(WAIT_SECONDS)
 
 
 class Cartd(AnyServer):
@@ -65,27 +34,52 @@ class Cartd(AnyServer):
 
 
 @contextmanager
-def serving(kind, folder, *arguments, path=None, **named):
-    """A server that is named as clients name it: 127.0.0.1:PORT, or a path."""
-    if kind == "memcached":
-        server = Memcached().start(*arguments, path=path, **named)
-    elif path:
-        server = Cartd(folder).begin("-s", path, *arguments, reach=lambda: unix(path))
+def serving_cartd(folder, *arguments, path=None, reach=None):
+    """A server, named as clients name it: 127.0.0.1:PORT, or a path. {port} is its port."""
+    server = Cartd(folder)
+    if path:
+        server.begin("-s", path, *arguments, reach=lambda: unix(path))
     else:
-        server = Cartd(folder).begin("-p", "{port}", *arguments)
-    place = str(path) if path else f"127.0.0.1:{getattr(server, 'port', None) or server.place}"
+        server.begin("-p", "{port}", *arguments, reach=reach and (lambda: reach(server.port)))
     try:
-        yield place
-    finally:
-        status = server.stop()
-    assert not status, server.log_end()
+        yield str(path) if path else f"127.0.0.1:{server.port}"
+    except BaseException:
+        server.process.kill()
+        raise
+    assert server.stop() == 0, server.log_end()
+
+
+@contextmanager
+def serving_memcached(*arguments, path=None, environment=None):
+    """The same with Debian's memcached."""
+    program = shutil.which("memcached")
+    assert program, "memcached is not installed"
+    port = free_port()
+    where = ["-s", path] if path else ["-l", "127.0.0.1", "-p", port]
+    words = [str(word).replace("{port}", str(port)) for word in [*where, "-u", "root", *arguments]]
+    with subprocess.Popen([program, *words], stderr=subprocess.DEVNULL,
+                          env=dict(os.environ, **(environment or {}))) as process:
+
+        def answers():
+            assert process.poll() is None, "memcached ended while starting"
+            try:
+                with unix(path) if path else tcp(port):
+                    return True
+            except Closed:
+                return False
+
+        try:
+            wait_until(answers, "memcached serves")
+            yield str(path) if path else f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(name="pair", scope="module")
 def make_pair(tmp_path_factory):
     """{"cartd": place, "memcached": place}"""
     folder = tmp_path_factory.mktemp("pair")
-    with serving("cartd", folder) as cartd, serving("memcached", folder) as memcached:
+    with serving_cartd(folder) as cartd, serving_memcached() as memcached:
         yield {"cartd": cartd, "memcached": memcached}
 
 
@@ -132,7 +126,7 @@ def compile_java():
     made = folder / "Client.class"
     with made_once():
         if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
-            execute(["javac", "-encoding", "UTF-8", "-Xlint:all", "-Werror", "-cp", SPY, "-d",
+            execute(["javac", "-encoding", "UTF-8", "-cp", SPY, "-d",
                      folder, source])
     return folder
 

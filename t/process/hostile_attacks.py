@@ -1,5 +1,5 @@
-"""hostile_attacks: attacks that take more than one burst of bytes. Each is a function of the world that
-checks what it can see of its own answers; the rest is for World.check()."""
+"""hostile_attacks: attacks that take more than one burst of bytes. Each is a function of the world
+that checks what it can see of its own answers; the rest is for World.check()."""
 import random
 import struct
 
@@ -50,7 +50,8 @@ COMMANDS = [
     ("set", b"set h:cut 1 0 5\r\nhello\r\n"), ("cas", b"cas h:cut 1 0 2 77 noreply\r\nhi\r\n"),
     ("incr", b"incr h:cut 18446744073709551615\r\n"), ("touch", b"touch h:cut 100\r\n"),
     ("stats", b"stats settings\r\n"), ("verbosity", b"verbosity 0 noreply\r\n"),
-    ("mg", b"mg c2VudGluZWw= b k v t s f h l O123\r\n"), ("ms", b"ms h:cut 5 T0 F7 c k\r\nhello\r\n"),
+    ("mg", b"mg c2VudGluZWw= b k v t s f h l O123\r\n"),
+    ("ms", b"ms h:cut 5 T0 F7 c k\r\nhello\r\n"),
     ("ma", b"ma h:cut N0 J13 D20 MI t v\r\n"), ("md", b"md h:cut q I T9 O44\r\n"),
     ("cadd", b"cadd cart:cut SKU-1;red 2 P1999 UEUR Gshop EYWJj Iabc x v t a Dram\r\n"),
     ("cget", b"cget cart:sentinel s O1 k v\r\n"),
@@ -199,10 +200,10 @@ def read_briefly(client):
 @attack("random words of the protocol")
 def random_words(world):
     chance = seeded()
-    words = (b"get gets set add cas append incr touch gat delete mg ms md ma me mn cadd cset crem cget "
-             b"cdel stats verbosity version noreply h:k h:l cart:rand cart:rand/a cart:rand/a/qty 0 1 2 "
-             b"-1 4294967296 99999999999999999999 v k t c q s b T0 N0 Iabc Iabd P5 UEUR E C0 C9 D2 J3 ME "
-             b"MA x n a d Dram V0 V7 YWJj O1 \0 \xff").split(b" ")
+    words = (b"get gets set add cas append incr touch gat delete mg ms md ma me mn cadd cset crem "
+             b"cget cdel stats verbosity version noreply h:k h:l cart:rand cart:rand/a 0 1 2 -1 "
+             b"cart:rand/a/qty 4294967296 99999999999999999999 v k t c q s b T0 N0 Iabc Iabd P5 "
+             b"UEUR E C0 C9 D2 J3 ME MA x n a d Dram V0 V7 YWJj O1 \0 \xff").split(b" ")
     for _ in range(scaled(300, 10000)):
         lines = (b" ".join(chance.choices(words, k=chance.randrange(1, 8)))
                  for _ in range(chance.randrange(1, 10)))
@@ -246,14 +247,16 @@ def meta_answer(verb, letter, token):
     return error
 
 
-@each_of([(f"{verb} with every flag, token {name}", verb, token) for verb in ("mg", "ms", "md", "ma")
+@each_of([(f"{verb} with every flag, token {name}", verb, token)
+          for verb in ("mg", "ms", "md", "ma")
           for name, token in (("none", ""), ("1", "1"), ("of a word", "word"), ("-", "-"),
                               ("of 2^64", "18446744073709551616"), ("of 5000", "t" * 5000),
                               ("of high bytes", "\xff\xfe"))])
 def every_meta_flag(world, verb, token):
     letters = [chr(code) for code in range(0x21, 0x100)]
-    data = "".join(f"{verb} h:none{' 2' if verb == 'ms' else ''} {letter}{token}\r\n"
-                   + ("hi\r\n" if verb == "ms" else "") + "delete h:none noreply\r\nmn\r\n" for letter in letters)
+    size, block = (" 2", "hi\r\n") if verb == "ms" else ("", "")
+    data = "".join(f"{verb} h:none{size} {letter}{token}\r\n{block}"
+                   "delete h:none noreply\r\nmn\r\n" for letter in letters)
     answers = exchange(world, data.encode("latin-1")).decode("latin-1").split("MN\r\n")
     assert len(answers) == len(letters) + 1 and answers[-1] == ""
     for letter, answer in zip(letters, answers):
@@ -261,7 +264,8 @@ def every_meta_flag(world, verb, token):
         if wanted:
             assert answer == wanted + "\r\n", f"{letter}{token[:20]}: {answer!r}, not {wanted!r}"
         else:
-            assert not answer.startswith(("CLIENT_ERROR", "SERVER_ERROR", "ERROR")), (letter, answer)
+            assert answer[:3] in ("HD\r", "HD ", "EN\r", "EN ", "NF\r", "NF ", "NS\r", "EX\r",
+                                  "VA ", ""), (letter, answer)
 
 
 CART_SETS = {"cadd": "IVPUGELTDbq", "cset": "IVPUGELTDbq", "crem": "IVTDbq", "cdel": "IVDbq",
@@ -272,11 +276,13 @@ GOOD_TOKENS = {"I": "1", "V": "1", "P": "1", "G": "1", "T": "1", "N": "1", "O": 
 
 
 @each_of([(f"{verb} with every flag, token {name}", verb, token) for verb in CART_SETS
-          for name, token in (("none", ""), ("1", "1"), ("of 5000", "t" * 5000), ("\\x01", "\x01"))])
+          for name, token in (("none", ""), ("1", "1"), ("of 5000", "t" * 5000),
+          ("\\x01", "\x01"))])
 def every_cart_flag(world, verb, token):
     words = {"cadd": "SKU 0", "cset": "SKU 0", "crem": "SKU"}.get(verb, "")
     letters = [chr(code) for code in range(0x21, 0x100)]
-    data = "".join(f"{verb} cart:none-{verb} {words} {letter}{token}\r\nmn\r\n" for letter in letters)
+    data = "".join(f"{verb} cart:none-{verb} {words} {letter}{token}\r\nmn\r\n"
+                   for letter in letters)
     answers = exchange(world, data.encode("latin-1")).decode("latin-1").split("MN\r\n")
     assert len(answers) == len(letters) + 1 and answers[-1] == ""
     for letter, answer in zip(letters, answers):
@@ -295,7 +301,8 @@ def every_cart_flag(world, verb, token):
 # ---- without end ---------------------------------------------------------------------------------
 
 @each_of([(f"a line without end of {name}", start, filler) for name, start, filler in (
-    ("letters", b"", b"x"), ("spaces", b"", b" "), ("NULs", b"", b"\0"), ("high bytes", b"", b"\xff"),
+    ("letters", b"", b"x"), ("spaces", b"", b" "), ("NULs", b"", b"\0"),
+    ("high bytes", b"", b"\xff"),
     ("keys", b"get ", b"h:none "), ("a key", b"get ", b"k"), ("gat keys", b"gat 0 ", b"h:none "),
     ("a set key", b"set ", b"k"), ("mg flags", b"mg k ", b"v "),
     ("cadd flags", b"cadd cart:h SKU 1 ", b"v "), ("carriage returns", b"", b"\r"))])
@@ -341,7 +348,8 @@ LONG_HEADERS = [
     ("binary set of 1 GiB", header(SET, 3, 8, GIB) + bytes(8) + b"h:k"),
     ("binary set of 0xffffffff", header(SET, 3, 8, 0xffffffff) + bytes(8) + b"h:k"),
     ("binary unknown opcode of 0xffffffff", header(0x50, 0, 0, 0xffffffff)),
-    ("set of 2147483645", b"set h:k 0 0 2147483645\r\n"), ("ms of 1000000000", b"ms h:k 1000000000\r\n"),
+    ("set of 2147483645", b"set h:k 0 0 2147483645\r\n"),
+    ("ms of 1000000000", b"ms h:k 1000000000\r\n"),
     ("set of the largest size", b"set h:k 0 0 1048576\r\n"),
     ("binary set of the largest size", header(SET, 3, 8, 11 + MEGABYTE) + bytes(8) + b"h:k"),
 ]
@@ -398,7 +406,7 @@ PIPELINES = [
           for number, (name, *rest) in enumerate(PIPELINES)
           for how in ("answers read late", "no answer read", "a reset in the middle")])
 def long_pipeline(world, number, request, read, how):
-    key = b"h:p%d-%d" % (number, len(how))  # of its own: a pipeline may go on behind its client's end
+    key = b"h:p%d-%d" % (number, len(how))  # its own: one may go on behind its client's end
     with world.client() as client:
         assert client.store(f"set {key.decode()} 0 0", "0") == "STORED"
     world.begin_peak()
@@ -417,7 +425,8 @@ def long_pipeline(world, number, request, read, how):
             read(client, MANY)
         pusher.cut()
     world.check_connections()
-    world.check_peak(16 * MEGABYTE, "one pipeline")
+    # 100 bytes for each may lie in the journal's buffer, until the disk has taken them.
+    world.check_peak(16 * MEGABYTE + 100 * MANY, "one pipeline")
     exchange(world, b"cdel cart:%s\r\ndelete %s\r\n" % (key, key))
 
 
@@ -468,8 +477,10 @@ def come_and_go(world):
 
 
 @each_of([("200 resets " + name, data) for name, data in (
-    ("behind a request", b"get sentinel\r\n"), ("in the middle of a block", b"set h:k 0 0 99\r\nabc"),
-    ("before large answers", b"get sentinel\r\n" * 500), ("at a cart write", b"cadd cart:r SKU 1\r\n"),
+    ("behind a request", b"get sentinel\r\n"),
+    ("in the middle of a block", b"set h:k 0 0 99\r\nabc"),
+    ("before large answers", b"get sentinel\r\n" * 500),
+    ("at a cart write", b"cadd cart:r SKU 1\r\n"),
     ("at 100 cart writes", b"cadd cart:r SKU 1\r\n" * 100), ("at stats", b"stats\r\n" * 50),
     ("at cart reads", b"cget cart:sentinel\r\n" * 100), ("behind quit", b"quit\r\n"),
     ("at a binary set", set_frame(b"h:k", b"v" * 1000)[:500]))])
@@ -504,8 +515,8 @@ def half_closed_unread(world):
 
 @attack("many slow readers of 100 large values each")
 def slow_readers(world):
-    """What a reader costs at most: the answers kept for it (256 KiB, and the value that passed it) in a
-    buffer that doubles, and its input."""
+    """What a reader costs at most: the answers kept for it (256 KiB, and the value that passed it)
+    in a buffer that doubles, and its input."""
     world.begin_peak()
     with world.client() as owner:
         assert owner.store("set h:large 0 0", b"L" * 1000000) == "STORED"
@@ -544,7 +555,8 @@ def flush_storm(world):
         assert client.lines(2 * MANY) == ["OK"] * (2 * MANY)
         pusher.join()
         assert client.get(SENTINEL) is None  # that is what was asked for
-    got = exchange(world, (frame(0x08) + frame(0x18) + frame(0x08, extras=bytes(4))) * 1000 + NOOP_PROBE)
+    flushes = frame(0x08) + frame(0x18) + frame(0x08, extras=bytes(4))
+    got = exchange(world, flushes * 1000 + NOOP_PROBE)
     assert {each.status for each in frames_of(got)} == {0}
     world.put_sentinel()
     world.bystander.carts_again()

@@ -1,5 +1,5 @@
-"""hostile_flood: clients that want more than their share, in a process of their own, and what others
-have to wait for meanwhile."""
+"""hostile_flood: clients that want more than their share, in a process of their own, and what
+others have to wait for meanwhile."""
 import multiprocessing
 import statistics
 import threading
@@ -49,9 +49,9 @@ def percentile(values, part):
 
 
 class Waits:
-    """What a client meets that asks, waits for the answer, and asks again: for each of its round trips
-    the time, the processor time that the daemon spent on others meanwhile, and their commands.
-    The latter two do not depend on who else uses the machine."""
+    """What a client meets that asks, waits for the answer, and asks again: for each of its round
+    trips the time, the processor time that the daemon spent on others meanwhile, and their
+    commands. The latter two do not depend on who else uses the machine."""
 
     def __init__(self, client, counter):
         self.seconds, self.cpu, self.commands = [], [], []
@@ -77,5 +77,6 @@ class Waits:
             return f"{statistics.median(values) * scale:.2f} {unit}, " \
                    f"p90 {percentile(values, .9) * scale:.2f}, " \
                    f"p99 {percentile(values, .99) * scale:.2f}"
-        return f"round trip {show(self.seconds, 'ms', 1000)}; processor {show(self.cpu, 'ms', 1000)}; " \
+        return f"round trip {show(self.seconds, 'ms', 1000)}; " \
+               f"processor {show(self.cpu, 'ms', 1000)}; " \
                f"others {show(self.commands, 'commands', 1)}"

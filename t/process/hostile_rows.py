@@ -56,7 +56,8 @@ def length_rows():
             answer = [] if verb.endswith("noreply") else [FORMAT]
             yield Row(f"{verb} length {shown(length)}", line.format(length) + "\r\n", answer, OPEN)
     for length in ODD_LENGTHS:
-        yield Row(f"set length {shown(length)}", f"set h:odd 0 0 {length}\r\nhello\r\n", ["STORED"], OPEN)
+        yield Row(f"set length {shown(length)}", f"set h:odd 0 0 {length}\r\nhello\r\n",
+                  ["STORED"], OPEN)
         yield Row(f"ms length {shown(length)}", f"ms h:odd {length}\r\nhello\r\n", ["HD"], OPEN)
     for length in LARGE_LENGTHS:
         yield Row(f"set length {length}", f"set h:k 0 0 {length}\r\nabc", [TOO_LARGE], HUNGRY)
@@ -143,13 +144,15 @@ def key_rows():
 
 
 def argument_rows():
-    rows = [("flags -1", "set h:k -1 0 2", FORMAT), ("flags 2^32", "set h:k 4294967296 0 2", FORMAT),
+    rows = [("flags -1", "set h:k -1 0 2", FORMAT),
+            ("flags 2^32", "set h:k 4294967296 0 2", FORMAT),
             ("flags of a word", "set h:k f 0 2", FORMAT),
             ("exptime 2^63", "set h:k 0 9223372036854775808 2", FORMAT),
             ("exptime of a word", "set h:k 0 soon 2", FORMAT),
             ("cas -1", "cas h:k 0 0 2 -1", FORMAT),
             ("cas 2^64", "cas h:k 0 0 2 18446744073709551616", FORMAT),
-            ("incr -1", "incr h:k -1", DELTA), ("incr 2^64", "incr h:k 18446744073709551616", DELTA),
+            ("incr -1", "incr h:k -1", DELTA),
+            ("incr 2^64", "incr h:k 18446744073709551616", DELTA),
             ("incr of a word", "incr h:k one", DELTA), ("incr of nothing", "incr h:k", "ERROR"),
             ("decr 1e3", "decr h:k 1e3", DELTA),
             ("touch of a word", "touch h:k soon", EXPTIME),
@@ -183,11 +186,13 @@ STRANGERS = [
     ("HTTP", b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n", ["ERROR"] * 4, OPEN),
     ("HTTP POST", b"POST /cart HTTP/1.0\r\nContent-Length: 4\r\n\r\nflow\r\n", ["ERROR"] * 4, OPEN),
     ("SMTP", b"EHLO mail.example.org\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n", ["ERROR"] * 3, OPEN),
-    ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\0\0\1\x14\7\x14" + b"\xaa" * 16 + b"\r\n", ["ERROR"] * 2, OPEN),
+    ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\0\0\1\x14\7\x14" + b"\xaa" * 16 + b"\r\n", ["ERROR"] * 2,
+     OPEN),
     ("redis", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", ["ERROR"] * 7, OPEN),
     ("a TLS hello", b"\x16\x03\x01\0\xa5\1\0\0\xa1\3\3" + bytes(range(11, 43)) + b"\r\n", ["ERROR"],
      OPEN),
-    ("a TLS hello and nothing more", b"\x16\x03\x01\0\xa5\1\0\0\xa1\3\3" + b"\xab" * 160, [], HUNGRY),
+    ("a TLS hello and nothing more", b"\x16\x03\x01\0\xa5\1\0\0\xa1\3\3" + b"\xab" * 160, [],
+     HUNGRY),
     ("PostgreSQL", b"\0\0\0\x08\x04\xd2\x16\x2f", [], HUNGRY),
     ("PROXY protocol", b"PROXY TCP4 192.0.2.1 192.0.2.2 4 5\r\n", ["ERROR"], OPEN),
     ("PROXY protocol 2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", ["ERROR"] * 4, HUNGRY),
@@ -199,7 +204,8 @@ STRANGERS = [
 BASE64 = "CLIENT_ERROR error decoding key"
 META = [
     ("base64 of other letters", "mg !!! b", BASE64), ("base64 cut short", "mg YWJ b", BASE64),
-    ("base64 with more behind", "mg YQ==YQ== b", BASE64), ("base64 of padding", "mg ==== b", BASE64),
+    ("base64 with more behind", "mg YQ==YQ== b", BASE64),
+    ("base64 of padding", "mg ==== b", BASE64),
     ("base64 with bits too many", "mg YR== b", BASE64),
     ("base64 in an me", "me !!! b", FORMAT),
     ("base64 in an md", "md !!! b", "CLIENT_ERROR invalid or duplicate flag"),
@@ -213,7 +219,8 @@ META = [
     ("5000 flags are too long a line", "mg h:none" + " v" * 5000, TOO_LONG),
     ("a flag twice", "mg h:none v v", "CLIENT_ERROR duplicate flag"),
     ("mg without a key", "mg", "ERROR"), ("me without a key", "me", FORMAT),
-    ("ms without a length", "ms h:k", FORMAT), ("ms with a flag for a length", "ms h:k T0 S2", FORMAT),
+    ("ms without a length", "ms h:k", FORMAT),
+    ("ms with a flag for a length", "ms h:k T0 S2", FORMAT),
     ("mn with more", "mn " + "x" * 4000, "MN"),
     ("a time of 2^63", "mg h:none T9223372036854775808",
      "CLIENT_ERROR bad token in command line format"),
@@ -242,7 +249,8 @@ CART_LINES = [
     ("a cart key with a path", "cget cart:h/x", "CLIENT_ERROR BAD_CART..."),
     ("a cart key with a control character", "cget cart:\x01", "CLIENT_ERROR BAD_CART..."),
     ("a cart key in bad base64", "cget !!! b", "CLIENT_ERROR BAD_CART..."),
-    ("a cart key in base64 with a control character", "cget Y2FydDoB b", "CLIENT_ERROR BAD_CART..."),
+    ("a cart key in base64 with a control character", "cget Y2FydDoB b",
+     "CLIENT_ERROR BAD_CART..."),
     ("a token of 32", "cset cart:h SKU 0 I" + "t" * 32, "HD..."),
     ("a token of 33", "cset cart:h SKU 0 I" + "t" * 33, "CLIENT_ERROR BAD_FLAG..."),
     ("an opaque of 33", "cget cart:h O" + "o" * 33, "CLIENT_ERROR BAD_FLAG..."),
@@ -263,7 +271,8 @@ CART_LINES = [
     ("a path with a bad escape", "incr cart:h/%zz/qty 1", "CLIENT_ERROR..."),
     ("a path with an escape cut short", "incr cart:h/a%2/qty 1", "CLIENT_ERROR..."),
 ]
-BAD_QTYS = ["1.5", "0x1", "1e3", "+1", "--1", "-", "2147483648", "-2147483649", "9" * 20, "9" * 4000,
+BAD_QTYS = ["1.5", "0x1", "1e3", "+1", "--1", "-", "2147483648", "-2147483649", "9" * 20,
+            "9" * 4000,
             "1_0", "one", "\x7f", "\xb2", "1,0", "NaN"]
 BAD_DOCS = [
     ("1 MB of [", b"[" * 1000000), ("1 MB of {\"a\":", b'{"a":' * 200000),
@@ -385,9 +394,11 @@ BINARY_ROWS = [
     Row("binary: get with 1 GiB", header(GET, 1, 0, GIB) + b"k", [(GET, INVALID)], CLOSED),
     Row("binary: set without extras", frame(SET, b"k", b"v"), [(SET, INVALID)], CLOSED),
     Row("binary: set with 7 extras", frame(SET, b"k", b"v", bytes(7)), [(SET, INVALID)], CLOSED),
-    Row("binary: set with 255 extras", frame(SET, b"k", b"v", bytes(255)), [(SET, INVALID)], CLOSED),
+    Row("binary: set with 255 extras", frame(SET, b"k", b"v", bytes(255)), [(SET, INVALID)],
+        CLOSED),
     Row("binary: set without a key", frame(SET, b"", b"v", bytes(8)), [(SET, INVALID)], CLOSED),
-    Row("binary: incr with 19 extras", frame(INCR, b"k", b"", bytes(19)), [(INCR, INVALID)], CLOSED),
+    Row("binary: incr with 19 extras", frame(INCR, b"k", b"", bytes(19)), [(INCR, INVALID)],
+        CLOSED),
     Row("binary: incr with a value", frame(INCR, b"k", b"v", bytes(20)), [(INCR, INVALID)], CLOSED),
     Row("binary: noop with a body", frame(NOOP, b"", b"v"), [(NOOP, INVALID)], CLOSED),
     Row("binary: version with a key", frame(VERSION, b"k"), [(VERSION, INVALID)], CLOSED),
@@ -444,7 +455,8 @@ BINARY_ROWS = [
         frame(0xc1, b"cart:h", b"SP\0\x08\x80" + bytes(7), struct.pack(">iHBB", 1, 0, 1, 0)),
         [(0xc1, 0xc3)], OPEN),
     Row("binary: cart command with a qty of -2^31",
-        frame(0xc1, b"cart:h", b"S", struct.pack(">iHBB", -1 << 31, 0, 1, 0)), [(0xc1, 0xc2)], OPEN),
+        frame(0xc1, b"cart:h", b"S", struct.pack(">iHBB", -1 << 31, 0, 1, 0)), [(0xc1, 0xc2)],
+        OPEN),
     Row("binary: cart command of 1 GiB", header(0xc0, 6, 8, GIB) + bytes(8) + b"cart:h",
         [(0xc0, TOO_LARGE_03)], HUNGRY),
 ]

@@ -1,7 +1,7 @@
 """hostile_world: a daemon under attack, and whether it is the same afterwards.
 
-A World is one daemon with a sentinel item, a sentinel cart and a bystander: a client with traffic of
-its own that checks every byte it gets. World.check() is what must hold after each attack.
+A World is one daemon with a sentinel item, a sentinel cart and a bystander: a client with traffic
+of its own that checks every byte it gets. World.check() is what must hold after each attack.
 """
 import os
 import re
@@ -23,10 +23,10 @@ CALM_POLLS = 20
 OWN_CONNECTIONS = 2    # the observer's and the bystander's
 MEGABYTE = 1 << 20
 
-# What may stay when everybody is gone. Nothing of a client, but some that the daemon's parts keep for
-# the next time: L2's two write buffers of 4 MB, the journal's of 8 MB, a scratch buffer of 2 MB for
-# each of 4 workers, the database's cache of 2 MB, and what the C library holds back at the ends of
-# its heaps.
+# What may stay when everybody is gone. Nothing of a client, but some that the daemon's parts keep
+# for the next time: L2's two write buffers of 4 MB, the journal's of 8 MB, a scratch buffer of 2
+# MB for each of 4 workers, the database's cache of 2 MB, and what the C library holds back at the
+# ends of its heaps.
 KEPT_BYTES = 32 * MEGABYTE
 
 

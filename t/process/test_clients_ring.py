@@ -3,7 +3,7 @@ same place, and every other library finds its own again."""
 from contextlib import ExitStack
 
 import pytest
-from clients import check_steps, run, serving
+from clients import check_steps, run, serving_cartd
 from wire import Client
 
 KEYS = [f"ring-{number}" for number in range(300)]
@@ -17,7 +17,7 @@ OTHERS = [("pymemcache", "text"), ("ruby", "binary"), ("perl", "text"), ("perl",
 @pytest.fixture(name="ring", scope="module")
 def make_ring(tmp_path_factory):
     with ExitStack() as stack:
-        yield [stack.enter_context(serving("cartd", tmp_path_factory.mktemp(f"ring-{number}")))
+        yield [stack.enter_context(serving_cartd(tmp_path_factory.mktemp(f"ring-{number}")))
                for number in range(3)]
 
 

@@ -1,4 +1,4 @@
-"""Hostile input: whatever bytes come, they get what the protocol says, and cost nobody else a thing.
+"""Hostile input: whatever comes, it gets what the protocol says, and costs nobody else a thing.
 
 Each case is one attack on the same daemon; World.check() says what must hold behind each.
 """
@@ -18,9 +18,9 @@ LEAK_BYTES = 256  # for each connection; whatever belongs to one is larger
 def start_world(tmp_path_factory):
     raise_own_fd_limit()
     server = Server(tmp_path_factory.mktemp("hostile"))
-    server.start(c=CONNS_MAX)
-    world = World(server)
     try:
+        server.start(c=CONNS_MAX)
+        world = World(server)
         yield world
         world.end()
         assert server.stop() == 0, server.log_end()
@@ -75,8 +75,8 @@ def test_an_attack_comes_to_nothing(world, attack):
 
 
 def test_all_of_it_many_times_over_leaves_nothing(world):
-    """What a single case may hide in the noise of the C library's heap, a leak of a few bytes for each
-    connection or each error, adds up."""
+    """What a single case may hide in the noise of the C library's heap, a leak of a few bytes for
+    each connection or each error, adds up."""
     rows = [row for row in hostile_rows.text_rows() if len(row.sends) < 20000]
     rows += [row for row in hostile_rows.BINARY_ROWS if len(row.sends) < 20000]
 

@@ -1,7 +1,6 @@
 """Where it listens: unix sockets, several TCP addresses; and how long it waits for a peer."""
 import os
 import socket
-import sqlite3
 import stat
 import subprocess
 
@@ -232,26 +231,40 @@ def idle_kicks(server):
 
 
 def test_who_is_idle_is_closed_and_who_is_not_stays(server):
+    """Bytes in either direction count, answered or not."""
     server.begin("-p", "{port}", "-o", "idle_timeout=1")
-    with server.client() as active, server.client() as idle, server.client() as half:
-        assert idle.cmd("version").startswith("VERSION ")
-        half.send("set k 0 0 100\r\nonly half")
-        for other in (idle, half):
-            other.socket.setblocking(False)
-        ended = set()
+    talks, tells, reads, idle, half = clients = [server.client() for _ in range(5)]
+    reads.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    assert reads.store("set big 0 0", b"x" * 1000000) == "STORED"
+    reads.send("get big\r\n" * 100)
+    assert idle.cmd("version").startswith("VERSION ")
+    half.send("set k 0 0 100\r\nonly half")
+    open_ones = {idle, half}
+    for each in open_ones:
+        each.socket.setblocking(False)
 
-        def all_ended():
-            assert active.cmd("version").startswith("VERSION ")
-            for other in {idle, half} - ended:
-                try:
-                    assert other.socket.recv(100) == b""
-                    ended.add(other)
-                except BlockingIOError:
-                    pass
-            return len(ended) == 2
-        wait_until(all_ended, "both are closed")
-        assert active.stat("idle_kicks") == 2
-        assert active.get("k") is None
+    def all_ended():
+        assert talks.cmd("version").startswith("VERSION ")
+        tells.send("set told 0 0 1 noreply\r\nx\r\n")
+        assert reads.socket.recv(16384)
+        for each in list(open_ones):
+            try:
+                assert each.socket.recv(100) == b""
+                open_ones.remove(each)
+            except BlockingIOError:
+                pass
+        return not open_ones
+    for _ in range(2):
+        wait_until(all_ended, "they are closed")
+        open_ones.add(server.client())  # one round more
+        for each in open_ones:
+            each.socket.setblocking(False)
+            clients.append(each)
+    assert talks.stat("idle_kicks") == 3
+    assert talks.get("k") is None
+    assert tells.get("told") == b"x"
+    for client in clients:
+        client.close()
 
 
 def test_a_peer_that_does_not_read_is_closed(server):
@@ -269,25 +282,6 @@ def test_without_a_time_out_nobody_is_closed(server):
         client.socket.settimeout(3)
         with pytest.raises(TimeoutError):
             client.socket.recv(1)
-
-
-def test_who_waits_for_the_database_is_not_idle(server):
-    server.begin("-p", "{port}", "--idle-timeout", "1")
-    with server.client() as client:
-        assert client.cmd("cadd cart:cold SKU-1 3") == "HD"
-    assert server.stop() == 0
-    server.forget("l2", "journal")
-    server.begin("-p", "{port}", "--idle-timeout", "1")
-    with sqlite3.connect(server.data / "cartd.sqlite", isolation_level=None) as other, \
-            server.client() as waits:
-        other.execute("BEGIN EXCLUSIVE")
-        waits.send("cget cart:cold\r\n")
-        with server.client() as idle:
-            idle.socket.settimeout(30)
-            assert idle.socket.recv(1) == b""  # as long as one that came later is closed
-        other.execute("ROLLBACK")
-        assert waits.line().startswith("VA ")
-    other.close()
 
 
 def test_the_backlog_can_be_set(server):

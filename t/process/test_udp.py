@@ -1,6 +1,7 @@
 """UDP: each datagram is one request with memcached's frame, and what may answer it how."""
 import random
 import select
+import signal
 import struct
 from collections import Counter
 
@@ -263,13 +264,17 @@ def test_a_write_to_a_cold_cart_waits_for_the_database(server):
 
 
 def test_a_stop_answers_what_has_come(server):
+    """Also what still lies in the socket: the daemon stands still until it all has come."""
     begin(server)
     with Udp(server.port) as udp:
         assert udp.ask(b"mn\r\n") == b"MN\r\n"
-        for _ in range(100):
+        server.process.send_signal(signal.SIGSTOP)
+        for _ in range(250):
             udp.send(b"cadd cart:u1 SKU-1 1\r\n")
-        assert server.stop() == 0
-        assert read_all([udp], lambda: 100) == Counter({b"HD\r\n": 100})
+        server.process.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        assert server.wait() == 0
+        assert read_all([udp], lambda: 250) == Counter({b"HD\r\n": 250})
 
 
 # ---- addresses -----------------------------------------------------------------------------------

@@ -191,8 +191,9 @@ class Certificates:
                           self.folder / f"{self.name}.key")
 
     def context(self, version=None, client=None):
-        """What a client trusts and shows."""
+        """What a client trusts and shows. An end without close_notify is an error to it."""
         context = ssl.create_default_context(cafile=str(self.ca))
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         if version:
             context.minimum_version = context.maximum_version = version
         if client:
@@ -201,7 +202,6 @@ class Certificates:
 
 
 def tls(port, context, session=None):
-    """A TLS client; an end without close_notify is an error to it."""
     plain = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS)
     try:
         return Wired(context.wrap_socket(plain, server_hostname="localhost", session=session,

@@ -16,7 +16,6 @@ import argparse
 import itertools
 import random
 import re
-import selectors
 import socket
 import struct
 import sys
@@ -115,7 +114,8 @@ class Comparison:
     def same_word(self, left, right):
         """Words behind the status of a meta command, fields of an `me`."""
         for pattern, same in ((rb"c(\d+)", self.same_cas), (rb"cas=(\d+)", self.same_cas),
-                              (rb"(?:t|l|exp=|la=)(-?\d+)", near), (rb"(?:cls|size)=(\d+)", always)):
+                              (rb"(?:t|l|exp=|la=)(-?\d+)", near),
+                              (rb"(?:cls|size)=(\d+)", always)):
             a, b = re.fullmatch(pattern, left), re.fullmatch(pattern, right)
             if a and b and left[:a.start(1)] == right[:b.start(1)]:
                 return same(int(a[1]), int(b[1]))
@@ -158,7 +158,7 @@ def always(_left, _right):
 
 def near(left, right):
     if right >= TIME_WRAPPED:  # memcached's way to tell that the life is over
-        return left <= 0
+        return left == 0
     return abs(left - right) <= CLOCK_SLACK_S and (left < 0) == (right < 0)
 
 
@@ -283,17 +283,21 @@ def shrink(runner, parts):
     return [part for part in parts if part.requests]
 
 
-def report(runner, parts, difference):
-    print(difference)
-    if not runner.difference(parts):
-        print("it does not come again")
-        return
-    parts = shrink(runner, parts)
-    print("The fewest requests that show a difference:")
+def print_requests(parts):
     for part in parts:
         print("binary:" if part.binary else "text:")
         for request in part.requests:
             print(f"    {request}")
+
+
+def report(runner, parts, difference):
+    if not runner.difference(parts):
+        print_requests(parts)
+        print(f"{difference}\nIt does not come again.")
+        return
+    parts = shrink(runner, parts)
+    print("The fewest requests that show a difference:")
+    print_requests(parts)
     print(runner.difference(parts))
 
 

@@ -3,7 +3,7 @@
 A request is text with places that are filled in when it is sent:
   <p>     a prefix of the keys, new for each case, so that a case finds no item of another
   <b:x>   the key <p>x in base64
-  <c0>    the cas seen last in an answer, <c1> the one before it, and so on; <c0+1> one more
+  <c0>    the cas seen last in an answer, <c1> the one before it, and so on; <c0+9> nine more
   <soon>  a time as seconds since 1970 that is an hour ahead
 
 What cartd does otherwise on purpose is never drawn. INTENDED tells how each row of the table
@@ -20,17 +20,28 @@ PAD_BYTES = 64  # more than any data block may lack, see differ.py
 
 INTENDED = {
     "`flush_all`": "no carts",
+    "`flush_all` with a delay behind one without": "a case has the one kind or the other",
     "length of a line": "no line is long",
     "`gat`, `gats` lines": "no line is long",
     "overlong key in a get": "the first key, in a request on its own",
     "numbers beyond 32 bits": "not drawn",
-    "largest value": "no value is large",
+    "largest value": "no value is that large",
     "wrong `delete`": "differ.py forgives the hint",
     "a minus sign before an unsigned number": "-0 is not drawn",
     "base64 keys": "right, or wrong in length",
-    "`k` of an mg hit": "keys of items are either always base64 or never",
+    "key in an mg hit and an `me`": "keys are always base64 or never, and those of ma are its own",
     "`opaque token too long`": "only in md and ms",
     "flags `E`, `x`, `s` of ms, `N` of ms, `C` of mg": "not drawn",
+    "HTTP": "not drawn",
+    "white space that is followed by no digits": "not drawn",
+    "numbers of 2^63 and more in incr, decr, ma": "not made",
+    "the length that decr keeps": "arithmetic begins a part, when nobody holds an item any more",
+    "a number that gets longer by incr or ma": "numbers are never stale; no h, no T with ma",
+    "`t` of a life that is over": "differ.py forgives it",
+    "`size` and `cls` of `me`": "differ.py forgives it",
+    "binary: a value where none belongs (Touch, GAT, Stat)": "not drawn",
+    "binary: unknown opcode with a key": "not drawn",
+    "binary: Verbosity": "not drawn",
 }
 
 NUMBER_KEYS = ["<p>a"] * 8 + ["<p>b"] * 4 + ["<p>\xff\x01\t", "<p>" + 240 * "k"]
@@ -40,18 +51,18 @@ SHORT_KEYS = [key for key in KEYS if len(key) < 10]
 LONG_KEY = "<p>" + 241 * "k"
 BASE64_KEYS = ["<b:x>", "<b:x>", "<b:y>", "<b:\0 \r\n>"]
 BASE64_NUMBER_KEY = "<b:n>"
-EXPTIMES = ["0"] * 8 + ("100 5000 -1 2592000 2592001 -2147483648 <soon> 2147483647 +100 0100 \t5000 "
-                        "x 1x 1.5 100\t").split(" ")
+EXPTIMES = ["0"] * 8 + ("100 5000 -1 2592000 2592001 -2147483648 <soon> 2147483647 +100 0100 "
+                        "\t5000 x 1x 1.5 100\t").split(" ")
 CLIENT_FLAGS = ["0"] * 6 + "1 42 4294967295 2147483648 +7 08 x -1 1x 0x1".split()
 DELTAS = ["1"] * 4 + ("0 5 10 99 1000000 4294967296 18446744073709551616 -1 x 1x +1 01 1.5 "
                       "1\t").split(" ")
 DOWN_DELTAS = DELTAS + ["18446744073709551615", "9223372036854775808"]
-CASES_OF_CAS = ["<c0>"] * 6 + ["<c1>", "<c2>", "<c0+1>", "0", "1", "18446744073709551615",
+CASES_OF_CAS = ["<c0>"] * 6 + ["<c1>", "<c2>", "<c0+1000000000>", "0", "1", "18446744073709551615",
                                "18446744073709551616", "-1", "x", "1x", "+1"]
 VALUES = ["", "a", "0", "5", "9", "10", "99", "100", "1000", "007", " 5", "5 ", "5a", "+5",
           "\t7", "5 x", "5\tx", "5\0x",
           "18446744073709551616", "9999999999", "00000000000000000005",
-          "000000000000000000005", "5\r\n", "1\0", "x\r\n", "abc", "abcdefghijklmnop", "\0\xff\x80",
+          "000000000000000000005", "5\r\n", "1\0", "x\r\n", "efg", "abcdefghijklmnop", "\0\xff\x80",
           "get <p>a", "5.0", "                  5", "10  "]
 LARGE_VALUES = [3000 * "v", 40000 * "w"]  # only in requests without a fault: a line has its limit
 TAILS = [""] * 14 + [" noreply"] * 4 + [" junk", " noreply junk", " 0", " 0 noreply", " Noreply",
@@ -68,17 +79,18 @@ META_OWN = {
     "mg": ["v", "c", "t", "N<t>", "N<t>", "R<r>", "R<r>", "T<t>", "s", "s"],
     "ms": ["C<c>", "C<c>", "I", "I", "F<f>", "T<t>", "MA", "MP", "MR", "ME", "MS", "c"],
     "md": ["C<c>", "C<c>", "I", "I", "I", "T<t>", "s"],
-    "ma": ["N<t>", "N<t>", "J<n>", "J<n>", "D<n>", "D<n>", "MI", "MD", "M+", "M-", "C<c>", "s", "v"],
+    "ma": ["N<t>", "N<t>", "J<n>", "J<n>", "D<n>", "D<n>", "MI", "MD", "M+", "M-", "C<c>", "s",
+           "v"],
 }
-META_WRONG = ["Z", "S3", "5", "\x7f", "\xff", "T", "Tx", "N", "R", "Cx", "J", "Dx", "MAB", "M", "Mx",
-              "Me", "Fx", "-", "W", "X", "a"]
+META_WRONG = ["Z", "S3", "5", "\x7f", "\xff", "T", "Tx", "N", "R", "Cx", "J", "Dx", "MAB", "M",
+              "Mx", "Me", "Fx", "-", "W", "X", "a"]
 META_TIMES = ["0", "0", "100", "5000", "2592000", "2592001", "-1", "<soon>", "+100"]
 RECACHE = ["30", "1000", "10000", "-1", "0"]
 NONSENSE = ["", " ", "x", "nonsense", "GET <p>a", "get\t<p>a", "mgx <p>a", "m", "mx <p>a", "versio",
-            "\0", "\xff\xfe", "noreply", "END", "VALUE <p>a 0 1", "mn\0x", "gets\0 <p>a", "bset <p>a"]
+            "\0", "\xff\xfe", "noreply", "END", "VALUE <p>a 0 1", "mn\0x", "gets\0 <p>a",
+            "bset <p>a"]
 MUTATIONS = ["", " ", "\t", "\0", "+", "0", "9", "x", "\r", "\xff", "  "]
 
-QUIET = 0x100  # no opcode: marks what binary tables say of the quiet form
 BINARY_STORES = [0x01, 0x11, 0x02, 0x12, 0x03, 0x13]
 BINARY_JOINS = [0x0e, 0x19, 0x0f, 0x1a]
 BINARY_GETS = [0x00, 0x09, 0x0c, 0x0d]
@@ -87,7 +99,7 @@ BINARY_ARITHS = [0x05, 0x15, 0x06, 0x16]
 BINARY_DELETES = [0x04, 0x14]
 BINARY_KEYS = KEYS + ["<p>\0\r\n "]
 BINARY_TIMES = [0] * 6 + [100, 5000, 2592000, 2592001, 0x7fffffff]
-BINARY_CAS = ["0"] * 12 + ["<c0>"] * 4 + ["<c1>", "<c0+1>", "1", "18446744073709551615"]
+BINARY_CAS = ["0"] * 12 + ["<c0>"] * 4 + ["<c1>", "<c0+1000000000>", "1", "18446744073709551615"]
 BINARY_NUMBERS = [0, 1, 1, 5, 10, 99, 1 << 32]
 BINARY_DOWN = BINARY_NUMBERS + [1 << 63, (1 << 64) - 1]
 NO_VIVIFY = 0xffffffff
@@ -316,7 +328,8 @@ def draw_meta_key(rng, verb, flags):
 def draw_meta(rng):
     verb = rng.choice("mg mg mg ms ms md ma ma me".split())
     if verb == "me":
-        return Line("me " + rng.choice([draw_key(rng, STALE_KEYS), "<b:x> b", "", "abc b"]) + "\r\n")
+        key = rng.choice([draw_key(rng, STALE_KEYS), "<b:x> b", "", "abc b"])
+        return Line(f"me {key}\r\n")
     flags = draw_flags(rng, verb)
     words = [verb, draw_meta_key(rng, verb, flags)]
     data, lacks = "", False
@@ -389,8 +402,8 @@ def break_frame(rng, frame, takes_value):
     return frame
 
 
-TEXT = [draw_storage] * 8 + [draw_get] * 6 + [draw_arith] * 4 + [draw_touch, draw_delete, draw_flush,
-                                                                draw_other, draw_nonsense, draw_large]
+TEXT = [draw_storage] * 8 + [draw_get] * 6 + [draw_arith] * 4 + [
+    draw_touch, draw_delete, draw_flush, draw_other, draw_nonsense, draw_large]
 META = [draw_meta]
 
 

@@ -1,6 +1,6 @@
 /* net against a handler of its own: what is held, parked, too much or too late, at will of the
  * test. Requests are lines: e = echo, h = held echo, p = park once, m = ask the main thread once,
- * b N = N bytes, q = close. */
+ * b N = N bytes, s = the worker stands still until it is let go, q = close. */
 #include "lib/fake_env.h"
 #include "lib/suite.h"
 #include "net/net_int.h"
@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ static unsigned port;
 static char folder[] = "/tmp/net_test.XXXXXX", path[64];
 static _Atomic uint64_t lsn_given, lsn_reached, live_holds_max, hangups;
 static _Atomic(struct session *) parked;
+static sem_t stands, goes_on;
 static _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
 
 /* ---- the handler ---- */
@@ -106,6 +108,10 @@ static enum net_next run_line(struct session *session, const char *line)
         out->len += len;
         return NET_MORE;
     }
+    case 's':
+        sem_post(&stands);
+        sem_wait(&goes_on);
+        return NET_MORE;
     case 'q': return NET_CLOSE;
     default:
         if (wait_once(session, line[0]) == NET_PARK)
@@ -186,7 +192,7 @@ static unsigned find_port(void)
 static void set_up(void)
 {
     char message[256];
-    MUST(mkdtemp(folder));
+    MUST(mkdtemp(folder) && sem_init(&stands, 0, 0) == 0 && sem_init(&goes_on, 0, 0) == 0);
     snprintf(path, sizeof path, "%s/socket", folder);
     port = find_port();
     fake = fake_env_new(1);
@@ -548,6 +554,38 @@ START_TEST(main_still_does_what_it_is_asked_while_all_stops)
 }
 END_TEST
 
+static void *stop_net(void *arg)
+{
+    (void)arg;
+    ck_assert(net_stop(net, WAIT_MS));
+    return NULL;
+}
+
+START_TEST(datagrams_that_have_come_are_answered_at_a_stop)
+{
+    enum { DATAGRAMS = 200 }; /* more than a worker takes in one turn */
+    pthread_t stopper;
+    int fd = connect_unix(), udp = connect_udp();
+    say(fd, "s\n");
+    sem_wait(&stands);
+    for (int i = 0; i < DATAGRAMS; i++)
+        send_datagram(udp, "e\n");
+    end_run();
+    MUST(pthread_create(&stopper, NULL, stop_net, NULL) == 0);
+    while (access(path, F_OK) ==
+           0) /* it does not listen any more: it is about to tell the worker */
+        is_silent(udp, 1);
+    ck_assert(is_silent(udp, SILENCE_MS));
+    sem_post(&goes_on);
+    for (int i = 0; i < DATAGRAMS; i++)
+        expect_datagram(udp, "ok\n");
+    MUST(pthread_join(stopper, NULL) == 0);
+    net_free(&net);
+    fake_env_free(&fake);
+    rmdir(folder);
+}
+END_TEST
+
 START_TEST(a_stop_waits_for_answers_and_no_longer_than_told)
 {
     int udp = connect_udp(), fd = connect_unix();
@@ -583,6 +621,7 @@ int main(void)
     tcase_add_test(cases, too_large_an_answer_is_replaced_or_dropped);
     tcase_add_test(cases, a_hangup_is_told);
     tcase_add_test(ends, main_still_does_what_it_is_asked_while_all_stops);
+    tcase_add_test(ends, datagrams_that_have_come_are_answered_at_a_stop);
     tcase_add_test(ends, a_stop_waits_for_answers_and_no_longer_than_told);
     suite_add_tcase(suite, cases);
     suite_add_tcase(suite, ends);

@@ -1,6 +1,6 @@
-/* udp: the frame of a datagram: request id, index, count, each two bytes big endian, and two bytes
- * of zero. What stands in those two is not looked at, as in memcached. */
-#include "proto/proto.h"
+/* udp_frame: the frame of a datagram: request id, index, count, each two bytes big endian, and two
+ * bytes of zero. What stands in those two is not looked at, as in memcached. */
+#include "net/net.h"
 
 static uint16_t get_u16(const uint8_t *bytes)
 {
@@ -15,16 +15,16 @@ static void put_u16(uint8_t *bytes, uint16_t value)
 
 bool udp_frame_parse(struct slice datagram, struct udp_frame *frame, struct slice *payload)
 {
-    if (datagram.len <= PROTO_UDP_HEAD_BYTES)
+    if (datagram.len <= NET_UDP_HEAD_BYTES)
         return false;
     *frame = (struct udp_frame){.id = get_u16(datagram.bytes),
                                 .index = get_u16(datagram.bytes + 2),
                                 .count = get_u16(datagram.bytes + 4)};
-    *payload = slice_from(datagram, PROTO_UDP_HEAD_BYTES);
+    *payload = slice_from(datagram, NET_UDP_HEAD_BYTES);
     return true;
 }
 
-void udp_frame_put(uint8_t head[PROTO_UDP_HEAD_BYTES], const struct udp_frame *frame)
+void udp_frame_put(uint8_t head[NET_UDP_HEAD_BYTES], const struct udp_frame *frame)
 {
     put_u16(head, frame->id);
     put_u16(head + 2, frame->index);
