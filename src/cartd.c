@@ -19,8 +19,10 @@
 
 #define STOP_CONNS_MS     5000
 #define STOP_TIER_MS      10000
-#define MALLOC_KEEP_BYTES (32 << 20)
-#define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
+#define MALLOC_MMAP_BYTES (32 << 20)
+#define MALLOC_TRIM_BYTES (4 << 20)
+#define FREE_BYTES_MIN    (8u << 20) /* less is not worth a trim */
+#define EXIT_USAGE        64         /* sysexits: the command was used wrongly */
 #define MESSAGE_BYTES     512
 
 _Static_assert(CONF_WORKERS_MAX == NET_WORKERS_MAX, "conf refuses what net can't do");
@@ -127,6 +129,17 @@ static void on_hangup(void *ctx)
                    parts->message);
 }
 
+/* ---- memory ---- */
+
+/* Buffers of connections live in the heaps of the workers, which glibc trims only when it is asked
+ * to: without this a burst of large requests would be kept for ever. */
+static void on_tick(void *ctx)
+{
+    (void)ctx;
+    if (mallinfo2().fordblks > FREE_BYTES_MIN)
+        malloc_trim(0);
+}
+
 /* ---- building ---- */
 
 static void on_advanced(void *ctx)
@@ -188,7 +201,8 @@ static int build_net(struct parts *parts)
                 .verify = (enum net_tls_verify)conf->tls_verify,
                 .version_1_3_only = conf->tls_1_3_only},
         .hangup = on_hangup,
-        .hangup_ctx = parts};
+        .tick = on_tick,
+        .ctx = parts};
     return net_new(&config, &parts->net, parts->message, sizeof parts->message);
 }
 
@@ -321,8 +335,8 @@ static int run(struct parts *parts)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN); /* until net listens to it */
     /* Large carts come and go as scratch copies: do not map and unmap pages for each. */
-    mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES);
-    mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
+    mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_BYTES);
     int rc = build(parts);
     if (rc == 0)
         rc = serve(parts);

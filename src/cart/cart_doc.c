@@ -108,10 +108,32 @@ static int read_line(const json_t *object, struct cart_op *op, struct buf *arena
     return err ? err : read_texts(object, op, arena);
 }
 
+/* Members and elements cost the parser far more than bytes. A document that fits a cart has a few
+ * for each line; one with many more is refused before it is parsed. */
+#define DOC_MARKS_MAX (CART_LINES_HARD * 32)
+
+static bool has_too_many_parts(struct slice text)
+{
+    size_t marks = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.bytes[i];
+        if (in_string && byte == '\\')
+            i++;
+        else if (byte == '"')
+            in_string = !in_string;
+        else if (!in_string && (byte == ',' || byte == ':' || byte == '[' || byte == '{'))
+            marks++;
+    }
+    return marks > DOC_MARKS_MAX;
+}
+
 /* Parses `value` as an object, with room in the arena for all its text. Owner: the caller. */
 static int parse_object(struct slice value, struct buf *arena, json_t **out)
 {
     json_error_t error;
+    if (has_too_many_parts(value))
+        return CE_BAD_DOC;
     if (buf_reserve(arena, value.len + 1))
         return CE_NOMEM;
     json_t *root = json_loadb((const char *)value.bytes, value.len,

@@ -131,7 +131,8 @@ int auth_bad(struct session *session, const struct request *request, int error)
     bool known = !session->login || guard_known(session->login);
     if (known && session->login && error == CE_TOO_LARGE)
         return auth_may(session, request, GUARD_WRITE) ? CE_DENIED : error;
-    if (known || error == CE_LINE_TOO_LONG)
+    bool is_login = request->verb >= VERB_SASL_LIST && request->verb <= VERB_SASL_STEP;
+    if (known || is_login || error == CE_LINE_TOO_LONG)
         return error;
     return request->verb == VERB_SET && error == CE_CHUNK ? CE_AUTH_CHUNK : CE_AUTH;
 }

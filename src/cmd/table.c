@@ -41,6 +41,9 @@ static enum run get_key(struct session *session, const struct request *request, 
     return path_get(session, request, key, kind, &parsed);
 }
 
+/* Each turn parses the line again, which costs as much as some thousands of keys. */
+#define TURN_KEYS 8192
+
 /* A classic get. Goes on where it stopped when it had to wait in the middle. */
 static enum run run_keys(struct session *session, const struct request *request)
 {
@@ -49,8 +52,8 @@ static enum run run_keys(struct session *session, const struct request *request)
     struct slice all = slice_of(request->key.bytes, (size_t)(end - request->key.bytes));
     struct slice rest = slice_from(all, session->get_offset), key;
     struct slice before = rest;
-    while (text_next_key(&rest, &key)) {
-        if (net_out_full(session->conn))
+    for (unsigned keys = 0; text_next_key(&rest, &key); keys++) {
+        if (net_out_full(session->conn) || keys == TURN_KEYS)
             return RUN_FULL;
         enum run run = get_key(session, request, key);
         if (run != RUN_DONE)

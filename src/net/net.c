@@ -17,7 +17,14 @@ static void on_hangup(evutil_socket_t signal_number, short what, void *arg)
 {
     const struct net_config *config = &((struct net *)arg)->config;
     (void)signal_number, (void)what;
-    config->hangup(config->hangup_ctx);
+    config->hangup(config->ctx);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    const struct net_config *config = &((struct net *)arg)->config;
+    (void)fd, (void)what;
+    config->tick(config->ctx);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -63,6 +70,13 @@ static int watch_signal(struct net *net, struct event **event, int number,
     return *event && event_add(*event, NULL) == 0 ? 0 : CE_NOMEM;
 }
 
+static int start_tick(struct net *net)
+{
+    static const struct timeval second = {1, 0};
+    net->tick = event_new(net->base, -1, EV_PERSIST, on_tick, net);
+    return net->tick && event_add(net->tick, &second) == 0 ? 0 : CE_NOMEM;
+}
+
 /* What the listener's thread waits for, but for connections. */
 static int open_base(struct net *net)
 {
@@ -74,6 +88,8 @@ static int open_base(struct net *net)
         return CE_NOMEM;
     if (watch_signal(net, &net->sigterm, SIGTERM, on_signal) ||
         watch_signal(net, &net->sigint, SIGINT, on_signal))
+        return CE_NOMEM;
+    if (net->config.tick && start_tick(net))
         return CE_NOMEM;
     return net->config.hangup ? watch_signal(net, &net->sighup, SIGHUP, on_hangup) : 0;
 }
@@ -159,6 +175,7 @@ void net_free(struct net **out)
     free_event(net->sigint);
     free_event(net->sighup);
     free_event(net->wake);
+    free_event(net->tick);
     if (net->base)
         event_base_free(net->base);
     mailbox_close(&net->mailbox);

@@ -80,7 +80,8 @@ struct net_config {
                               */
     struct net_tls_config tls;
     void (*hangup)(void *ctx); /* SIGHUP, on the thread of net_run */
-    void *hangup_ctx;
+    void (*tick)(void *ctx);   /* every second, on that thread too; NULL = not */
+    void *ctx;                 /* of both */
 };
 #define NET_WORKERS_MAX              64
 #define NET_LISTENERS_MAX            16

@@ -173,7 +173,7 @@ struct net {
     struct net_config config;
     struct event_base *base;
     struct mailbox mailbox; /* to the thread of net_run */
-    struct event *wake, *sigterm, *sigint, *sighup;
+    struct event *wake, *tick, *sigterm, *sigint, *sighup;
     _Atomic bool quit;
     struct listener listeners[NET_LISTENERS_MAX];
     unsigned listeners_count;

@@ -27,11 +27,18 @@ sasldb_path: {}
 """
 
 
-def make_users(folder):
+def make_users(folder, hashed=()):
+    """A file of the users, for cartd and memcached; memcached knows no hashes."""
+    words = {name: make_hash(word) if name in hashed else word for name, word in USERS.items()}
     users = folder / "users"
-    users.write_text("".join(f"{name}:{word}\n" for name, word in USERS.items()), encoding="utf-8")
+    users.write_text("".join(f"{name}:{word}\n" for name, word in words.items()), encoding="utf-8")
     users.chmod(0o600)
     return users
+
+
+def make_hash(word):
+    return subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=word + "\n", check=True,
+                          text=True, capture_output=True).stdout.strip()
 
 
 def make_cyrus(folder):
@@ -48,7 +55,7 @@ def make_cyrus(folder):
 def make_sasl(tmp_path_factory):
     """{"cartd": place, "memcached": place} of servers with SASL."""
     folder = tmp_path_factory.mktemp("sasl")
-    with serving_cartd(folder, "-S", "-Y", make_users(folder)) as cartd, \
+    with serving_cartd(folder, "-S", "-Y", make_users(folder, ["ops"])) as cartd, \
             serving_memcached("-S", environment=make_cyrus(folder)) as memcached:
         yield {"cartd": cartd, "memcached": memcached}
 

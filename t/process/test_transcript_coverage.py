@@ -1,6 +1,6 @@
 """What the transcripts of t/proto must hold: each command with each of its answers, each opcode
-with each of its statuses, each error that a client can see. The tables here are those of memcached's
-protocol documents; what the sources know must be in them, too."""
+with each of its statuses, each error that a client can see. The tables here are those of
+memcached's protocol documents; what the sources know must be in them, too."""
 import re
 import sys
 from pathlib import Path
