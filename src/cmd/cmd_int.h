@@ -70,6 +70,8 @@ struct cmd {
     _Atomic uint64_t next_cas;      /* of plain items */
     _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
     _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
+    _Atomic uint32_t flushes;       /* how many there were without a delay */
+    _Atomic uint32_t flush_at_s;    /* one with a delay is due a second before this; 0 = none */
     _Atomic uint64_t replayed, replay_gaps;
     _Atomic bool crawler_off;                  /* lru_crawler disable: no dumps of keys */
     _Atomic uint64_t reset_at[CMD_RESETS_MAX]; /* stats_memcached.c: counters of other rooms */

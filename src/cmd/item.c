@@ -4,11 +4,17 @@
 
 #include <ctype.h>
 
-#define ARITH_DIGITS_MAX 20 /* of a u64; memcached refuses longer values */
 #define ITEM_SLACK_BYTES 128
 
 /* l1_item.marks */
-enum { MARK_FETCHED = L1_MARK_FETCHED, MARK_STALE = 2, MARK_SENT = 4 };
+enum {
+    MARK_FETCHED = L1_MARK_FETCHED,
+    MARK_STALE = 2,
+    MARK_SENT = 4,
+    MARK_CHOSEN_CAS = 8, /* and how many flush_all there were then, modulo 16 */
+    MARK_FLUSHES = 0xf0,
+    MARK_FLUSHES_SHIFT = 4,
+};
 
 static struct l1 *l1_of(struct session *session)
 {
@@ -22,23 +28,54 @@ static uint64_t next_cas(struct cmd *cmd)
 
 /* ---- what is alive ---- */
 
+/* A flush_all with a delay takes effect one second early, as in memcached. */
+static bool is_due(uint32_t flush_at_s, uint32_t now_s)
+{
+    return flush_at_s && flush_at_s - 1 <= now_s;
+}
+
+/* A later one takes the place of one that is not due yet. memcached also brings back what an
+ * earlier one has flushed when the later one has a delay; here that stays away. */
 void item_flush(struct cmd *cmd, int64_t delay_s)
 {
-    uint32_t now_s = clock_now_s(cmd);
-    uint32_t oldest_s = delay_s > 0 ? clock_exptime_s(cmd, delay_s) - 1 : now_s - 1;
-    atomic_store(&cmd->oldest_live_s, oldest_s);
-    atomic_store(&cmd->oldest_cas, oldest_s <= now_s ? next_cas(cmd) : 0);
+    uint32_t now_s = clock_now_s(cmd), at_s = atomic_load(&cmd->flush_at_s);
+    if (is_due(at_s, now_s) && at_s - 1 > atomic_load(&cmd->oldest_live_s))
+        atomic_store(&cmd->oldest_live_s, at_s - 1);
+    atomic_store(&cmd->flush_at_s, delay_s > 0 ? clock_exptime_s(cmd, delay_s) : 0);
+    if (delay_s > 0)
+        return;
+    atomic_store(&cmd->oldest_live_s, now_s - 1);
+    atomic_store(&cmd->oldest_cas, next_cas(cmd));
+    atomic_fetch_add(&cmd->flushes, 1);
+}
+
+static unsigned flushes_mark(const struct cmd *cmd)
+{
+    return atomic_load_explicit(&cmd->flushes, memory_order_relaxed) << MARK_FLUSHES_SHIFT & 0xff;
+}
+
+/* A cas that a client has chosen says nothing of the order; the count of flushes at that time does.
+ */
+static void set_cas(struct cmd *cmd, struct l1_item *item, bool chosen, uint64_t cas)
+{
+    item->plain.cas = chosen ? cas : next_cas(cmd);
+    item->marks &= MARK_FETCHED | MARK_STALE | MARK_SENT;
+    if (chosen)
+        item->marks |= (uint8_t)(MARK_CHOSEN_CAS | flushes_mark(cmd));
 }
 
 static bool is_flushed(const struct cmd *cmd, const struct l1_item *item, uint32_t now_s)
 {
+    uint32_t at_s = atomic_load_explicit(&cmd->flush_at_s, memory_order_relaxed);
     uint32_t oldest_s = atomic_load_explicit(&cmd->oldest_live_s, memory_order_relaxed);
-    uint64_t oldest_cas = atomic_load_explicit(&cmd->oldest_cas, memory_order_relaxed);
-    if (oldest_s == 0 || oldest_s > now_s)
-        return false;
-    /* In the second of the flush itself the cas tells what came before it. */
-    bool same_second = item->plain.stored_s == oldest_s + 1;
-    return item->plain.stored_s <= oldest_s || (same_second && item->plain.cas < oldest_cas);
+    if (is_due(at_s, now_s) && item->plain.stored_s <= at_s - 1)
+        return true;
+    if (item->plain.stored_s <= oldest_s)
+        return true;
+    if (item->marks & MARK_CHOSEN_CAS) /* within the second of the flush */
+        return item->plain.stored_s == oldest_s + 1 &&
+               (item->marks & MARK_FLUSHES) != flushes_mark(cmd);
+    return item->plain.cas < atomic_load_explicit(&cmd->oldest_cas, memory_order_relaxed);
 }
 
 static bool is_expired(const struct l1_item *item, uint32_t now_s)
@@ -77,7 +114,8 @@ static int64_t ttl_of(const struct cmd *cmd, const struct l1_item *item)
 {
     if (item->plain.exptime_s == 0)
         return -1;
-    return (int64_t)item->plain.exptime_s - clock_now_s(cmd);
+    int64_t left_s = (int64_t)item->plain.exptime_s - clock_now_s(cmd);
+    return left_s > 0 ? left_s : 0; /* -1 would say no end */
 }
 
 static void describe(const struct cmd *cmd, const struct l1_item *item, struct item_view *view)
@@ -118,13 +156,29 @@ static int make_locked(struct session *session, uint64_t hash, struct slice key,
         memcpy(l1_value(item) + making->first.len, making->second.bytes, making->second.len);
     uint32_t now_s = clock_now_s(cmd);
     item->marks = 0;
-    item->plain = (struct l1_plain){.cas = making->cas ? making->cas : next_cas(cmd),
-                                    .flags = making->flags,
-                                    .exptime_s = making->exptime_s,
-                                    .stored_s = now_s,
-                                    .used_s = now_s};
+    item->plain = (struct l1_plain){
+        .flags = making->flags, .exptime_s = making->exptime_s, .stored_s = now_s, .used_s = now_s};
+    set_cas(cmd, item, making->cas != 0, making->cas);
     *out = item;
     return 0;
+}
+
+/* A created item has had its first life, N; T gives it another one, unless N stands behind T. */
+static void touch_locked(const struct cmd *cmd, struct l1_item *item, int64_t exptime,
+                         bool vivify_last, struct item_view *view)
+{
+    uint32_t vivified_s = item->plain.exptime_s;
+    item->plain.exptime_s = clock_exptime_s(cmd, exptime);
+    if (!view->created)
+        return;
+    view->ttl_first_s = ttl_of(cmd, item);
+    if (!vivify_last) {
+        uint32_t touched_s = item->plain.exptime_s;
+        item->plain.exptime_s = vivified_s;
+        view->ttl_first_s = ttl_of(cmd, item);
+        vivified_s = touched_s;
+    }
+    item->plain.exptime_s = vivified_s;
 }
 
 /* ---- get ---- */
@@ -167,11 +221,12 @@ static int get_locked(struct session *session, uint64_t hash, const struct item_
     view.fetched = item->marks & MARK_FETCHED;
     view.idle_s = clock_now_s(cmd) - item->plain.used_s;
     view.ttl_was_s = view.created ? -1 : ttl_of(cmd, item);
-    settle_win(cmd, get, item, &view);
+    if (get->wins)
+        settle_win(cmd, get, item, &view);
     if (get->touch)
-        item->plain.exptime_s = clock_exptime_s(cmd, get->exptime);
+        touch_locked(cmd, item, get->exptime, get->vivify_last, &view);
     describe(cmd, item, &view);
-    if (!get->quiet && !view.created)
+    if (!get->quiet)
         use(cmd, item);
     *emitted = emit(ctx, &view, l1_value_slice(item));
     return 0;
@@ -202,7 +257,7 @@ static int check_cas(struct cmd_worker *worker, const struct item_put *put,
             count(&worker->cas_hits);
         return 0;
     }
-    *stale = put->mode <= ITEM_REPLACE && put->invalidate && put->cas < item->plain.cas;
+    *stale = put->mode <= ITEM_REPLACE && put->invalidate && put->cas && put->cas < item->plain.cas;
     if (counts && !*stale)
         count(&worker->cas_badval);
     return *stale ? 0 : CE_EXISTS;
@@ -318,7 +373,7 @@ static int delete_locked(struct session *session, const struct item_delete *del,
         item->marks &= (uint8_t)~MARK_SENT; /* so that the next one that asks wins */
     }
     if (del->has_new_cas || del->invalidate)
-        item->plain.cas = del->has_new_cas ? del->new_cas : next_cas(cmd);
+        set_cas(cmd, item, del->has_new_cas, del->new_cas);
     return 0;
 }
 
@@ -343,18 +398,21 @@ void item_drop(struct session *session, struct slice key)
 
 /* ---- incr, decr ---- */
 
-/* memcached reads with strtoull: white space in front, and behind it the spaces that a decr left.
- */
+/* As strtoull reads it (memcached): white space and a '+' may stand before the digits; white space
+ * or a NUL ends them, whatever follows. */
 static bool read_number(const struct l1_item *item, uint64_t *value)
 {
     struct slice text = l1_value_slice(item);
-    if (text.len > ARITH_DIGITS_MAX)
-        return false;
     while (text.len && isspace(text.bytes[0]))
         text = slice_from(text, 1);
-    while (text.len && isspace(text.bytes[text.len - 1]))
-        text.len--;
-    return num_u64(text, value);
+    if (text.len && text.bytes[0] == '+')
+        text = slice_from(text, 1);
+    size_t digits = 0;
+    while (digits < text.len && isdigit(text.bytes[digits]))
+        digits++;
+    if (digits < text.len && text.bytes[digits] && !isspace(text.bytes[digits]))
+        return false;
+    return num_u64(slice_of(text.bytes, digits), value);
 }
 
 /* Keeps the length of the old value when the new digits are fewer, padded with spaces. */
@@ -369,9 +427,7 @@ static int write_number(struct session *session, const struct item_arith *arith,
         return CE_STORE_NOMEM;
     memset(l1_value(*item), ' ', total);
     memcpy(l1_value(*item), digits, len);
-    (*item)->plain.cas = arith->has_new_cas ? arith->new_cas : next_cas(session->cmd);
-    if (arith->touch)
-        (*item)->plain.exptime_s = clock_exptime_s(session->cmd, arith->exptime);
+    set_cas(session->cmd, *item, arith->has_new_cas, arith->new_cas);
     return 0;
 }
 
@@ -398,6 +454,8 @@ static int arith_locked(struct session *session, const struct item_arith *arith,
     if (!item) {
         rc = create_number(session, arith, hash, &item, value);
     } else {
+        if (item->value_bytes == 0)
+            return CE_NON_NUMERIC; /* told before the cas is looked at (memcached) */
         if (arith->has_cas && item->plain.cas != arith->cas)
             return CE_EXISTS;
         if (!read_number(item, value))
@@ -408,6 +466,8 @@ static int arith_locked(struct session *session, const struct item_arith *arith,
             *value -= *value < arith->delta ? *value : arith->delta;
         rc = write_number(session, arith, hash, &item, *value);
     }
+    if (rc == 0 && arith->touch)
+        touch_locked(session->cmd, item, arith->exptime, arith->vivify_last, view);
     if (rc == 0)
         describe(session->cmd, item, view);
     return rc;

@@ -14,6 +14,7 @@ struct item_view {
     size_t size;           /* bytes of the value */
     int64_t ttl_s;         /* after this command; -1 = no end */
     int64_t ttl_was_s;     /* before it */
+    int64_t ttl_first_s;   /* of a created item with two lives: the one that did not last */
     uint64_t idle_s;       /* since it was asked for, before this command */
     bool fetched;          /* asked for before this command */
     bool won, stale, sent; /* meta: W, X, Z */
@@ -23,6 +24,8 @@ struct item_view {
 struct item_get {
     struct slice key;
     bool touch, vivify, recache, has_new_cas;
+    bool wins;               /* who asks first for what is stale or near its end is told so (mg) */
+    bool vivify_last;        /* with touch and vivify: a created item keeps vivify_exptime */
     bool quiet;              /* not a use: leaves `fetched` and `idle` as they are (me) */
     int64_t exptime;         /* with touch: the new life, as memcached's exptime */
     int64_t vivify_exptime;  /* with vivify: a miss makes an empty item with this life, and wins */
@@ -68,7 +71,7 @@ int item_delete(struct session *session, const struct item_delete *del) MUST_USE
 
 struct item_arith {
     struct slice key;
-    bool incr, has_cas, has_new_cas, vivify, touch;
+    bool incr, has_cas, has_new_cas, vivify, touch, vivify_last;
     uint64_t delta, cas, new_cas, initial;
     int64_t exptime, vivify_exptime;
 };

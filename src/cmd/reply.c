@@ -23,11 +23,16 @@ enum run reply_end(struct session *session, int rc)
 
 static struct meta_answer meta_of(const struct request *request, const struct item_view *view)
 {
-    bool ttl_is_new = meta_before(&request->meta, view->created ? 'N' : 'T', 't');
+    bool touched = meta_before(&request->meta, 'T', 't');
+    bool vivified = view->created && meta_before(&request->meta, 'N', 't');
+    bool two_lives = view->created && has_meta(request, 'T');
+    int64_t ttl_s = view->ttl_was_s;
+    if (touched || vivified)
+        ttl_s = two_lives && touched != vivified ? view->ttl_first_s : view->ttl_s;
     return (struct meta_answer){.cas = view->cas,
                                 .size = view->size,
                                 .flags = view->flags,
-                                .ttl_s = ttl_is_new ? view->ttl_s : view->ttl_was_s,
+                                .ttl_s = ttl_s,
                                 .idle_s = view->idle_s,
                                 .fetched = view->fetched,
                                 .won = view->won,

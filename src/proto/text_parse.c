@@ -324,6 +324,17 @@ static int read_line(struct slice text, struct request *request)
     return command->read(&line, request);
 }
 
+/* The first line of an HTTP request, which a browser may have been made to send: what follows it
+ * may well be commands. memcached closes on it without a word. */
+static bool is_http(struct slice text)
+{
+    struct slice word = slice_of(NULL, 0);
+    text_cut_at_nul(&text);
+    while (text_take_word(&text, &word))
+        ;
+    return slice_starts(word, slice_str("HTTP/"));
+}
+
 static bool takes_value(enum verb verb)
 {
     return verb >= VERB_SET && verb <= VERB_CAS;
@@ -380,6 +391,8 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     *error = read_line(text, request);
     if (*error) {
         request->value = slice_of(NULL, 0);
+        if (request->verb == VERB_COUNT_ && is_http(text))
+            request->noreply = *fatal = true;
         return PARSE_BAD;
     }
     if (!takes_value(request->verb))
