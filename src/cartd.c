@@ -14,8 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What clients are told: the memcached whose behaviour this is, then our own version. */
-#define WIRE_VERSION "1.6.18-cartd-" PACKAGE_VERSION
+/* What clients are told: the memcached whose behaviour this is, and no more, since some clients read
+ * the last digits of it and some the first. `cartd --version` and the log tell our own. */
+#define WIRE_VERSION "1.6.18"
 
 #define STOP_CONNS_MS     5000
 #define STOP_TIER_MS      10000

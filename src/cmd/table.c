@@ -42,7 +42,7 @@ static enum run get_key(struct session *session, const struct request *request, 
 }
 
 /* Each turn parses the line again, which costs as much as some thousands of keys. */
-#define TURN_KEYS 8192
+#define TURN_KEYS 4096
 
 /* A classic get. Goes on where it stopped when it had to wait in the middle. */
 static enum run run_keys(struct session *session, const struct request *request)

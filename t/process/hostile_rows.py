@@ -183,8 +183,8 @@ def argument_rows():
 
 
 STRANGERS = [
-    ("HTTP", b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n", ["ERROR"] * 4, OPEN),
-    ("HTTP POST", b"POST /cart HTTP/1.0\r\nContent-Length: 4\r\n\r\nflow\r\n", ["ERROR"] * 4, OPEN),
+    ("HTTP", b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n", [], CLOSED),
+    ("HTTP POST", b"POST /cart HTTP/1.0\r\nContent-Length: 4\r\n\r\nflow\r\n", [], CLOSED),
     ("SMTP", b"EHLO mail.example.org\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n", ["ERROR"] * 3, OPEN),
     ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\0\0\1\x14\7\x14" + b"\xaa" * 16 + b"\r\n", ["ERROR"] * 2,
      OPEN),

@@ -19,7 +19,7 @@ CLIENTS = [case[:2] for case in CASES]
 USERS = {"shop": "secret-of-shop", "ops": "p\u00e4ssword-1"}
 SHOP = ("shop", USERS["shop"])
 WRONG = [("shop", "secret-of-sho"), ("shop", "secret-of-shop "), ("nobody", SHOP[1]),
-         ("shop", USERS["ops"])]
+         ("shop", USERS["ops"]), ("ops", SHOP[1])]
 CYRUS = """mech_list: plain
 pwcheck_method: auxprop
 auxprop_plugin: sasldb

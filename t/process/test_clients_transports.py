@@ -41,14 +41,17 @@ def test_libmemcached_writes_by_udp(tmp_path, kind):
     options = ["-U", "{port}"]
     with serving_cartd(tmp_path, *options) if kind == "cartd" \
             else serving_memcached(*options) as place:
-        check_steps(run("libmemcached", "udp", "udp", place), 1)
         with Client(int(place.rpartition(":")[2])) as client:
-            wait_until(lambda: client.get("udp-99") == b"99", "the last datagram has arrived")
-            wait_until(lambda: client.get("udp-0") is None, "the deletion has arrived")
-            client.send(f"get {' '.join(f'udp-{number}' for number in range(100))}\r\n")
-            found = client.read_values()
-        assert {key: value for key, (value, _) in found.items()} == {
-            f"udp-{number}": b"%d" % number for number in range(1, 100)}
+            assert client.store("set old 0 0", "x") == "STORED"
+            check_steps(run("libmemcached", "udp", "udp", place), 1)
+
+            def all_there():
+                client.send(f"get {' '.join(wanted)}\r\n")
+                return {key: value for key, (value, _) in client.read_values().items()} == wanted
+
+            wanted = {f"udp-{number}": b"%d" % number for number in range(100)}
+            wait_until(all_there, "all datagrams have arrived")
+            wait_until(lambda: client.get("old") is None, "the deletion has arrived")
 
 
 # ---- TLS -----------------------------------------------------------------------------------------
