@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What clients are told: the memcached whose behaviour this is, and no more, since some clients read
- * the last digits of it and some the first. `cartd --version` and the log tell our own. */
+/* What clients are told: the memcached whose behaviour this is, and no more, since some clients
+ * read the last digits of it and some the first. `cartd --version` and the log tell our own. */
 #define WIRE_VERSION "1.6.18"
 
 #define STOP_CONNS_MS     5000
