@@ -57,8 +57,8 @@ enum cart_op_flag {
     CART_OP_PRICE = 1,       /* price given: ADD keeps a price the line has, SET replaces it */
     CART_OP_SHOP = 2,        /* shop given (may be empty) */
     CART_OP_EXT = 4,         /* ext given (may be empty) */
-    CART_OP_CHECKED = 8,     /* SET: checked given in `checked`; without it SET leaves it as it is,
-                                true on a new line. ADD always checks the line again */
+    CART_OP_CHECKED = 8,     /* checked given in `checked`. Without it SET leaves it as it is, true
+                                on a new line, and ADD checks the line again */
     CART_OP_IF_ABSENT = 16,  /* CE_EXISTS when the line is visible */
     CART_OP_IF_PRESENT = 32, /* CE_NOTFOUND when the line is not visible */
     CART_OP_CLAMP = 64,      /* quantity above qty_max becomes qty_max instead of CE_QTY_LIMIT */
@@ -89,12 +89,26 @@ enum cart_life_kind {
     CART_LIFE_SLIDING, /* ends life_us after the last step */
 };
 
+/* Who wanted a step; for the history of a cart. Part of the step, without effect on the state. */
+#define CART_CAUSES(X)                                                                             \
+    X(USER, "user")     /* a client's operation on this cart */                                    \
+    X(MERGE, "merge")   /* of two carts: cmrg */                                                   \
+    X(EXPIRY, "expiry") /* its life has ended */                                                   \
+    X(ADMIN, "admin")   /* somebody who manages the shop's data */
+enum cart_cause {
+#define X(name, text) CART_BY_##name,
+    CART_CAUSES(X)
+#undef X
+        CART_CAUSES_COUNT
+};
+
 /* One atomic change: consumes one seq of `actor`, one version, whatever the number of ops. */
 struct cart_step {
     uint64_t actor;
     uint64_t
         now_us; /* wall clock; the step's stamp is max(now_us, 1 + greatest stamp in the cart) */
     enum cart_fold fold;
+    enum cart_cause cause;
     enum cart_life_kind life;
     uint64_t life_us;
     char currency[4];   /* "" = not given; else 3 capital letters, sets or must match */

@@ -329,7 +329,7 @@ static int run_add(struct cart_run *run, struct cart_op *op)
         err = add_entry(run, op->n);
     if (err)
         return err;
-    info.checked = true;
+    info.checked = op->flags & CART_OP_CHECKED ? op->checked : true;
     give_fields(op, true, &info);
     err = write_info(run, &info);
     return err ? err : put_row(run, &spot);

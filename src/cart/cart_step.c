@@ -1,6 +1,6 @@
 /* cart_step: a step as bytes, for the journal.
  *
- *   format, actor (8 bytes), now, fold, life, life_us, currency length (0 or 3), currency,
+ *   format, actor (8 bytes), now, fold, cause, life, life_us, currency length (0 or 3), currency,
  *   token length, token, args hash (8 bytes), number of ops, ops
  *   op: kind, flags, checked, n, length and bytes of line; then what kind and flags call for:
  *       [length and bytes of new_line] [price] [shop] [ext]
@@ -10,7 +10,7 @@
 
 #include "cart/cart_int.h"
 
-enum { STEP_FORMAT = 0xC5, STEP_BYTES_MAX = 64 + 5 * VARINT_MAX, OP_BYTES_MAX = 8 * VARINT_MAX };
+enum { STEP_FORMAT = 0xC6, STEP_BYTES_MAX = 64 + 5 * VARINT_MAX, OP_BYTES_MAX = 8 * VARINT_MAX };
 
 enum {
     OP_FLAGS_ALL = CART_OP_PRICE | CART_OP_SHOP | CART_OP_EXT | CART_OP_CHECKED |
@@ -69,6 +69,7 @@ int cart_step_encode(const struct cart_step *step, struct buf *out)
     at += 8;
     at += varint_put(at, step->now_us - STAMP_EPOCH_US);
     *at++ = (uint8_t)step->fold;
+    *at++ = (uint8_t)step->cause;
     *at++ = (uint8_t)step->life;
     at += varint_put(at, step->life_us);
     at = put_bytes(at, slice_of(step->currency, step->currency[0] ? 3 : 0));
@@ -166,17 +167,18 @@ static bool decode_op(struct slice *in, struct cart_op *op)
 
 static bool decode_front(struct slice *in, struct cart_step *step)
 {
-    unsigned format, fold, life;
+    unsigned format, fold, cause, life;
     struct slice currency;
     if (!take_byte(in, &format) || format != STEP_FORMAT || !take_u64(in, &step->actor) ||
-        !varint_take(in, &step->now_us) || !take_byte(in, &fold) || !take_byte(in, &life) ||
-        !varint_take(in, &step->life_us) || !take_bytes(in, 3, &currency) ||
-        !take_bytes(in, CART_TOKEN_MAX, &step->token))
+        !varint_take(in, &step->now_us) || !take_byte(in, &fold) || !take_byte(in, &cause) ||
+        !take_byte(in, &life) || !varint_take(in, &step->life_us) ||
+        !take_bytes(in, 3, &currency) || !take_bytes(in, CART_TOKEN_MAX, &step->token))
         return false;
     step->now_us += STAMP_EPOCH_US;
-    if (fold > CART_FOLD_ALONE || life > CART_LIFE_SLIDING)
+    if (fold > CART_FOLD_ALONE || cause >= CART_CAUSES_COUNT || life > CART_LIFE_SLIDING)
         return false;
     step->fold = (enum cart_fold)fold;
+    step->cause = (enum cart_cause)cause;
     step->life = (enum cart_life_kind)life;
     if (currency.len) {
         memcpy(step->currency, currency.bytes, currency.len);
