@@ -90,6 +90,7 @@ struct net_conn {
     bool is_datagram;                   /* the conn of a struct datagram */
     _Atomic bool parked, closing, held; /* these: set by the worker, seen by net_conns() */
     _Atomic uint64_t active_s;          /* worker->now_s when a byte moved */
+    uint64_t active_tick;               /* worker->ticks then */
     uint64_t opened_s;
     int unread_seen;                        /* by conn_peer_reads() */
     struct net_conn *prev, *next;           /* worker->conns */
@@ -142,6 +143,7 @@ struct worker {
     struct lock conns_lock;      /* the list conns: changed by the worker, read by net_conns() */
     struct net_conn *conns, *held, *ready, **ready_tail;
     uint64_t now_s;      /* as of the last tick; it ticks while there are connections */
+    uint64_t ticks;      /* how many there were */
     uint64_t sweep_at_s; /* before that no connection can have waited too long */
     bool ticking, stopping;
     _Atomic bool clean;
@@ -266,6 +268,7 @@ static inline void count_add(_Atomic uint64_t *counter, uint64_t by)
 static inline void conn_active(struct net_conn *conn)
 {
     atomic_store_explicit(&conn->active_s, conn->worker->now_s, memory_order_relaxed);
+    conn->active_tick = conn->worker->ticks;
 }
 
 #endif

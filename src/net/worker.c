@@ -68,11 +68,22 @@ static uint64_t read_clock_s(const struct worker *worker)
     return env_mono_ms(worker->net->config.env) / 1000;
 }
 
+/* A tick may come late, when the process or its machine stood still: then the second of the tick
+ * before is no measure of when a byte moved since. */
+static bool moved_since_tick(struct net_conn *conn)
+{
+    if (conn->active_tick + 1 != conn->worker->ticks)
+        return false;
+    conn_active(conn);
+    return true;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct worker *worker = arg;
     (void)fd, (void)what;
     worker->now_s = read_clock_s(worker);
+    worker->ticks++;
     if (!worker->conns) {
         worker->ticking = false;
         event_del(&worker->tick_event);
@@ -83,7 +94,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     for (struct net_conn *conn = worker->conns, *next; conn; conn = next) {
         next = conn->next;
         uint64_t due_s = conn_due_s(conn);
-        if (due_s <= worker->now_s && conn_peer_reads(conn))
+        if (due_s <= worker->now_s && (moved_since_tick(conn) || conn_peer_reads(conn)))
             due_s = conn_due_s(conn);
         if (due_s <= worker->now_s)
             conn_time_out(conn);

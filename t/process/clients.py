@@ -75,11 +75,11 @@ def serving_memcached(*arguments, path=None, environment=None):
             process.terminate()
 
 
-@pytest.fixture(name="pair", scope="module")
-def make_pair(tmp_path_factory):
-    """{"cartd": place, "memcached": place}"""
-    folder = tmp_path_factory.mktemp("pair")
-    with serving_cartd(folder) as cartd, serving_memcached() as memcached:
+@pytest.fixture(name="pair")
+def make_pair(tmp_path):
+    """{"cartd": place, "memcached": place}, fresh: memcached's incr of a number above 2^63 looks for a
+    minus beyond the value, in what the memory held before."""
+    with serving_cartd(tmp_path) as cartd, serving_memcached() as memcached:
         yield {"cartd": cartd, "memcached": memcached}
 
 

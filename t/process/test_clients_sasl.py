@@ -51,12 +51,11 @@ def make_cyrus(folder):
     return {"SASL_CONF_PATH": str(folder)}
 
 
-@pytest.fixture(name="sasl", scope="module")
-def make_sasl(tmp_path_factory):
-    """{"cartd": place, "memcached": place} of servers with SASL."""
-    folder = tmp_path_factory.mktemp("sasl")
-    with serving_cartd(folder, "-S", "-Y", make_users(folder, ["ops"])) as cartd, \
-            serving_memcached("-S", environment=make_cyrus(folder)) as memcached:
+@pytest.fixture(name="sasl")
+def make_sasl(tmp_path):
+    """{"cartd": place, "memcached": place} of servers with SASL, fresh as in make_pair."""
+    with serving_cartd(tmp_path, "-S", "-Y", make_users(tmp_path, ["ops"])) as cartd, \
+            serving_memcached("-S", environment=make_cyrus(tmp_path)) as memcached:
         yield {"cartd": cartd, "memcached": memcached}
 
 

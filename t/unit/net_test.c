@@ -16,6 +16,7 @@
 
 #define WAIT_MS    30000
 #define SILENCE_MS 100
+#define TICK_MS    1500 /* a tick has passed by then */
 #define IDLE_S     5
 #define ANSWER_MAX 1400
 #define HEAD       "\x01\x02\x00\x00\x00\x01\x00\x00"
@@ -448,9 +449,9 @@ START_TEST(who_waits_for_us_is_not_idle)
     say(half, "e");
     say(idle, "e\n");
     expect(idle, "ok\n");
-    ck_assert(is_silent(held, SILENCE_MS) && is_silent(waits, 0)); /* both have been run */
+    ck_assert(is_silent(held, TICK_MS) && is_silent(waits, 0)); /* both have been run */
     fake_env_advance_ms(fake, 1000 * IDLE_S);
-    ck_assert(is_silent(idle, 1500)); /* a tick has passed: not yet */
+    ck_assert(is_silent(idle, TICK_MS)); /* not yet */
     fake_env_advance_ms(fake, 1000);
     expect_end(idle);
     expect_end(half);
@@ -459,9 +460,33 @@ START_TEST(who_waits_for_us_is_not_idle)
     resume(atomic_load(&parked));
     expect(waits, "woken\n");
     ck_assert_uint_eq(read_stat("idle_kicks"), 2);
+    ck_assert(is_silent(held, TICK_MS));
     fake_env_advance_ms(fake, 1000 * IDLE_S + 1000);
     expect_end(held);
     expect_end(waits);
+}
+END_TEST
+
+/* SIGSTOP, a machine that was paused: the clock has moved on, the second of the last tick has not.
+ */
+START_TEST(who_spoke_in_a_pause_is_not_idle)
+{
+    int before = connect_unix(), during = connect_unix();
+    say(before, "e\n");
+    expect(before, "ok\n");
+    ck_assert(is_silent(before, TICK_MS));
+    say(during, "s\n");
+    MUST(sem_wait(&stands) == 0);
+    int newcomer = connect_unix();
+    fake_env_advance_ms(fake, 100 * 1000 * IDLE_S);
+    ck_assert(is_silent(during, TICK_MS)); /* the tick is due when the worker goes on */
+    sem_post(&goes_on);
+    expect_end(before);
+    say(newcomer, "e\n");
+    expect(newcomer, "ok\n");
+    say(during, "e\n");
+    expect(during, "ok\n");
+    ck_assert_uint_eq(read_stat("idle_kicks"), 1);
 }
 END_TEST
 
@@ -616,6 +641,7 @@ int main(void)
     tcase_add_test(cases, a_stream_of_holds_needs_no_more_room);
     tcase_add_test(cases, buffers_are_given_back_after_a_burst);
     tcase_add_test(cases, who_waits_for_us_is_not_idle);
+    tcase_add_test(cases, who_spoke_in_a_pause_is_not_idle);
     tcase_add_test(cases, the_answer_to_a_datagram_waits_too);
     tcase_add_test(cases, so_many_datagrams_wait_and_no_more);
     tcase_add_test(cases, too_large_an_answer_is_replaced_or_dropped);
