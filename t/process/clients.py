@@ -77,7 +77,7 @@ def serving_memcached(*arguments, path=None, environment=None):
 
 @pytest.fixture(name="pair")
 def make_pair(tmp_path):
-    """{"cartd": place, "memcached": place}, fresh: memcached's incr of a number above 2^63 looks for a
+    """{"cartd": place, "memcached": place}, fresh: memcached's incr above 2^63 looks for a
     minus beyond the value, in what the memory held before."""
     with serving_cartd(tmp_path) as cartd, serving_memcached() as memcached:
         yield {"cartd": cartd, "memcached": memcached}
