@@ -159,10 +159,18 @@ static int build_cmd(struct parts *parts)
     struct cart_limits limits = CART_LIMITS_DEFAULT;
     limits.qty_max = conf->qty_max;
     limits.lines_max = conf->lines_max;
-    const struct cmd_bucket bucket = {
-        .prefix = slice_str("cart:"), .limits = limits, .ack = (enum ack_level)conf->ack};
+    const struct cmd_bucket buckets[] = {{.name = "cart",
+                                          .prefixes = "cart:",
+                                          .class = CMD_CART,
+                                          .limits = limits,
+                                          .ack = (enum ack_level)conf->ack,
+                                          .life = CART_LIFE_SLIDING,
+                                          .redirect_life_us = 86400ull * 1000000,
+                                          .currency_exponent = 2,
+                                          .merge_policy = CMD_MERGE_MAX}};
     const struct cmd_config config = {.env = env_real(),
-                                      .bucket = bucket,
+                                      .buckets = buckets,
+                                      .buckets_count = sizeof buckets / sizeof buckets[0],
                                       .value_bytes_max = conf->item_bytes_max,
                                       .workers = conf->threads,
                                       .version = WIRE_VERSION,

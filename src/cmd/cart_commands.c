@@ -44,13 +44,13 @@ static enum run refuse(struct session *session, const struct request *request, i
 
 /* ---- the key ---- */
 
-static int find_key(struct session *session, const struct request *request, struct slice *key)
+static int find_key(struct session *session, const struct request *request, struct cart_key *parsed)
 {
-    struct cart_key parsed;
-    if (!table_key(session, request, key))
+    struct slice key;
+    if (!table_key(session, request, &key))
         return CE_BAD_CART;
-    if (key->len < 1 || key->len > PROTO_KEY_MAX ||
-        cart_key_parse(session->worker, *key, &parsed) != KEY_CART)
+    if (key.len < 1 || key.len > PROTO_KEY_MAX ||
+        cart_key_parse(session->worker, key, parsed) != KEY_CART)
         return CE_BAD_CART;
     return 0;
 }
@@ -134,9 +134,10 @@ static int prepare_op(struct session *session, const struct request *request, st
     return 0;
 }
 
-static int find_level(struct session *session, const struct request *request, enum ack_level *level)
+static int find_level(const struct request *request, const struct cmd_bucket *bucket,
+                      enum ack_level *level)
 {
-    *level = session->cmd->config.bucket.ack;
+    *level = bucket->ack;
     if (!has_flag(request, 'D'))
         return 0;
     switch (request->cart.ack) {
@@ -151,7 +152,7 @@ static int prepare(struct session *session, const struct request *request, struc
 {
     struct cart_step *step = &write->step;
     const struct cart_flags *flags = &request->cart;
-    int rc = find_level(session, request, &write->level);
+    int rc = find_level(request, write->bucket, &write->level);
     if (rc == 0)
         rc = prepare_op(session, request, step->ops);
     if (rc)
@@ -185,9 +186,11 @@ static enum run answer(struct session *session, const struct request *request,
     return reply_end(session, say_status(session, status, request, &answer));
 }
 
-static enum run run_write(struct session *session, const struct request *request, struct slice key)
+static enum run run_write(struct session *session, const struct request *request,
+                          const struct cart_key *key)
 {
-    struct cart_write write = {.key = key,
+    struct cart_write write = {.key = key->cart,
+                               .bucket = key->bucket,
                                .step = {.ops = session->worker->ops, .ops_count = 1},
                                .must_exist = request->verb == VERB_CDEL};
     size_t start = session->out->len;
@@ -203,11 +206,11 @@ static enum run run_write(struct session *session, const struct request *request
 
 enum run cart_command_run(struct session *session, const struct request *request)
 {
-    struct slice key;
+    struct cart_key key;
     int code = find_key(session, request, &key);
     if (code)
         return refuse(session, request, code);
     if (request->verb == VERB_CGET)
-        return run_get(session, request, key);
-    return run_write(session, request, key);
+        return run_get(session, request, key.cart);
+    return run_write(session, request, &key);
 }

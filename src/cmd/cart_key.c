@@ -1,6 +1,6 @@
-/* cart_key: what a key means. `cart:ID` is a cart, `cart:ID/LINE` one of its lines,
- * `cart:ID/LINE/qty` that line's quantity; `/` and `%` inside LINE are written %2F and %25
- * (cart-protocol section 2). */
+/* cart_key: what a key means. In a bucket of class cart with the prefix `cart:`, `cart:ID` is a
+ * cart, `cart:ID/LINE` one of its lines, `cart:ID/LINE/qty` that line's quantity; `/` and `%`
+ * inside LINE are written %2F and %25 (cart-protocol section 2). */
 #include "cmd/cmd_int.h"
 
 static bool decode_escape(struct slice text, uint8_t *out)
@@ -56,13 +56,14 @@ static bool has_control(struct slice key)
 
 enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key, struct cart_key *out)
 {
-    struct slice prefix = worker->cmd->config.bucket.prefix;
-    if (!slice_starts(key, prefix))
+    size_t prefix_bytes;
+    out->bucket = buckets_find(worker->cmd, key, &prefix_bytes);
+    if (!out->bucket || out->bucket->class != CMD_CART)
         return KEY_PLAIN;
     struct slice rest = key;
     out->cart = before_slash(&rest);
     out->line = slice_of(NULL, 0);
-    if (out->cart.len <= prefix.len || has_control(out->cart))
+    if (out->cart.len <= prefix_bytes || has_control(out->cart))
         return KEY_BAD;
     if (out->cart.len == key.len)
         return KEY_CART;

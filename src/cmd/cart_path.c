@@ -44,8 +44,9 @@ static enum run touch_first(struct session *session, const struct request *reque
 {
     struct cart_op op = {.kind = CART_TOUCH};
     struct cart_write write = {.key = parsed->cart,
+                               .bucket = parsed->bucket,
                                .step = {.ops = &op, .ops_count = 1},
-                               .level = session->cmd->config.bucket.ack,
+                               .level = parsed->bucket->ack,
                                .must_exist = true};
     set_life(session, request, &write.step);
     return cart_write_run(session, &write, code);
@@ -287,7 +288,8 @@ enum run path_write(struct session *session, const struct request *request, enum
                     const struct cart_key *parsed)
 {
     struct path_op op = {.write = {.key = parsed->cart,
-                                   .level = session->cmd->config.bucket.ack,
+                                   .bucket = parsed->bucket,
+                                   .level = parsed->bucket->ack,
                                    .step = {.ops = session->worker->ops, .ops_count = 1}},
                          .exists = CE_EXISTS,
                          .not_found = CE_NOTFOUND};

@@ -38,6 +38,17 @@ static int make_record(struct cmd_worker *worker, const struct cart_write *write
     return cart_step_encode(&write->step, &worker->record);
 }
 
+/* A cart that this step makes has the life of its bucket, unless the request brings one. */
+static void give_life(struct cart_write *write, const struct cart_summary *before)
+{
+    const struct cmd_bucket *bucket = write->bucket;
+    struct cart_step *step = &write->step;
+    if (before->exists || step->life != CART_LIFE_KEEP || !bucket->life_us)
+        return;
+    step->life = bucket->life;
+    step->life_us = bucket->life_us + (step->life == CART_LIFE_FIXED ? step->now_us : 0);
+}
+
 /* Applies to the state and puts what came of it. */
 static int apply_locked(struct session *session, struct cart_write *write, uint64_t hash,
                         struct slice state, uint64_t actor)
@@ -45,13 +56,14 @@ static int apply_locked(struct session *session, struct cart_write *write, uint6
     struct cmd_worker *worker = session->worker;
     struct slice after;
     int rc = cart_load(worker->cart, state);
-    if (rc == 0 && write->must_exist) {
-        cart_summary(state, write->step.now_us, &write->result.summary);
-        rc = write->result.summary.exists ? 0 : CE_NOTFOUND;
-    }
+    if (rc)
+        return rc;
+    cart_summary(state, write->step.now_us, &write->result.summary);
+    if (write->must_exist && !write->result.summary.exists)
+        return CE_NOTFOUND;
+    give_life(write, &write->result.summary);
     write->step.actor = actor;
-    if (rc == 0)
-        rc = cart_apply(worker->cart, &write->step, &write->result);
+    rc = cart_apply(worker->cart, &write->step, &write->result);
     if (rc || !write->result.changed)
         return rc;
     rc = cart_store(worker->cart, &after);
@@ -86,7 +98,7 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         return session_park_room(session, code);
     write->step.now_us = env_wall_us(cmd->config.env);
     write->step.fold = CART_FOLD_ALONE;
-    write->step.limits = &cmd->config.bucket.limits;
+    write->step.limits = &write->bucket->limits;
     write->lsn = 0;
     l1_lock(l1, hash);
     enum tier_found found = tier_find_locked(cmd->tier, hash, write->key, &item);

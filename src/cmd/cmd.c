@@ -55,6 +55,9 @@ int cmd_new(const struct cmd_config *config, struct cmd **out)
     cmd->workers = calloc(config->workers, sizeof *cmd->workers);
     cmd->replay_ops = calloc(CART_STEP_OPS_MAX, sizeof *cmd->replay_ops);
     int rc = cmd->workers && cmd->replay_ops ? cart_new(&cmd->replay_cart) : CE_NOMEM;
+    cmd->config.buckets = NULL; /* the caller's */
+    if (rc == 0)
+        rc = buckets_begin(cmd, config->buckets, config->buckets_count);
     for (unsigned i = 0; i < config->workers && rc == 0; i++)
         rc = worker_init(&cmd->workers[i], cmd);
     if (rc)
@@ -72,6 +75,7 @@ void cmd_free(struct cmd **out)
     if (cmd->replay_cart)
         cart_free(&cmd->replay_cart);
     free(cmd->replay_ops);
+    buckets_free(cmd);
     buf_free(&cmd->replay_state);
     free(cmd->workers);
     cmd->magic = 0;

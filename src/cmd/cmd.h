@@ -21,17 +21,60 @@ enum cmd_record {
     CMD_RECORD_STATE = 2, /* u8 key length, key, state: join this whole state */
 };
 
-/* Keys below `prefix` are carts with these rules. */
+/* What the keys of a bucket are. Only carts are kept in all tiers; the others are memcached's
+ * items.
+ */
+#define CMD_CLASSES(X)                                                                             \
+    X(CART, "cart")                                                                                \
+    X(CHECKOUT, "checkout") /* lives in memory; losing it costs a computation */                   \
+    X(CACHE, "cache")
+enum cmd_class {
+#define X(name, text) CMD_##name,
+    CMD_CLASSES(X)
+#undef X
+};
+
+/* How two carts become one when a merge does not say it. */
+#define CMD_MERGE_POLICIES(X)                                                                      \
+    X(MAX, "max")                                                                                  \
+    X(SUM, "sum")                                                                                  \
+    X(SRC, "src")                                                                                  \
+    X(DST, "dst")                                                                                  \
+    X(REPLACE, "replace")
+enum cmd_merge_policy {
+#define X(name, text) CMD_MERGE_##name,
+    CMD_MERGE_POLICIES(X)
+#undef X
+};
+
+#define CMD_PREFIXES_MAX      256  /* of all buckets */
+#define CMD_PREFIX_BYTES_MAX  64   /* a key has 250 */
+#define CMD_BUCKET_NAME_BYTES 32   /* at most */
+#define CMD_RELOADS_MAX       1000 /* tables are kept to the end, workers may look at them */
+
+/* The rules of all keys below its prefixes; of several prefixes that a key has, the longest
+ * decides. Guests of a bucket are a struct of their own, with the same name. */
 struct cmd_bucket {
-    struct slice prefix;
+    const char *name;
+    const char *prefixes; /* separated by spaces, none empty; of carts without '/' */
+    bool guest;           /* the carts under the bucket's guest prefixes */
+    enum cmd_class class;
     struct cart_limits limits;
-    enum ack_level ack;
+    enum ack_level ack; /* when the request does not say it */
+    /* Of a cart, or item, that is made by a request that does not say it: */
+    enum cart_life_kind life;   /* CART_LIFE_SLIDING, or _FIXED: so long after it was made */
+    uint64_t life_us;           /* 0 = none */
+    uint64_t redirect_life_us;  /* of what a merged cart leaves behind */
+    unsigned currency_exponent; /* digits behind the point, for those who show prices */
+    enum cmd_merge_policy merge_policy;
+    bool rescue; /* plain sets of whole carts are merged */
 };
 
 struct cmd_config {
     const struct env *env;
-    struct cmd_bucket bucket; /* the cart class; buckets in plural come with the config file */
-    size_t value_bytes_max;   /* -I */
+    const struct cmd_bucket *buckets; /* copied */
+    size_t buckets_count;
+    size_t value_bytes_max; /* -I */
     unsigned workers;
     const char *version;
     enum cmd_protocol { CMD_PROTOCOL_ANY, CMD_PROTOCOL_TEXT, CMD_PROTOCOL_BINARY } protocol;
@@ -48,7 +91,7 @@ struct cmd_config {
 
 struct cmd;
 
-/* Owner: caller. CE_NOMEM. Start-up thread. */
+/* Owner: caller. CE_NOMEM, CE_INVAL (buckets). Start-up thread. */
 int cmd_new(const struct cmd_config *config, struct cmd **cmd) MUST_USE;
 void cmd_free(struct cmd **cmd);
 
@@ -59,6 +102,12 @@ const struct tier_value *cmd_tier_value(void);
 /* For tier_start: applies one journal record. `arg` is the struct cmd. CE_CORRUPT never stops a
  * start: a record that can't be applied is logged and counted. */
 int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+
+/* Other buckets from now on; workers see all of it at their next key. What would make carts
+ * unreachable, or change the class of a prefix, is left as it was, with a line in the log that
+ * names it. CE_NOMEM, CE_INVAL (no prefixes, or one twice), CE_BUSY (CMD_RELOADS_MAX,
+ * CMD_PREFIXES_MAX): all is as before. Thread of net_run. */
+int cmd_buckets_reload(struct cmd *cmd, const struct cmd_bucket *buckets, size_t count) MUST_USE;
 
 /* Hands the parts over once they exist; before the first connection. */
 void cmd_attach(struct cmd *cmd, struct net *net, struct tier *tier);

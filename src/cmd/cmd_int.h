@@ -59,9 +59,12 @@ struct cmd_worker {
 #undef X
 };
 
+struct bucket_table;
+
 struct cmd {
     unsigned magic;
     struct cmd_config config;
+    _Atomic(const struct bucket_table *) buckets; /* buckets.c */
     struct net *net;
     struct tier *tier;
     struct net_handler handler;
@@ -168,11 +171,23 @@ uint64_t clock_wall_s(const struct cmd *cmd, uint32_t at_s);
 /* A cart's end of life in wall microseconds for a memcached exptime; 0 = never. */
 uint64_t clock_life_us(const struct cmd *cmd, int64_t exptime);
 
+/* buckets.c: which rules a key has */
+/* The bucket of the longest prefix of `key`, and that prefix's length; NULL: it has none. Lives as
+ * long as cmd. Any thread. */
+const struct cmd_bucket *buckets_find(const struct cmd *cmd, struct slice key,
+                                      size_t *prefix_bytes);
+/* The first table. CE_NOMEM, CE_INVAL. */
+int buckets_begin(struct cmd *cmd, const struct cmd_bucket *buckets, size_t count) MUST_USE;
+void buckets_free(struct cmd *cmd);
+/* For `stats settings`. */
+void buckets_settings(const struct cmd *cmd, const struct stat_sink *sink);
+
 /* cart_key.c: what a key means */
 enum cart_key_kind { KEY_PLAIN, KEY_CART, KEY_LINE, KEY_QTY, KEY_BAD };
 struct cart_key {
-    struct slice cart; /* the cart's key, prefix included */
-    struct slice line; /* decoded, in the worker's scratch */
+    const struct cmd_bucket *bucket; /* NULL only of KEY_PLAIN, when no prefix fits */
+    struct slice cart;               /* the cart's key, prefix included */
+    struct slice line;               /* decoded, in the worker's scratch */
 };
 /* KEY_BAD: below a cart prefix, but not a cart key or path. */
 enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
@@ -181,7 +196,8 @@ enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
 /* cart_write.c: the way of every cart mutation */
 struct cart_write {
     struct slice key;
-    struct cart_step step; /* in: all but actor, now, fold, limits */
+    const struct cmd_bucket *bucket; /* its limits, and its life for a cart that is made */
+    struct cart_step step;           /* in: all but actor, now, fold, limits */
     enum ack_level level;
     bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
     struct cart_result result;

@@ -94,13 +94,19 @@ bool item_fetched(const struct l1_item *item)
     return item->marks & MARK_FETCHED;
 }
 
-/* The item if it is alive; a dead one is removed on the way. */
+/* A reload has made this key one of a cart since the request looked at it. */
+static bool is_foreign(const struct l1_item *item)
+{
+    return item && item->kind != L1_PLAIN;
+}
+
+/* The item if it is alive, or foreign; a dead one is removed on the way. */
 static struct l1_item *find_alive(struct session *session, uint64_t hash, struct slice key)
 {
     struct cmd *cmd = session->cmd;
     struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
-    if (!item)
-        return NULL;
+    if (!item || is_foreign(item))
+        return item;
     uint32_t now_s = clock_now_s(cmd);
     bool flushed = is_flushed(cmd, item, now_s);
     if (!is_expired(item, now_s) && !flushed)
@@ -213,6 +219,8 @@ static int get_locked(struct session *session, uint64_t hash, const struct item_
     struct cmd *cmd = session->cmd;
     struct item_view view = {0};
     struct l1_item *item = find_alive(session, hash, get->key);
+    if (is_foreign(item))
+        return CE_NOTFOUND;
     if (!item && !get->vivify)
         return CE_NOTFOUND;
     view.created = !item;
@@ -313,7 +321,7 @@ static int put_locked(struct session *session, const struct item_put *put, uint6
     struct cmd *cmd = session->cmd;
     struct l1_item *item = find_alive(session, hash, put->key);
     bool joins = put->mode == ITEM_APPEND || put->mode == ITEM_PREPEND, stale;
-    int rc = check_put(session, put, item, &stale);
+    int rc = is_foreign(item) ? CE_NOT_STORED : check_put(session, put, item, &stale);
     if (rc)
         return rc;
     uint8_t kept_marks = stale ? (uint8_t)(MARK_STALE | (item->marks & MARK_SENT)) : 0;
@@ -353,7 +361,7 @@ static int delete_locked(struct session *session, const struct item_delete *del,
 {
     struct cmd *cmd = session->cmd;
     struct l1_item *item = find_alive(session, hash, del->key);
-    if (!item)
+    if (!item || is_foreign(item))
         return CE_NOTFOUND;
     if (del->has_cas && item->plain.cas != del->cas)
         return CE_EXISTS;
@@ -391,7 +399,7 @@ void item_drop(struct session *session, struct slice key)
     uint64_t hash = hash_64(key);
     l1_lock(l1_of(session), hash);
     struct l1_item *item = l1_find_locked(l1_of(session), hash, key);
-    if (item)
+    if (item && !is_foreign(item))
         l1_remove_locked(l1_of(session), hash, item);
     l1_unlock(l1_of(session), hash);
 }
@@ -447,6 +455,8 @@ static int arith_locked(struct session *session, const struct item_arith *arith,
 {
     struct l1_item *item = find_alive(session, hash, arith->key);
     int rc;
+    if (is_foreign(item))
+        return CE_NOTFOUND;
     view->created = !item;
     view->ttl_was_s = item ? ttl_of(session->cmd, item) : -1;
     if (!item && !arith->vivify)

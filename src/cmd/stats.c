@@ -77,6 +77,7 @@ static void write_settings(struct session *session, const struct stat_sink *sink
     const struct stat_sink pass = {.u64 = pass_u64, .text = pass_text, .ctx = &settings};
     if (config->settings)
         config->settings(config->settings_ctx, &pass);
+    buckets_settings(session->cmd, sink);
     stat_u64(sink, "reqs_per_event", NET_TURN_REQUESTS); /* memcached's -R */
 }
 

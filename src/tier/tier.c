@@ -269,7 +269,7 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
                                  struct l1_item **item)
 {
     *item = l1_find_locked(tier->l1, hash, key);
-    if (!*item)
+    if (!*item || (*item)->kind == L1_PLAIN) /* a cache item, from before the key was a cart's */
         return TIER_ASK;
     return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
 }
