@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <time.h>
 
-/* Ranks are strictly increasing per thread, so a bit mask of those held is enough. */
-static _Thread_local unsigned held_mask;
+/* Ranks are increasing per thread, and at most two locks have the same, so bit masks are enough. */
+static _Thread_local unsigned held_mask, held_twice_mask;
 
 static void mark_taken(struct lock *lock)
 {
@@ -18,7 +18,11 @@ static void mark_dropped(struct lock *lock)
 {
     MUST(lock_held(lock));
     atomic_store_explicit(&lock->_owner, 0, memory_order_relaxed);
-    held_mask &= ~(1u << lock->_rank);
+    unsigned bit = 1u << lock->_rank;
+    if (held_twice_mask & bit)
+        held_twice_mask &= ~bit;
+    else
+        held_mask &= ~bit;
 }
 
 void lock_init(struct lock *lock, enum lock_rank rank)
@@ -40,6 +44,14 @@ void lock_take(struct lock *lock)
     while (__builtin_expect(atomic_load_explicit(&lock->_firsts, memory_order_relaxed) != 0, 0))
         sched_yield();
     MUST(pthread_mutex_lock(&lock->_mutex) == 0);
+    mark_taken(lock);
+}
+
+void lock_take_second(struct lock *lock)
+{
+    MUST(held_mask >> lock->_rank == 1 && !(held_twice_mask >> lock->_rank));
+    MUST(pthread_mutex_lock(&lock->_mutex) == 0);
+    held_twice_mask |= 1u << lock->_rank;
     mark_taken(lock);
 }
 

@@ -36,6 +36,8 @@ struct lock {
 void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_fini(struct lock *lock);
 void lock_take(struct lock *lock);
+/* A second lock of the highest rank that is held; who needs two takes them in order of address. */
+void lock_take_second(struct lock *lock);
 void lock_drop(struct lock *lock);
 /* As lock_take, but those who call lock_take let it go first. For a background thread that would
  * otherwise never get a lock that many threads take again and again: pthread mutexes are not fair.

@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 
+#define CART_KEY_MAX          250     /* bytes of the key of a cart */
 #define CART_LINE_KEY_MAX     128     /* bytes; no space, no control characters */
 #define CART_SHOP_MAX         32      /* bytes of a shop group */
 #define CART_EXT_HARD         4096    /* bytes; limits.ext_bytes_max is what is configured */
@@ -49,6 +50,8 @@ enum cart_op_kind {
                      makes the cart, even an empty one */
     CART_FORGET,  /* clear, and the cart no longer exists; life and currency are forgotten too */
     CART_TOUCH,   /* nothing but the step's life; makes no cart: absent cart is CE_NOTFOUND */
+    CART_MOVE,    /* as FORGET, and leaves behind which cart, `new_line`, it became part of; the
+                     step's life is that of this redirect */
 };
 
 enum cart_scope { CART_SCOPE_ALL, CART_SCOPE_CHECKED, CART_SCOPE_UNCHECKED };
@@ -70,8 +73,8 @@ struct cart_op {
     unsigned flags; /* enum cart_op_flag */
     bool checked;
     int64_t n;
-    int64_t price; /* minor units, >= 0 */
-    struct slice line, new_line, shop, ext;
+    int64_t price;                          /* minor units, >= 0 */
+    struct slice line, new_line, shop, ext; /* new_line: of SWAP; of MOVE the key of a cart */
 };
 
 /* How entries of one line are folded. Part of the step, so a replay folds the same way. */
@@ -113,12 +116,13 @@ struct cart_step {
     uint64_t life_us;
     char currency[4];   /* "" = not given; else 3 capital letters, sets or must match */
     struct slice token; /* empty = none; 1..CART_TOKEN_MAX bytes */
+    struct slice args;  /* what was asked for, when that is not the ops (they come of the carts) */
     uint64_t args_hash; /* filled by cart_apply when limits are given; kept by replay */
     bool has_if_cas;    /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
     uint64_t if_cas;    /* 0 = only if there is no cart (not exists) */
     const struct cart_limits *limits; /* NULL = replay: all was checked before it was journaled */
     struct cart_op *ops;              /* resolved in place: clamped quantities are written back */
-    size_t ops_count;                 /* 1..CART_STEP_OPS_MAX */
+    size_t ops_count; /* 0..CART_STEP_OPS_MAX; without any it changes nothing, but for its token */
 };
 
 /* The figures of a cart that readers want without reading its lines. */
@@ -129,9 +133,11 @@ struct cart_summary {
     bool amount_known, checked_amount_known; /* false: a price is unknown, or int64 overflow */
     uint32_t lines, qty, checked_lines, checked_qty;
     int64_t amount, checked_amount;
-    char currency[4];    /* "" = none yet */
-    uint64_t expiry_us;  /* 0 = none */
-    uint64_t updated_us; /* greatest stamp in the cart */
+    char currency[4];      /* "" = none yet */
+    uint64_t expiry_us;    /* 0 = none */
+    uint64_t updated_us;   /* greatest stamp in the cart */
+    struct slice moved_to; /* the key of the cart that this one became part of; empty = none. Points
+                              into the state, or (cart_apply) into the scratch */
 };
 
 struct cart_result {
@@ -168,6 +174,37 @@ int cart_merge(struct cart *cart, struct slice other) MUST_USE;
 
 /* The canonical bytes; borrowed until the next call on this cart. CE_NOMEM. */
 int cart_store(struct cart *cart, struct slice *state) MUST_USE;
+
+/* ---- making one cart part of another ---- */
+
+/* What becomes of a line that both have. Lines that only one has are kept, but for the last two. */
+#define CART_POLICIES(X)                                                                           \
+    X(MAX, "max") /* the greater quantity */                                                       \
+    X(SUM, "sum")                                                                                  \
+    X(SRC, "src")         /* as in the source */                                                   \
+    X(DST, "dst")         /* the source is dropped, unless the destination has no lines */         \
+    X(REPLACE, "replace") /* the lines of the source, and no others */
+enum cart_policy {
+#define X(name, text) CART_POLICY_##name,
+    CART_POLICIES(X)
+#undef X
+        CART_POLICIES_COUNT
+};
+
+struct cart_absorb {
+    struct slice dst, src; /* states */
+    enum cart_policy policy;
+    uint64_t now_us;
+    const struct cart_limits *limits; /* of dst */
+    uint32_t skipped;                 /* out: lines that found no room, the oldest of src */
+    uint32_t clamped;                 /* out: lines that lost quantity or ext to a limit */
+};
+
+/* Fills ops with what makes the lines of `src` part of `dst`: none when src has no lines. They fit
+ * the limits, so no step with them is refused for one, and their slices point into src. `currency`
+ * is that of src. CE_CURRENCY: they have different ones. CE_CORRUPT. */
+int cart_absorb(struct cart_absorb *absorb, struct cart_op *ops, size_t *ops_count,
+                char currency[4]) MUST_USE;
 
 /* ---- the step as bytes, for the journal ---- */
 
@@ -225,6 +262,12 @@ enum cart_json_scope { CART_JSON_ALL, CART_JSON_CHECKED, CART_JSON_SUMMARY };
  * "ext". Times in ms. cas is a string of decimal digits. SUMMARY leaves "lines" out. CE_NOMEM. */
 int cart_json(struct slice state, uint64_t now_us, struct slice key, enum cart_json_scope scope,
               struct buf *out) MUST_USE;
+
+/* As cart_json of all, but "lines" has only those written after `version`; "since" says so, and
+ * "keys" names all lines in their order, so that what is missing was removed. The whole document
+ * where that can't be told: a version that is none of this cart, or histories that were merged. */
+int cart_json_since(struct slice state, uint64_t now_us, struct slice key, uint64_t version,
+                    struct buf *out) MUST_USE;
 
 /* One line as a JSON object, the same shape as in the document. CE_NOMEM. */
 int cart_line_json(const struct cart_line *line, struct buf *out) MUST_USE;

@@ -21,7 +21,7 @@ static int summarize_now(struct cart *cart, uint64_t now_us, struct cart_summary
 
 static int check_step(const struct cart *cart, const struct cart_step *step)
 {
-    MUST(step->ops_count >= 1 && step->ops_count <= CART_STEP_OPS_MAX);
+    MUST(step->ops_count <= CART_STEP_OPS_MAX);
     if (step->token.len > CART_TOKEN_MAX)
         return CE_BAD_FLAG;
     if (step->currency[0] && !cart_currency_ok(step->currency))
@@ -56,7 +56,9 @@ static int check_token(struct cart_run *run)
         return 0;
     run->token = cart_token_id(step->token);
     int err = 0;
-    if (step->limits)
+    if (step->limits && step->args.len)
+        step->args_hash = hash_64(step->args);
+    else if (step->limits)
         err = cart_step_args_hash(step, &run->cart->scratch, &step->args_hash);
     if (!err)
         err = cart_token_find(run->cart, run->token, run->horizon_us, &token);
@@ -114,21 +116,23 @@ static void give_life(struct cart_run *run)
 static bool meta_same(const struct cart_meta *a, const struct cart_meta *b)
 {
     return a->alive == b->alive && a->sliding == b->sliding && a->expiry_us == b->expiry_us &&
-           a->ttl_us == b->ttl_us && memcmp(a->currency, b->currency, sizeof(a->currency)) == 0;
+           a->ttl_us == b->ttl_us && slice_eq(a->moved_to, b->moved_to) &&
+           memcmp(a->currency, b->currency, sizeof(a->currency)) == 0;
 }
 
-static void write_meta(struct cart_run *run)
+static int write_meta(struct cart_run *run)
 {
     struct cart_meta *meta = &run->cart->head.meta;
-    if (exists_after(run))
+    if (exists_after(run) || run->meta.moved_to.len)
         give_life(run);
     else
         run->meta = (struct cart_meta){.ts_us = meta->ts_us, .actor = meta->actor};
     if (meta_same(&run->meta, meta))
-        return;
+        return 0;
     *meta = run->meta;
     meta->ts_us = run->stamp_us;
     meta->actor = run->dot.actor;
+    return cart_own_moved(run->cart);
 }
 
 /* Limits bind only what grows, so that a cart that a merge took beyond them can be taken back. */
@@ -175,9 +179,10 @@ static int finish(struct cart_run *run)
     int err = give_currency(run);
     if (err)
         return err;
-    write_meta(run);
+    err = write_meta(run);
     cart->head.stamp_us = run->stamp_us;
-    err = cart_hidden_purge(cart);
+    if (!err)
+        err = cart_hidden_purge(cart);
     if (!err)
         err = cart_token_expire(cart, run->horizon_us);
     if (!err && cart->head.tokens >= CART_TOKENS_MAX && run->token)

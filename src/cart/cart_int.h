@@ -72,6 +72,7 @@ struct cart_meta {
     bool alive, sliding;
     uint64_t expiry_us, ttl_us;
     char currency[4];
+    struct slice moved_to; /* key of the cart it became part of; empty = none */
 };
 
 struct cart_head {
@@ -134,6 +135,7 @@ struct cart {
     struct buf lines;
     struct buf tail; /* gap | token records | token ids; cart_store writes the front into the gap */
     size_t tail_gap, ids_at;
+    struct buf moved;   /* the bytes of head.meta.moved_to */
     struct buf scratch; /* bytes of one line, or of the front */
     struct buf rebuilt; /* lines while all are rewritten */
     struct cart_row row, sides[2];
@@ -181,6 +183,9 @@ void cart_head_summary(const struct cart_head *head, uint64_t version, uint64_t 
 
 bool cart_head_expired(const struct cart_head *head, uint64_t now_us);
 
+/* Makes the head's moved_to bytes of the scratch's own. CE_NOMEM. */
+int cart_own_moved(struct cart *cart) MUST_USE;
+
 struct cart_space cart_space_of(const struct cart *cart);
 
 /* ---- cart_line.c: lines as bytes --------------------------------------------------------------
@@ -188,6 +193,10 @@ struct cart_space cart_space_of(const struct cart *cart);
 
 /* Takes the next line off: its bytes, and what it shows. CE_CORRUPT; MUST NOT be empty. */
 int cart_line_take(struct slice *lines, struct slice *bytes, struct cart_line *out) MUST_USE;
+
+/* The event that wrote what the line shows; `bytes` are what cart_line_take gave. False when there
+ * is not exactly one. */
+bool cart_line_dot(struct slice bytes, struct cart_dot *dot);
 
 /* Finds the bytes of a line among lines. CE_NOTFOUND, CE_CORRUPT. */
 int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes) MUST_USE;
@@ -300,6 +309,16 @@ int cart_hidden_purge(struct cart *cart) MUST_USE;
 int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint64_t *hash) MUST_USE;
 
 bool cart_currency_ok(const char currency[4]);
+
+/* ---- cart_json.c: parts of the document
+ * ----------------------------------------------------------
+ */
+
+/* From the brace to the currency; from the count to the brace. CE_NOMEM. */
+int cart_json_front(const struct cart_summary *summary, struct slice key, struct buf *out) MUST_USE;
+int cart_json_sums(const struct cart_summary *summary, struct buf *out) MUST_USE;
+/* A line key as a JSON text. CE_NOMEM. */
+int cart_json_key(struct slice key, struct buf *out) MUST_USE;
 
 /* ---- cart_text.c: text in and out of JSON ------------------------------------------------------
  */

@@ -156,6 +156,19 @@ int cart_line_json(const struct cart_line *line, struct buf *out)
     return 0;
 }
 
+int cart_json_key(struct slice key, struct buf *out)
+{
+    bool utf8;
+    if (buf_reserve(out, member_max(key)))
+        return CE_NOMEM;
+    uint8_t *start = out->bytes + out->len, *at = start;
+    *at++ = '"';
+    at = put_text(at, key, &utf8);
+    *at++ = '"';
+    out->len += (size_t)(at - start);
+    return 0;
+}
+
 struct line_sink {
     struct buf *out;
     bool checked_only;
@@ -185,7 +198,7 @@ static int write_lines(struct slice state, uint64_t now_us, bool checked_only, s
     return buf_append_str(out, "],");
 }
 
-static int write_front(const struct cart_summary *summary, struct slice key, struct buf *out)
+int cart_json_front(const struct cart_summary *summary, struct slice key, struct buf *out)
 {
     if (buf_reserve(out, member_max(key) + 4 * NUMBER_MAX))
         return CE_NOMEM;
@@ -202,7 +215,7 @@ static int write_front(const struct cart_summary *summary, struct slice key, str
     return 0;
 }
 
-static int write_sums(const struct cart_summary *summary, struct buf *out)
+int cart_json_sums(const struct cart_summary *summary, struct buf *out)
 {
     if (buf_reserve(out, 6 * NUMBER_MAX))
         return CE_NOMEM;
@@ -225,11 +238,11 @@ int cart_json(struct slice state, uint64_t now_us, struct slice key, enum cart_j
     struct cart_summary summary;
     size_t len_before = out->len;
     cart_summary(state, now_us, &summary);
-    int err = write_front(&summary, key, out);
+    int err = cart_json_front(&summary, key, out);
     if (!err && scope != CART_JSON_SUMMARY)
         err = write_lines(state, now_us, scope == CART_JSON_CHECKED, out);
     if (!err)
-        err = write_sums(&summary, out);
+        err = cart_json_sums(&summary, out);
     if (err)
         out->len = len_before;
     return err;

@@ -155,6 +155,22 @@ int cart_line_take(struct slice *lines, struct slice *bytes, struct cart_line *o
     return 0;
 }
 
+bool cart_line_dot(struct slice bytes, struct cart_dot *dot)
+{
+    struct slice body;
+    struct cart_line line;
+    uint8_t flags;
+    uint64_t infos = 1, actor;
+    if (!take_body(&bytes, &body) || !take_shown(&body, &flags, &line))
+        return false;
+    if (!(flags & LINE_PLAIN) && (!varint_take(&body, &infos) || infos != 1))
+        return false;
+    if (!varint_take(&body, &actor) || actor > UINT32_MAX || !varint_take(&body, &dot->seq))
+        return false;
+    dot->actor = (uint32_t)actor;
+    return true;
+}
+
 int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes)
 {
     struct slice rest = lines, body;

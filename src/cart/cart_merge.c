@@ -459,6 +459,8 @@ static int emit(struct join *join, const struct cart_head *other)
         .meta = join_meta(join, head, other),
     };
     *head = joined;
+    if (cart_own_moved(cart))
+        return CE_NOMEM;
     struct buf old = cart->actors;
     cart->actors = join->tmp->actors;
     join->tmp->actors = old;

@@ -34,6 +34,14 @@ static bool exists(const struct cart_run *run)
     return run->cart->head.all.lines > 0 || run->meta.alive;
 }
 
+/* Someone writes here: it is a cart, whatever it was before. */
+static void come_alive(struct cart_run *run)
+{
+    run->changed = true;
+    run->meta.alive = true;
+    run->meta.moved_to = slice_of(NULL, 0);
+}
+
 static int64_t shown_qty(const struct spot *spot)
 {
     return spot->visible ? spot->line.qty : 0;
@@ -68,8 +76,7 @@ static int put_row(struct cart_run *run, struct spot *spot)
     } else if (spot->found) {
         cart_head_count(&cart->head, &spot->line, -1);
     }
-    run->changed = true;
-    run->meta.alive = true;
+    come_alive(run);
     run->result->line_qty = qty;
     return buf_splice(&cart->lines, spot->at, spot->len, buf_slice(&cart->scratch));
 }
@@ -393,7 +400,7 @@ static int run_check_all(struct cart_run *run, const struct cart_op *op)
         return CE_NOTFOUND;
     if (run->cart->head.all.lines == 0)
         return 0;
-    run->changed = run->meta.alive = true;
+    come_alive(run);
     return cart_lines_rewrite(run->cart, NULL, check_row, &all);
 }
 
@@ -549,19 +556,30 @@ static int keep_written(void *arg, struct cart_row *row, const struct cart_line 
 static int run_retain(struct cart_run *run, struct cart_op *op)
 {
     (void)op;
-    run->changed = true;
-    run->meta.alive = true;
+    come_alive(run);
     return cart_lines_rewrite(run->cart, NULL, keep_written, run);
+}
+
+static void leave_nothing(struct cart_run *run)
+{
+    run->changed = true;
+    run->meta = (struct cart_meta){.ts_us = run->meta.ts_us, .actor = run->meta.actor};
+    drop_all_lines(run->cart);
 }
 
 static int run_forget(struct cart_run *run, struct cart_op *op)
 {
     (void)op;
-    if (!exists(run))
-        return 0;
-    run->changed = true;
-    run->meta = (struct cart_meta){.ts_us = run->meta.ts_us, .actor = run->meta.actor};
-    drop_all_lines(run->cart);
+    if (exists(run) || run->meta.moved_to.len)
+        leave_nothing(run);
+    return 0;
+}
+
+static int run_move(struct cart_run *run, struct cart_op *op)
+{
+    MUST(op->new_line.len && op->new_line.len <= CART_KEY_MAX);
+    leave_nothing(run);
+    run->meta.moved_to = op->new_line;
     return 0;
 }
 
@@ -580,8 +598,9 @@ int cart_op_run(struct cart_run *run, struct cart_op *op)
         [CART_ADD] = run_add,       [CART_SET] = run_set,       [CART_REMOVE] = run_remove,
         [CART_CHECK] = run_check,   [CART_SWAP] = run_swap,     [CART_CLEAR] = run_clear,
         [CART_RETAIN] = run_retain, [CART_FORGET] = run_forget, [CART_TOUCH] = run_touch,
+        [CART_MOVE] = run_move,
     };
-    MUST(op->kind >= CART_ADD && op->kind <= CART_TOUCH);
+    MUST(op->kind >= CART_ADD && op->kind <= CART_MOVE);
     run->result->line_qty = 0;
     return table[op->kind](run, op);
 }

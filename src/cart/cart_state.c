@@ -2,6 +2,7 @@
  *
  *   format, flags, number of actors, actors (u64 LE id, seq)
  *   greatest stamp; meta: its age before that stamp, actor, [expiry] [sliding life] [currency]
+ *   [moved to: length (a byte), key]
  *   [base] [hidden entries]; counters of the visible lines, [of the checked ones]
  *   bytes of lines; [number of tokens, bytes of their records, age of the last]
  *
@@ -25,13 +26,14 @@ enum {
     HEAD_UNPRICED = 64,
     HEAD_BASE = 128,
     HEAD_HIDDEN = 256,
-    HEAD_FLAGS_END = 512,
+    HEAD_MOVED = 512,
+    HEAD_FLAGS_END = 1024,
 };
 
 enum {
     BIG_MAX = 19, /* bytes of a 128-bit varint */
     ACTOR_BYTES_MAX = 8 + VARINT_MAX,
-    HEAD_BYTES_MAX = 1 + 16 * VARINT_MAX + 2 * (3 * VARINT_MAX + BIG_MAX) + 3,
+    HEAD_BYTES_MAX = 1 + 16 * VARINT_MAX + 2 * (3 * VARINT_MAX + BIG_MAX) + 3 + 1 + CART_KEY_MAX,
     GAP_MIN = 1024,
 };
 
@@ -116,6 +118,16 @@ bool cart_currency_ok(const char currency[4])
     return currency[3] == 0;
 }
 
+static bool take_moved(struct slice *in, struct slice *key)
+{
+    size_t len = in->len ? in->bytes[0] : 0;
+    if (len == 0 || len > CART_KEY_MAX || in->len < 1 + len)
+        return false;
+    *key = slice_of(in->bytes + 1, len);
+    *in = slice_from(*in, 1 + len);
+    return true;
+}
+
 static bool take_meta(struct slice *in, uint64_t flags, struct cart_view *view)
 {
     struct cart_meta *meta = &view->head.meta;
@@ -136,9 +148,10 @@ static bool take_meta(struct slice *in, uint64_t flags, struct cart_view *view)
             return false;
         memcpy(meta->currency, in->bytes, 3);
         *in = slice_from(*in, 3);
-        return cart_currency_ok(meta->currency);
+        if (!cart_currency_ok(meta->currency))
+            return false;
     }
-    return true;
+    return !(flags & HEAD_MOVED) || take_moved(in, &meta->moved_to);
 }
 
 static bool take_counts(struct slice *in, uint64_t flags, struct cart_counts *counts)
@@ -259,6 +272,7 @@ void cart_head_summary(const struct cart_head *head, uint64_t version, uint64_t 
     if (cart_head_expired(head, now_us))
         return;
     out->exists = head->all.lines > 0 || head->meta.alive;
+    out->moved_to = head->meta.moved_to;
     out->cas = out->exists ? cas : 0;
     out->lines = cap_u32(head->all.lines);
     out->qty = cap_u32(head->all.qty);
@@ -296,9 +310,9 @@ void cart_free(struct cart **cart)
         return;
     MUST_OBJ(old, CART_MAGIC);
     struct cart_bufs *tmp = &old->tmp;
-    struct buf *bufs[] = {&old->actors, &old->lines,  &old->tail,  &old->scratch, &old->rebuilt,
-                          &tmp->other,  &tmp->actors, &tmp->maps,  &tmp->seen,    &tmp->tokens,
-                          &tmp->refs,   &tmp->places, &tmp->marks, &tmp->retries};
+    struct buf *bufs[] = {&old->actors, &old->lines, &old->tail,   &old->scratch, &old->rebuilt,
+                          &old->moved,  &tmp->other, &tmp->actors, &tmp->maps,    &tmp->seen,
+                          &tmp->tokens, &tmp->refs,  &tmp->places, &tmp->marks,   &tmp->retries};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(*bufs); i++)
         buf_free(bufs[i]);
     cart_row_free(&old->row);
@@ -334,6 +348,18 @@ static int load_tail(struct cart *cart, const struct cart_view *view, size_t fro
     return buf_append(&cart->tail, view->ids.bytes, view->ids.len);
 }
 
+int cart_own_moved(struct cart *cart)
+{
+    struct slice *key = &cart->head.meta.moved_to;
+    if (key->len == 0 || key->bytes == cart->moved.bytes)
+        return 0;
+    cart->moved.len = 0;
+    if (buf_append(&cart->moved, key->bytes, key->len))
+        return CE_NOMEM;
+    *key = buf_slice(&cart->moved);
+    return 0;
+}
+
 int cart_load(struct cart *cart, struct slice state)
 {
     MUST_OBJ(cart, CART_MAGIC);
@@ -343,7 +369,8 @@ int cart_load(struct cart *cart, struct slice state)
         return err;
     cart->head = view.head;
     cart->lines.len = 0;
-    if (load_vector(cart, &view) || buf_append(&cart->lines, view.lines.bytes, view.lines.len))
+    if (cart_own_moved(cart) || load_vector(cart, &view) ||
+        buf_append(&cart->lines, view.lines.bytes, view.lines.len))
         return CE_NOMEM;
     return load_tail(cart, &view, state.len - view.recs.len - view.ids.len);
 }
@@ -387,7 +414,7 @@ static uint64_t head_flags(const struct cart_head *head)
            (meta->sliding ? HEAD_SLIDING : 0) | (meta->currency[0] ? HEAD_CURRENCY : 0) |
            (same ? HEAD_ALL_CHECKED : 0) | (head->tokens ? HEAD_TOKENS : 0) |
            (all->unpriced || checked->unpriced ? HEAD_UNPRICED : 0) | (head->base ? HEAD_BASE : 0) |
-           (head->hidden ? HEAD_HIDDEN : 0);
+           (head->hidden ? HEAD_HIDDEN : 0) | (meta->moved_to.len ? HEAD_MOVED : 0);
 }
 
 static uint8_t *put_counts(uint8_t *at, const struct cart_counts *counts, uint64_t flags)
@@ -412,6 +439,11 @@ static uint8_t *put_meta(uint8_t *at, const struct cart_head *head, uint64_t fla
     if (flags & HEAD_CURRENCY) {
         memcpy(at, meta->currency, 3);
         at += 3;
+    }
+    if (flags & HEAD_MOVED) {
+        *at++ = (uint8_t)meta->moved_to.len;
+        memcpy(at, meta->moved_to.bytes, meta->moved_to.len);
+        at += meta->moved_to.len;
     }
     return at;
 }

@@ -36,7 +36,7 @@ static int encode_op(const struct cart_op *op, struct buf *out)
     *at++ = op->checked;
     at += varint_put(at, zigzag(op->n));
     at = put_bytes(at, op->line);
-    if (op->kind == CART_SWAP)
+    if (op->kind == CART_SWAP || op->kind == CART_MOVE)
         at = put_bytes(at, op->new_line);
     if (op->flags & CART_OP_PRICE)
         at += varint_put(at, (uint64_t)op->price);
@@ -58,7 +58,7 @@ static int encode_ops(const struct cart_step *step, struct buf *out)
 
 int cart_step_encode(const struct cart_step *step, struct buf *out)
 {
-    MUST(step->ops_count >= 1 && step->ops_count <= CART_STEP_OPS_MAX);
+    MUST(step->ops_count <= CART_STEP_OPS_MAX);
     MUST(step->token.len <= CART_TOKEN_MAX);
     size_t len_before = out->len;
     if (buf_reserve(out, STEP_BYTES_MAX + step->token.len))
@@ -126,7 +126,7 @@ static bool take_bytes(struct slice *in, size_t max, struct slice *out)
     return true;
 }
 
-/* CLEAR, RETAIN, FORGET and TOUCH name no line; CHECK may mean all. */
+/* CLEAR, RETAIN, FORGET, TOUCH and MOVE name no line; CHECK may mean all. */
 static bool line_fits(const struct cart_op *op)
 {
     bool needs = op->kind == CART_ADD || op->kind == CART_SET || op->kind == CART_REMOVE ||
@@ -144,7 +144,7 @@ static bool decode_op(struct slice *in, struct cart_op *op)
     if (!take_byte(in, &kind) || !take_byte(in, &op->flags) || !take_byte(in, &checked) ||
         !varint_take(in, &n) || !take_bytes(in, CART_LINE_KEY_MAX, &op->line))
         return false;
-    if (kind < CART_ADD || kind > CART_TOUCH || op->flags & ~(unsigned)OP_FLAGS_ALL || checked > 1)
+    if (kind < CART_ADD || kind > CART_MOVE || op->flags & ~(unsigned)OP_FLAGS_ALL || checked > 1)
         return false;
     op->kind = (enum cart_op_kind)kind;
     op->flags &= ~(unsigned)(CART_OP_IF_ABSENT | CART_OP_IF_PRESENT);
@@ -154,6 +154,8 @@ static bool decode_op(struct slice *in, struct cart_op *op)
         return false;
     if (kind == CART_SWAP && (!take_bytes(in, CART_LINE_KEY_MAX, &op->new_line) ||
                               !cart_line_key_ok(op->new_line) || op->n < 0))
+        return false;
+    if (kind == CART_MOVE && (!take_bytes(in, CART_KEY_MAX, &op->new_line) || !op->new_line.len))
         return false;
     if (op->flags & CART_OP_PRICE) {
         if (!varint_take(in, &price) || price > INT64_MAX)
@@ -192,8 +194,7 @@ int cart_step_decode(struct slice in, struct cart_op *ops, struct cart_step *ste
 {
     uint64_t count;
     *step = (struct cart_step){.ops = ops};
-    if (!decode_front(&in, step) || !varint_take(&in, &count) || count < 1 ||
-        count > CART_STEP_OPS_MAX)
+    if (!decode_front(&in, step) || !varint_take(&in, &count) || count > CART_STEP_OPS_MAX)
         return CE_CORRUPT;
     for (uint64_t i = 0; i < count; i++)
         if (!decode_op(&in, &ops[i]))

@@ -4,19 +4,35 @@
 
 /* ---- reading ---- */
 
-static int render(struct session *session, struct slice state, uint64_t now_us,
-                  enum cart_key_kind kind, const struct cart_key *parsed)
+/* What a get of a path shows. */
+struct path_read {
+    struct cart_read read;
+    struct session *session;
+    enum cart_key_kind kind;
+    struct slice line;
+    struct cart_summary summary;
+    uint64_t now_us;
+};
+
+/* Into worker->text. */
+static int render(struct cart_read *read, struct slice state, const struct cart_summary *summary,
+                  uint64_t now_us)
 {
-    struct buf *text = &session->worker->text;
+    struct path_read *path = (struct path_read *)read;
+    struct buf *text = &path->session->worker->text;
     struct cart_line line;
     char digits[NUM_DIGITS_MAX];
     text->len = 0;
-    if (kind == KEY_CART)
-        return cart_json(state, now_us, parsed->cart, CART_JSON_ALL, text);
-    int rc = cart_line_find(state, now_us, parsed->line, &line);
+    path->summary = *summary;
+    path->now_us = now_us;
+    if (!summary->exists)
+        return CE_NOTFOUND;
+    if (path->kind == KEY_CART)
+        return cart_json(state, now_us, read->key, CART_JSON_ALL, text);
+    int rc = cart_line_find(state, now_us, path->line, &line);
     if (rc)
         return rc;
-    if (kind == KEY_LINE)
+    if (path->kind == KEY_LINE)
         return cart_line_json(&line, text);
     return buf_append(text, digits, num_put_i64(digits, line.qty));
 }
@@ -60,31 +76,29 @@ static bool touches(const struct request *request)
 enum run path_get(struct session *session, const struct request *request, struct slice key,
                   enum cart_key_kind kind, const struct cart_key *parsed)
 {
-    struct slice state;
-    struct cart_summary summary;
+    struct path_read path = {.read = {.key = parsed->cart, .look = render},
+                             .session = session,
+                             .kind = kind,
+                             .line = parsed->line};
     int code = 0;
     enum run run = RUN_DONE;
-    if (kind != KEY_BAD && touches(request))
+    if (kind == KEY_BAD)
+        code = CE_NOTFOUND;
+    else if (touches(request))
         run = touch_first(session, request, parsed, &code);
-    if (run == RUN_DONE && kind != KEY_BAD && (code == 0 || code == CE_NOTFOUND))
-        run = cart_read_state(session, parsed->cart, &state, &code);
+    if (run == RUN_DONE && code == 0)
+        run = cart_read_run(session, &path.read, &code);
     if (run != RUN_DONE)
         return run;
-    if (code)
-        return reply_error(session, request, code);
-    uint64_t now_us = env_wall_us(session->cmd->config.env);
-    if (kind != KEY_BAD)
-        cart_summary(state, now_us, &summary);
-    if (kind == KEY_BAD || !summary.exists ||
-        (code = render(session, state, now_us, kind, parsed)) == CE_NOTFOUND) {
+    if (code == CE_NOTFOUND) {
         count(&session->worker->get_misses);
         return reply_miss(session, request);
     }
-    count(&session->worker->get_hits);
     if (code)
         return reply_error(session, request, code);
+    count(&session->worker->get_hits);
     struct slice text = buf_slice(&session->worker->text);
-    struct item_view view = view_of(&summary, now_us, text.len);
+    struct item_view view = view_of(&path.summary, path.now_us, text.len);
     return reply_end(session, reply_value(session, request, key, &view, text));
 }
 
@@ -179,6 +193,7 @@ static int prepare_delete(struct session *session, const struct request *request
                                            .flags = kind == KEY_CART ? 0 : CART_OP_IF_PRESENT,
                                            .line = parsed->line};
     op->write.must_exist = true;
+    op->write.stays = kind == KEY_CART;
     op->done = VERDICT_DELETED;
     set_condition(request, op);
     return 0;

@@ -27,15 +27,17 @@ static int worker_init(struct cmd_worker *worker, struct cmd *cmd)
 {
     worker->cmd = cmd;
     worker->ops = calloc(CART_STEP_OPS_MAX, sizeof *worker->ops);
-    return worker->ops ? cart_new(&worker->cart) : CE_NOMEM;
+    int rc = worker->ops ? cart_new(&worker->cart) : CE_NOMEM;
+    return rc ? rc : cart_new(&worker->source);
 }
 
 static void worker_release(struct cmd_worker *worker)
 {
     if (worker->cart)
         cart_free(&worker->cart);
+    if (worker->source)
+        cart_free(&worker->source);
     free(worker->ops);
-    buf_free(&worker->state);
     buf_free(&worker->text);
     buf_free(&worker->key);
     buf_free(&worker->record);

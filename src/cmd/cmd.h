@@ -19,6 +19,7 @@
 enum cmd_record {
     CMD_RECORD_STEP = 1,  /* u8 key length, key, varint seq, step: one step of one cart */
     CMD_RECORD_STATE = 2, /* u8 key length, key, state: join this whole state */
+    CMD_RECORD_PAIR = 3,  /* varint length of the first, then two STEP payloads: both or none */
 };
 
 /* What the keys of a bucket are. Only carts are kept in all tiers; the others are memcached's

@@ -44,16 +44,21 @@
 
 #define CMD_RESETS_MAX 16
 
+_Static_assert((int)CMD_MERGE_REPLACE == (int)CART_POLICY_REPLACE,
+               "a bucket's policies are the cart's");
+
 /* One per worker thread; scratch memory that a request may use until it is answered. */
 struct cmd_worker {
     struct cmd *cmd;
     struct cart *cart;   /* for writing */
     struct cart_op *ops; /* CART_STEP_OPS_MAX */
-    struct buf state;    /* a copy of a cart's state, for reading */
     struct buf text;     /* JSON on its way out, decoded ext, ... */
     struct buf key;      /* decoded base64 key */
     struct buf record;   /* journal record */
+    struct cart *source; /* the other cart of a merge */
     uint8_t line[CART_LINE_KEY_MAX];
+    uint8_t moved_to[CART_KEY_MAX];   /* the key that a request was led to */
+    uint8_t source_key[CART_KEY_MAX]; /* decoded, of a merge */
 #define X(name, what) _Atomic uint64_t name;
     CMD_STATS(X)
 #undef X
@@ -193,6 +198,32 @@ struct cart_key {
 enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
                                   struct cart_key *out);
 
+/* cart_find.c: from a key to its cart */
+struct cart_found {
+    uint64_t hash;
+    struct slice state; /* empty when there is none; valid until the stripe is dropped */
+    struct cart_summary summary;
+    uint64_t actor, lsn; /* as in struct l1_cart */
+};
+/* False: L1 does not know; session_park_fill. */
+bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
+                      struct cart_found *found);
+/* The key, in the worker's scratch, and the bucket of the cart that another became part of. `hops`:
+ * how often this request was led on. CE_MERGED: it goes on and on; CE_DENIED. */
+int cart_follow(struct session *session, struct slice moved_to, unsigned hops,
+                enum guard_right right, struct slice *key,
+                const struct cmd_bucket **bucket) MUST_USE;
+
+struct cart_read {
+    struct slice key; /* in, and that of the cart that was found */
+    bool moved;       /* which is another */
+    /* Under the stripe's lock: takes what it wants and returns the code. */
+    int (*look)(struct cart_read *read, struct slice state, const struct cart_summary *summary,
+                uint64_t now_us);
+};
+/* *code: what look returned, or why it was not asked; valid when RUN_DONE is returned. */
+enum run cart_read_run(struct session *session, struct cart_read *read, int *code);
+
 /* cart_write.c: the way of every cart mutation */
 struct cart_write {
     struct slice key;
@@ -200,13 +231,33 @@ struct cart_write {
     struct cart_step step;           /* in: all but actor, now, fold, limits */
     enum ack_level level;
     bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
+    bool stays;      /* means this key, also when its cart was merged into another */
     struct cart_result result;
+    bool moved;   /* key is that of the cart it was merged into */
     uint64_t lsn; /* what the acknowledgement waits for */
 };
 /* *code: 0, or why it was refused (see cart_apply), valid when RUN_DONE is returned. */
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code);
-/* Copies a cart's state into worker->state; empty when there is none. */
-enum run cart_read_state(struct session *session, struct slice key, struct slice *state, int *code);
+/* The parts of it. At most so much memory a step needs: */
+size_t cart_write_growth_bytes(const struct cart_step *step);
+void cart_write_begin(const struct session *session, struct cart_write *write);
+/* Applies it in a scratch; `after` is the new state, when result.changed. As cart_apply. */
+int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
+                     const struct cart_found *found, struct slice *after) MUST_USE;
+/* Appends the payload of its journal record; `seq` as in CMD_RECORD_STEP. CE_NOMEM. */
+int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq) MUST_USE;
+void cart_write_count(struct cmd_worker *worker, const struct cart_write *write, int code);
+
+/* cart_pair.c: one cart becomes part of another */
+struct cart_pair {
+    struct cart_write write; /* of the destination; in: key, bucket, level, token, condition */
+    struct slice source;     /* a cart key */
+    enum cart_policy policy;
+    uint32_t skipped, clamped; /* out: as in struct cart_absorb */
+};
+/* As cart_write_run. CE_MERGED: the destination became part of the source; CE_BAD_CART: the source
+ * is no cart or the destination; CE_CURRENCY. */
+enum run cart_pair_run(struct session *session, struct cart_pair *pair, int *code);
 
 /* cart_path.c: carts for clients that speak only memcached */
 enum run path_get(struct session *session, const struct request *request, struct slice key,
@@ -214,7 +265,7 @@ enum run path_get(struct session *session, const struct request *request, struct
 enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
                     const struct cart_key *parsed);
 
-/* cart_commands.c: cadd cset crem cget cdel */
+/* cart_commands.c */
 enum run cart_command_run(struct session *session, const struct request *request);
 
 /* admin.c: what manages the daemon: shutdown, cache_memlimit, refresh_certs, and what memcached has

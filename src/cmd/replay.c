@@ -54,12 +54,11 @@ static int replay_state(struct cmd *cmd, struct slice key, struct slice theirs, 
     return rc ? rc : put_cart(cmd, key, lsn);
 }
 
-int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
+/* One payload of a known key. */
+static int replay_one(struct cmd *cmd, uint8_t type, struct slice payload, uint64_t end_lsn)
 {
-    struct cmd *cmd = arg;
     struct slice key = {0};
     struct buf *state = &cmd->replay_state;
-    MUST_OBJ(cmd, CMD_MAGIC);
     state->len = 0;
     int rc = take_key(&payload, &key) ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
     if (rc == 0 && type == CMD_RECORD_STEP)
@@ -76,4 +75,15 @@ int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
                   (unsigned long long)end_lsn, (int)key.len, (const char *)key.bytes,
                   rc == CE_NOTFOUND ? "a step before it is missing" : err_text(rc));
     return 0;
+}
+
+int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
+{
+    struct cmd *cmd = arg;
+    uint64_t len = 0;
+    MUST_OBJ(cmd, CMD_MAGIC);
+    if (type != CMD_RECORD_PAIR || !varint_take(&payload, &len) || len > payload.len)
+        return replay_one(cmd, type, payload, end_lsn);
+    int rc = replay_one(cmd, CMD_RECORD_STEP, slice_of(payload.bytes, len), end_lsn);
+    return rc ? rc : replay_one(cmd, CMD_RECORD_STEP, slice_from(payload, len), end_lsn);
 }

@@ -5,7 +5,8 @@
 #include "proto/proto.h"
 #include "proto/proto_int.h"
 
-#define FIELD_HEAD_BYTES 3 /* letter, length */
+#define FIELD_HEAD_BYTES 3  /* letter, length */
+#define BATCH_HEAD_BYTES 11 /* opcode, length of the value, extras */
 
 enum bit {
     BIT_CLAMP = 1,   /* L */
@@ -15,25 +16,29 @@ enum bit {
 };
 
 /* What a command takes. */
-struct syntax {
-    bool line, number, level;
+static const struct syntax {
+    bool line, number, level, in_batch;
     uint16_t bits;
-    const char *fields;
+    const char *fields, *batch_fields;
+} syntaxes[] = {
+#define ROW(verb) [VERB_##verb - VERB_CADD]
+    ROW(CADD) = {true, true, true, true, BIT_CLAMP | BIT_NO_CART, "IPUGET", "PUGE"},
+    ROW(CSET) = {true, true, true, true, BIT_CLAMP | BIT_NO_CART, "IPUGET", "PUGE"},
+    ROW(CREM) = {true, false, true, true, BIT_NO_CART, "IT", ""},
+    ROW(CCHK) = {true, true, true, true, BIT_NO_CART, "IT", ""},
+    ROW(CSWP) = {true, false, true, true, BIT_CLAMP | BIT_NO_CART, "IWPGET", "WPGE"},
+    ROW(CCLR) = {false, false, true, true, BIT_NO_CART, "IST", "S"},
+    ROW(CMRG) = {false, false, true, false, BIT_CLAMP | BIT_NO_CART, "IKMT", NULL},
+    ROW(CBAT) = {false, false, true, false, BIT_NO_CART, "IUTB", NULL},
+    ROW(CGET) = {false, false, false, false, BIT_SUMMARY | BIT_CHECKED, "N", NULL},
+    ROW(CDEL) = {false, false, true, false, BIT_NO_CART, "I", NULL},
+#undef ROW
 };
 
 static const struct syntax *find_syntax(enum verb verb)
 {
-    static const struct syntax add_set = {true, true, true, BIT_CLAMP | BIT_NO_CART, "IPUGET"};
-    static const struct syntax remove = {true, false, true, BIT_NO_CART, "IT"};
-    static const struct syntax forget = {false, false, true, BIT_NO_CART, "I"};
-    static const struct syntax read = {false, false, false, BIT_SUMMARY | BIT_CHECKED, "N"};
-    switch (verb) {
-    case VERB_CADD:
-    case VERB_CSET: return &add_set;
-    case VERB_CREM: return &remove;
-    case VERB_CDEL: return &forget;
-    default: MUST(verb == VERB_CGET); return &read;
-    }
+    MUST(verb >= VERB_CADD && verb <= VERB_CDEL);
+    return &syntaxes[verb - VERB_CADD];
 }
 
 /* ---- extras ---- */
@@ -84,8 +89,14 @@ static bool read_u64(struct slice bytes, size_t len, uint64_t *out)
     return true;
 }
 
-static bool read_field(char letter, struct slice bytes, struct cart_flags *flags)
+static bool read_new_line(struct slice bytes, struct request *request)
 {
+    return text_cart_text(bytes, 1, PROTO_CART_LINE_MAX, &request->arg);
+}
+
+static bool read_field(char letter, struct slice bytes, struct request *request)
+{
+    struct cart_flags *flags = &request->cart;
     switch (letter) {
     case 'I': return text_cart_text(bytes, 1, PROTO_TOKEN_MAX, &flags->token);
     case 'P': return read_price(bytes, &flags->price);
@@ -93,24 +104,30 @@ static bool read_field(char letter, struct slice bytes, struct cart_flags *flags
     case 'G': return text_cart_text(bytes, 0, PROTO_SHOP_MAX, &flags->shop);
     case 'E': flags->ext = bytes; return true;
     case 'T': return read_u64(bytes, 4, &flags->life_s);
+    case 'S': return text_cart_scope(bytes, &flags->scope);
+    case 'M': return text_cart_policy(bytes, &flags->policy);
+    case 'W': return read_new_line(bytes, request);
+    case 'K': request->arg = bytes; return bytes.len <= PROTO_KEY_MAX;
+    case 'B': request->value = bytes; return true;
     default: MUST(letter == 'N'); return read_u64(bytes, 8, &flags->since_version);
     }
 }
 
-static bool read_fields(struct slice rest, const struct syntax *syntax, struct cart_flags *flags)
+static bool read_fields(struct slice rest, const char *fields, struct request *request)
 {
+    struct cart_flags *flags = &request->cart;
     while (rest.len) {
         if (rest.len < FIELD_HEAD_BYTES)
             return false;
         char letter = (char)rest.bytes[0];
         size_t len = get_be(rest.bytes + 1, 2);
         rest = slice_from(rest, FIELD_HEAD_BYTES);
-        if (len > rest.len || !letter || !strchr(syntax->fields, letter))
+        if (len > rest.len || !letter || !strchr(fields, letter))
             return false;
         if (flags->seen & proto_flag(letter))
             return false;
         flags->seen |= proto_flag(letter);
-        if (!read_field(letter, slice_of(rest.bytes, len), flags))
+        if (!read_field(letter, slice_of(rest.bytes, len), request))
             return false;
         rest = slice_from(rest, len);
     }
@@ -119,35 +136,70 @@ static bool read_fields(struct slice rest, const struct syntax *syntax, struct c
 
 /* ---- all of it ---- */
 
+/* `*`: all lines, of cchk. */
 static int read_line_key(struct slice *value, size_t len, const struct syntax *syntax,
                          struct request *request)
 {
     if (len > value->len || (len && !syntax->line))
         return CE_BAD_LINE;
-    if (syntax->line &&
-        !text_cart_text(slice_of(value->bytes, len), 1, PROTO_CART_LINE_MAX, &request->line))
-        return CE_BAD_LINE;
+    struct slice key = slice_of(value->bytes, len);
     *value = slice_from(*value, len);
-    return 0;
+    if (!syntax->line || (request->verb == VERB_CCHK && slice_eq(key, slice_str("*"))))
+        return 0;
+    return text_cart_text(key, 1, PROTO_CART_LINE_MAX, &request->line) ? 0 : CE_BAD_LINE;
 }
 
-int binary_cart_args(struct slice extras, struct slice value, struct request *request)
+/* A field without which a command means nothing. */
+static int check_needed(const struct request *request)
+{
+    if (request->verb == VERB_CSWP && !request->arg.len)
+        return CE_BAD_LINE;
+    if (request->verb == VERB_CMRG && !request->arg.len)
+        return CE_BAD_CART;
+    return request->verb == VERB_CBAT && !request->value.len ? CE_FORMAT : 0;
+}
+
+static int read_all(struct slice extras, struct slice value, const char *fields,
+                    struct request *request)
 {
     const struct syntax *syntax = find_syntax(request->verb);
     const uint8_t *bytes = extras.bytes;
     request->binary.number = (int32_t)(uint32_t)get_be(bytes, 4);
-    if (request->binary.quiet)
-        request->cart.seen |= proto_flag('q');
-    int error = text_cart_key(request->key, request);
-    if (!error)
-        error = read_line_key(&value, bytes[6], syntax, request);
+    int error = read_line_key(&value, bytes[6], syntax, request);
     if (error)
         return error;
     if (request->binary.number && !syntax->number)
         return CE_BAD_QTY;
     if (!read_bits((uint16_t)get_be(bytes + 4, 2), syntax, request) ||
-        !read_level(bytes[7], syntax, &request->cart) ||
-        !read_fields(value, syntax, &request->cart))
+        !read_level(bytes[7], syntax, &request->cart) || !read_fields(value, fields, request))
         return CE_BAD_FLAG;
-    return 0;
+    return check_needed(request);
+}
+
+int binary_cart_args(struct slice extras, struct slice value, struct request *request)
+{
+    if (request->binary.quiet)
+        request->cart.seen |= proto_flag('q');
+    int error = text_cart_key(request->key, request);
+    return error ? error : read_all(extras, value, find_syntax(request->verb)->fields, request);
+}
+
+int binary_batch_next(struct slice *block, struct request *op)
+{
+    *op = (struct request){.verb = VERB_COUNT_, .binary.is = true};
+    if (block->len == 0)
+        return CE_NOTFOUND;
+    if (block->len < BATCH_HEAD_BYTES)
+        return CE_FORMAT;
+    struct slice extras = slice_of(block->bytes + 3, BATCH_HEAD_BYTES - 3);
+    size_t len = get_be(block->bytes + 1, 2);
+    op->verb = binary_cart_verb(block->bytes[0]);
+    *block = slice_from(*block, BATCH_HEAD_BYTES);
+    if (op->verb == VERB_COUNT_ || !find_syntax(op->verb)->in_batch || len > block->len)
+        return CE_FORMAT;
+    struct slice value = slice_of(block->bytes, len);
+    *block = slice_from(*block, len);
+    int error = read_all(extras, value, find_syntax(op->verb)->batch_fields, op);
+    bool whole = op->cart.seen & (proto_flag('V') | proto_flag('D')); /* of the batch as a whole */
+    return !error && whole ? CE_BAD_FLAG : error;
 }

@@ -8,8 +8,9 @@
 #include "proto/proto.h"
 #include "proto/proto_int.h"
 
-#define HEADER_BYTES 24
-#define NO_VIVIFY    0xffffffffu /* exptime of an incr or decr that shall not create */
+#define HEADER_BYTES    24
+#define BATCH_VALUE_MAX (65535 + 512) /* the longest field and the others of a cbat */
+#define NO_VIVIFY       0xffffffffu   /* exptime of an incr or decr that shall not create */
 
 enum part { NONE, MAY, MUST_BE };
 
@@ -61,6 +62,11 @@ static const struct rule rules[256] = {
     [0xc2] = RULE(VERB_CREM, 8, MUST_BE, MAY),      [0xc8] = RULE(VERB_CGET, 8, MUST_BE, MAY),
     [0xc9] = RULE(VERB_CDEL, 8, MUST_BE, MAY),      [0xd0] = QUIET(VERB_CADD, 8, MUST_BE, MAY),
     [0xd1] = QUIET(VERB_CSET, 8, MUST_BE, MAY),     [0xd2] = QUIET(VERB_CREM, 8, MUST_BE, MAY),
+    [0xc3] = RULE(VERB_CCHK, 8, MUST_BE, MAY),      [0xc4] = RULE(VERB_CSWP, 8, MUST_BE, MAY),
+    [0xc5] = RULE(VERB_CCLR, 8, MUST_BE, MAY),      [0xc6] = RULE(VERB_CMRG, 8, MUST_BE, MAY),
+    [0xc7] = RULE(VERB_CBAT, 8, MUST_BE, MAY),      [0xd3] = QUIET(VERB_CCHK, 8, MUST_BE, MAY),
+    [0xd4] = QUIET(VERB_CSWP, 8, MUST_BE, MAY),     [0xd5] = QUIET(VERB_CCLR, 8, MUST_BE, MAY),
+    [0xd6] = QUIET(VERB_CMRG, 8, MUST_BE, MAY),     [0xd7] = QUIET(VERB_CBAT, 8, MUST_BE, MAY),
     [0xd8] = QUIET(VERB_CGET, 8, MUST_BE, MAY),     [0xd9] = QUIET(VERB_CDEL, 8, MUST_BE, MAY),
 };
 
@@ -121,9 +127,17 @@ static bool is_cart(enum verb verb)
     return verb >= VERB_CADD && verb <= VERB_CDEL;
 }
 
+enum verb binary_cart_verb(uint8_t opcode)
+{
+    const struct rule *rule = &rules[opcode];
+    return rule->known && !rule->quiet && is_cart(rule->verb) ? rule->verb : VERB_COUNT_;
+}
+
 /* How long the value of a frame may be. */
 static size_t value_max(enum verb verb, size_t value_bytes_max)
 {
+    if (verb == VERB_CBAT)
+        return value_bytes_max < BATCH_VALUE_MAX ? value_bytes_max : BATCH_VALUE_MAX;
     if (is_cart(verb))
         return PROTO_LINE_MAX;
     if (verb == VERB_SASL_AUTH || verb == VERB_SASL_STEP)

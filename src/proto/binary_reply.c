@@ -4,12 +4,17 @@
 #include "proto/proto.h"
 #include "proto/proto_int.h"
 
-#define REPLY_MAGIC     0x81
-#define HEADER_BYTES    24
-#define FLAGS_BYTES     4
-#define CART_BYTES      44 /* extras of an answer of a cart command */
-#define CART_REPEATED   1
-#define CART_HAS_AMOUNT 2
+#include <stdio.h>
+
+#define REPLY_MAGIC       0x81
+#define HEADER_BYTES      24
+#define FLAGS_BYTES       4
+#define CART_BYTES        44 /* extras of an answer of a cart command */
+#define CART_REPEATED     1
+#define CART_HAS_AMOUNT   2
+#define CART_CLAMPED      4
+#define CART_LED_ON       8 /* to the cart in the field of the key */
+#define REFUSAL_BYTES_MAX 128
 
 enum status {
     STATUS_OK = 0x00,
@@ -207,15 +212,26 @@ static const char *skip_kind(const char *wire)
     return space ? space + 1 : wire;
 }
 
+/* A refusal of an operation of a batch says which. */
+static int put_refused_at(struct buf *out, const struct request *request, enum status status,
+                          const char *text)
+{
+    char named[REFUSAL_BYTES_MAX];
+    snprintf(named, sizeof named, "%s i%u", text, request->cart.failed_at - 1u);
+    return put_refusal(out, request, status, named);
+}
+
 int binary_error(struct buf *out, int code, const struct request *request)
 {
+    int (*refuse)(struct buf *, const struct request *, enum status, const char *) =
+        request->cart.failed_at ? put_refused_at : put_refusal;
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         const struct refusal *refusal = &refusals[i];
         if (refusal->code == code)
-            return put_refusal(out, request, refusal->status,
-                               refusal->text ? refusal->text : skip_kind(err_wire(code)));
+            return refuse(out, request, refusal->status,
+                          refusal->text ? refusal->text : skip_kind(err_wire(code)));
     }
-    return put_refusal(out, request, STATUS_INTERNAL, skip_kind(err_wire(code)));
+    return refuse(out, request, STATUS_INTERNAL, skip_kind(err_wire(code)));
 }
 
 /* ---- carts ---- */
@@ -225,6 +241,12 @@ static uint64_t level_of(uint8_t ack)
     static const char letters[] = "rosq";
     const char *at = ack ? strchr(letters, ack) : NULL;
     return at ? (uint64_t)(at - letters) + 1 : 0;
+}
+
+static uint64_t cart_bits(const struct cart_answer *answer)
+{
+    return (answer->repeated ? CART_REPEATED : 0) | (answer->amount_known ? CART_HAS_AMOUNT : 0) |
+           (answer->clamped ? CART_CLAMPED : 0) | (answer->moved_to.len ? CART_LED_ON : 0);
 }
 
 static int put_cart(struct buf *out, const struct request *request, const struct reply *reply,
@@ -239,10 +261,8 @@ static int put_cart(struct buf *out, const struct request *request, const struct
     put_be(out, answer->lines, 4);
     put_be(out, (uint64_t)answer->line_qty, 4);
     put_be(out, level_of(answer->ack), 1);
-    put_be(out,
-           (answer->repeated ? CART_REPEATED : 0) | (answer->amount_known ? CART_HAS_AMOUNT : 0),
-           1);
-    put_be(out, 0, 2);
+    put_be(out, cart_bits(answer), 1);
+    put_be(out, answer->skipped < UINT16_MAX ? answer->skipped : UINT16_MAX, 2);
     end(out, reply);
     return 0;
 }
@@ -257,7 +277,7 @@ int binary_cart_status(struct buf *out, const char *status, const struct request
         return 0;
     if (!hit && !differs)
         return binary_error(out, CE_NOTFOUND, request);
-    struct reply reply = {.extras_len = CART_BYTES, .cas = answer->cas};
+    struct reply reply = {.extras_len = CART_BYTES, .cas = answer->cas, .key = answer->moved_to};
     if (hit)
         return put_cart(out, request, &reply, answer);
     struct cart_answer now = {.version = answer->version};
@@ -269,6 +289,7 @@ int binary_cart_status(struct buf *out, const char *status, const struct request
 int binary_cart_value(struct buf *out, struct slice data, const struct request *request,
                       const struct cart_answer *answer)
 {
-    struct reply reply = {.extras_len = CART_BYTES, .value = data, .cas = answer->cas};
+    struct reply reply = {
+        .extras_len = CART_BYTES, .value = data, .cas = answer->cas, .key = answer->moved_to};
     return put_cart(out, request, &reply, answer);
 }

@@ -12,12 +12,14 @@
 
 #include "base/base.h"
 
-#define PROTO_KEY_MAX      250        /* memcached's */
-#define PROTO_LINE_MAX     8192       /* a command line other than a get; CE_LINE_TOO_LONG */
-#define PROTO_GET_LINE_MAX (1u << 20) /* a get line, thousands of keys */
-#define PROTO_META_FLAGS   17         /* of a meta command, memcached's (16 of an ms) */
-#define PROTO_BINARY_MAGIC 0x80       /* first byte of a binary request */
-#define PROTO_SASL_MAX     16384      /* bytes of SASL data, from someone not known yet */
+#define PROTO_KEY_MAX         250          /* memcached's */
+#define PROTO_LINE_MAX        8192         /* a command line other than a get; CE_LINE_TOO_LONG */
+#define PROTO_BATCH_BYTES_MAX (256u << 10) /* the block of a cbat; CE_SIZE_LIMIT */
+#define PROTO_BATCH_OPS_MAX   250          /* operations in it; CE_SIZE_LIMIT */
+#define PROTO_GET_LINE_MAX    (1u << 20)   /* a get line, thousands of keys */
+#define PROTO_META_FLAGS      17           /* of a meta command, memcached's (16 of an ms) */
+#define PROTO_BINARY_MAGIC    0x80         /* first byte of a binary request */
+#define PROTO_SASL_MAX        16384        /* bytes of SASL data, from someone not known yet */
 
 enum verb {
     VERB_GET,
@@ -49,6 +51,11 @@ enum verb {
     VERB_CADD,
     VERB_CSET,
     VERB_CREM,
+    VERB_CCHK,
+    VERB_CSWP,
+    VERB_CCLR,
+    VERB_CMRG,
+    VERB_CBAT,
     VERB_CGET,
     VERB_CDEL,
     VERB_MN, /* meta commands: meta_parse */
@@ -77,6 +84,9 @@ struct cart_flags {
     uint64_t life_s;        /* T */
     uint8_t ack;            /* D: 'r' ram, 'o' os, 's' sync, 'q' quorum */
     uint64_t since_version; /* N */
+    uint8_t scope;          /* S: 0 all, 1 checked, 2 unchecked */
+    uint8_t policy;         /* M: 0 max, 1 sum, 2 src, 3 dst, 4 replace */
+    uint16_t failed_at;     /* for the answer: 1 + the place of the operation of a batch; 0 none */
     struct slice opaque;    /* O */
     char order[24];         /* return letters (v c n t a x d l, and k O) in the order asked */
     uint8_t order_count;
@@ -155,7 +165,8 @@ struct request {
     struct slice line;      /* cart commands */
     struct slice number;    /* cart commands: n as sent; cmd gives it its meaning */
     struct slice arg;       /* stats, and the verbs from cache_memlimit to refresh_certs: the rest
-                               of the line, without a noreply at its end */
+                               of the line, without a noreply at its end. cswp: the new line; cmrg:
+                               the source, as sent */
     struct cart_flags cart; /* what the line gave of flags; on cget `c` is no return letter */
     struct meta_flags meta;
     struct binary_head binary;
@@ -195,6 +206,12 @@ bool meta_before(const struct meta_flags *flags, char first, char second);
 enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request *request,
                         size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
 
+/* The next operation of a cbat: verb, line, number, arg and flags of `op`. CE_NOTFOUND at the end
+ * of the block; CE_FORMAT (also: no command of a batch), CE_BAD_LINE, CE_BAD_FLAG. */
+int text_batch_next(struct slice *block, struct request *op) MUST_USE;
+/* The same in binary. */
+int binary_batch_next(struct slice *block, struct request *op) MUST_USE;
+
 /* Takes the next key of a get line off `*keys`; false at the end. */
 bool text_next_key(struct slice *keys, struct slice *key);
 
@@ -216,9 +233,11 @@ struct cart_answer {
     bool amount_known;
     int64_t amount; /* of the checked lines */
     int64_t line_qty;
-    uint8_t ack;        /* letter of the level reached: r o s q */
-    uint64_t behind_ms; /* l */
-    bool repeated;      /* R */
+    uint8_t ack;               /* letter of the level reached: r o s q */
+    uint64_t behind_ms;        /* l */
+    bool repeated;             /* R */
+    uint32_t skipped, clamped; /* cmrg: s and z, when not 0 */
+    struct slice moved_to;     /* m: the key of the cart it was merged into; empty = none */
 };
 
 /* HD: flags in the order asked, nothing at all with q. EX: v and c always, then k and O. EN

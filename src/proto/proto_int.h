@@ -39,6 +39,13 @@ int text_cart_args(struct slice args, struct request *request) MUST_USE;
 int text_cart_key(struct slice word, struct request *request) MUST_USE;
 bool text_cart_text(struct slice token, size_t len_min, size_t len_max, struct slice *out);
 bool text_cart_currency(struct slice token, char currency[4]);
+/* Words of the flags S and M; places as in enum cart_scope and enum cart_policy (cart). */
+bool text_cart_scope(struct slice token, uint8_t *scope);
+bool text_cart_policy(struct slice token, uint8_t *policy);
+
+/* The verb of a cart command, VERB_COUNT_ when the word, or the opcode, is none. */
+enum verb binary_cart_verb(uint8_t opcode);
+enum verb text_cart_verb(struct slice word);
 
 /* Reads extras and value of a binary cart command; verb, key and cas are set. 0, or the CE_*. */
 int binary_cart_args(struct slice extras, struct slice value, struct request *request) MUST_USE;

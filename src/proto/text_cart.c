@@ -4,32 +4,40 @@
 #include "proto/proto.h"
 #include "proto/proto_int.h"
 
-/* What a command takes: arguments behind the cart key, flags that set something, and flags that ask
- * for something back. */
-struct cart_syntax {
-    bool line, number;
-    const char *sets;
-    const char *returns;
+enum argument {
+    NOTHING,
+    LINE,
+    LINE_OR_ALL, /* `*` */
+    NEW_LINE,
+    NUMBER,
+    SOURCE, /* a cart key */
+    BYTES,  /* of the data block */
 };
 
-#define WRITE_SETS  "IVPUGELTDbq"
-#define REMOVE_SETS "IVTDbq"
-#define DELETE_SETS "IVDbq"
-#define READ_SETS   "scNbq" /* c: checked lines only; the cas stands in the document */
+/* What a command takes: arguments behind the cart key, flags that set something, alone and in a
+ * batch, and flags that ask for something back. */
+static const struct cart_syntax {
+    enum argument arguments[2];
+    const char *sets, *batch_sets, *returns;
+} syntaxes[] = {
+#define ROW(verb) [VERB_##verb - VERB_CADD]
+    ROW(CADD) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "vcntaxdlkO"},
+    ROW(CSET) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "vcntaxdlkO"},
+    ROW(CREM) = {{LINE}, "IVTDbq", "", "vcntaxdlkO"},
+    ROW(CCHK) = {{LINE_OR_ALL, NUMBER}, "IVTDbq", "", "vcntaxdlkO"},
+    ROW(CSWP) = {{LINE, NEW_LINE}, "IVPGELTDbq", "PGEL", "vcntaxdlkO"},
+    ROW(CCLR) = {{NOTHING}, "IVSTDbq", "S", "vcntadlkO"},
+    ROW(CMRG) = {{SOURCE}, "IVMLTDbq", NULL, "vcntadlkO"},
+    ROW(CBAT) = {{BYTES}, "IVUTDbq", NULL, "vcntadlkO"},
+    ROW(CGET) = {{NOTHING}, "scNbq", NULL, "vntalkO"}, /* c: checked lines only */
+    ROW(CDEL) = {{NOTHING}, "IVDbq", NULL, "vcntadlkO"},
+#undef ROW
+};
 
 static const struct cart_syntax *find_syntax(enum verb verb)
 {
-    static const struct cart_syntax add_set = {true, true, WRITE_SETS, "vcntaxdlkO"};
-    static const struct cart_syntax remove = {true, false, REMOVE_SETS, "vcntaxdlkO"};
-    static const struct cart_syntax forget = {false, false, DELETE_SETS, "vcntadlkO"};
-    static const struct cart_syntax read = {false, false, READ_SETS, "vntalkO"};
-    switch (verb) {
-    case VERB_CADD:
-    case VERB_CSET: return &add_set;
-    case VERB_CREM: return &remove;
-    case VERB_CDEL: return &forget;
-    default: MUST(verb == VERB_CGET); return &read;
-    }
+    MUST(verb >= VERB_CADD && verb <= VERB_CDEL);
+    return &syntaxes[verb - VERB_CADD];
 }
 
 /* No space and no control character; bytes above 127 are the client's business. */
@@ -82,16 +90,38 @@ bool text_cart_currency(struct slice token, char currency[4])
     return true;
 }
 
-static bool read_ack(struct slice token, uint8_t *ack)
+/* The place of a word in a list that ends with NULL; false when it is none of them. */
+static bool find_word(const char *const *words, struct slice word, uint8_t *place)
 {
-    static const char *const levels[] = {"ram", "os", "sync", "quorum"};
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        if (slice_eq(token, slice_str(levels[i]))) {
-            *ack = token.bytes[0];
+    for (uint8_t i = 0; words[i]; i++) {
+        if (slice_eq(word, slice_str(words[i]))) {
+            *place = i;
             return true;
         }
     }
     return false;
+}
+
+static bool read_ack(struct slice token, uint8_t *ack)
+{
+    static const char *const levels[] = {"ram", "os", "sync", "quorum", NULL};
+    uint8_t place;
+    if (!find_word(levels, token, &place))
+        return false;
+    *ack = token.bytes[0];
+    return true;
+}
+
+bool text_cart_scope(struct slice token, uint8_t *scope)
+{
+    static const char *const words[] = {"all", "checked", "unchecked", NULL};
+    return find_word(words, token, scope);
+}
+
+bool text_cart_policy(struct slice token, uint8_t *policy)
+{
+    static const char *const words[] = {"max", "sum", "src", "dst", "replace", NULL};
+    return find_word(words, token, policy);
 }
 
 static bool read_base64(struct slice token, struct slice *out)
@@ -113,6 +143,8 @@ static bool read_token(char letter, struct slice token, struct cart_flags *flags
     case 'T': return read_life(token, &flags->life_s);
     case 'D': return read_ack(token, &flags->ack);
     case 'N': return num_u64(token, &flags->since_version);
+    case 'S': return text_cart_scope(token, &flags->scope);
+    case 'M': return text_cart_policy(token, &flags->policy);
     case 'O': return text_cart_text(token, 1, PROTO_OPAQUE_MAX, &flags->opaque);
     default: return token.len == 0;
     }
@@ -123,11 +155,12 @@ static bool holds_letter(const char *letters, char letter)
     return letter && strchr(letters, letter);
 }
 
-static bool read_flag(const struct cart_syntax *syntax, struct slice word, struct cart_flags *flags)
+static bool read_flag(const char *sets, const char *returned, struct slice word,
+                      struct cart_flags *flags)
 {
     char letter = (char)word.bytes[0];
-    bool returns = holds_letter(syntax->returns, letter);
-    if (!returns && !holds_letter(syntax->sets, letter))
+    bool returns = holds_letter(returned, letter);
+    if (!returns && !holds_letter(sets, letter))
         return false;
     if (flags->seen & proto_flag(letter))
         return false;
@@ -153,29 +186,82 @@ int text_cart_key(struct slice word, struct request *request)
     return 0;
 }
 
-static int read_cart_line(struct slice word, struct request *request)
+static int read_argument(enum argument argument, struct slice word, struct request *request)
 {
-    if (!text_cart_text(word, 1, PROTO_CART_LINE_MAX, &request->line))
-        return CE_BAD_LINE;
-    return 0;
+    bool good = true;
+    switch (argument) {
+    case LINE:
+        return text_cart_text(word, 1, PROTO_CART_LINE_MAX, &request->line) ? 0 : CE_BAD_LINE;
+    case LINE_OR_ALL:
+        if (slice_eq(word, slice_str("*")))
+            return 0; /* no line: all */
+        return read_argument(LINE, word, request);
+    case NEW_LINE:
+        return text_cart_text(word, 1, PROTO_CART_LINE_MAX, &request->arg) ? 0 : CE_BAD_LINE;
+    case SOURCE:
+        request->arg = word;
+        return word.len <= PROTO_KEY_MAX && is_plain(word) ? 0 : CE_BAD_CART;
+    case BYTES: good = text_read_length(word, &request->value); break;
+    default: request->number = word; break;
+    }
+    return good ? 0 : CE_FORMAT;
+}
+
+/* What stands behind the key. After an error the rest is still read; the first error counts. */
+static int read_rest(const struct cart_syntax *syntax, const char *sets, const char *returns,
+                     struct slice args, struct request *request)
+{
+    struct slice word;
+    int first = 0;
+    for (size_t i = 0; i < 2 && syntax->arguments[i] != NOTHING; i++) {
+        if (!text_take_word(&args, &word))
+            return CE_FORMAT;
+        int error = read_argument(syntax->arguments[i], word, request);
+        first = first ? first : error;
+    }
+    while (text_take_word(&args, &word)) {
+        if (!read_flag(sets, returns, word, &request->cart))
+            first = first ? first : CE_BAD_FLAG;
+    }
+    return first;
 }
 
 int text_cart_args(struct slice args, struct request *request)
 {
     const struct cart_syntax *syntax = find_syntax(request->verb);
-    struct slice key, line, word;
+    struct slice key;
     if (!text_take_word(&args, &key))
         return CE_FORMAT;
     int first = text_cart_key(key, request);
-    if (syntax->line && !text_take_word(&args, &line))
+    int error = read_rest(syntax, syntax->sets, syntax->returns, args, request);
+    return error == CE_FORMAT || !first ? error : first;
+}
+
+/* ---- a batch ---- */
+
+static struct slice take_line(struct slice *block)
+{
+    const uint8_t *end = memchr(block->bytes, '\n', block->len);
+    size_t len = end ? (size_t)(end - block->bytes) : block->len;
+    struct slice line = slice_of(block->bytes, len);
+    *block = slice_from(*block, len + (end != NULL));
+    if (line.len && line.bytes[line.len - 1] == '\r')
+        line.len--;
+    return line;
+}
+
+int text_batch_next(struct slice *block, struct request *op)
+{
+    struct slice word;
+    *op = (struct request){.verb = VERB_COUNT_};
+    if (block->len == 0)
+        return CE_NOTFOUND;
+    struct slice line = take_line(block);
+    if (!text_take_word(&line, &word) || memchr(line.bytes, 0, line.len))
         return CE_FORMAT;
-    if (syntax->number && !text_take_word(&args, &request->number))
+    op->verb = text_cart_verb(word);
+    if (op->verb == VERB_COUNT_ || !find_syntax(op->verb)->batch_sets)
         return CE_FORMAT;
-    int error = syntax->line ? read_cart_line(line, request) : 0;
-    first = first ? first : error;
-    while (text_take_word(&args, &word)) {
-        if (!read_flag(syntax, word, &request->cart))
-            first = first ? first : CE_BAD_FLAG;
-    }
-    return first;
+    const struct cart_syntax *syntax = find_syntax(op->verb);
+    return read_rest(syntax, syntax->batch_sets, "", line, op);
 }

@@ -224,6 +224,11 @@ static const struct command commands[] = {
     {NAME("cget"), VERB_CGET, 0, WORDS_ANY, 0, read_cart},
     {NAME("cset"), VERB_CSET, 0, WORDS_ANY, 0, read_cart},
     {NAME("crem"), VERB_CREM, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cchk"), VERB_CCHK, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cswp"), VERB_CSWP, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cclr"), VERB_CCLR, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cmrg"), VERB_CMRG, 0, WORDS_ANY, 0, read_cart},
+    {NAME("cbat"), VERB_CBAT, 0, WORDS_ANY, 0, read_cart},
     {NAME("cdel"), VERB_CDEL, 0, WORDS_ANY, 0, read_cart},
     {NAME("gets"), VERB_GETS, 1, WORDS_ANY, 0, read_get},
     {NAME("gat"), VERB_GAT, 1, WORDS_ANY, 0, read_gat},
@@ -260,6 +265,12 @@ static const struct command *find_command(struct slice verb)
             return command;
     }
     return NULL;
+}
+
+enum verb text_cart_verb(struct slice word)
+{
+    const struct command *command = find_command(word);
+    return command && command->read == read_cart ? command->verb : VERB_COUNT_;
 }
 
 /* ---- lines and data blocks ---- */
@@ -389,13 +400,21 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     if (found != PARSE_OK)
         return found;
     *error = read_line(text, request);
+    bool is_batch = request->verb == VERB_CBAT;
     if (*error) {
+        if (is_batch && request->value.len) /* its block holds commands: it goes with the line */
+            *used += request->value.len + CRLF_BYTES;
         request->value = slice_of(NULL, 0);
         if (request->verb == VERB_COUNT_ && is_http(text))
             request->noreply = *fatal = true;
         return PARSE_BAD;
     }
-    if (!takes_value(request->verb))
+    if (!takes_value(request->verb) && !is_batch)
         return PARSE_OK;
-    return text_take_value(in, value_bytes_max, request, used, want, error);
+    if (is_batch && value_bytes_max > PROTO_BATCH_BYTES_MAX)
+        value_bytes_max = PROTO_BATCH_BYTES_MAX;
+    enum parse taken = text_take_value(in, value_bytes_max, request, used, want, error);
+    if (is_batch && *error == CE_TOO_LARGE)
+        *error = CE_SIZE_LIMIT;
+    return taken;
 }

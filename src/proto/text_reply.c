@@ -4,8 +4,11 @@
 #include "proto/proto_int.h"
 
 #define CRLF_BYTES 2
-/* " x" and a number for each return flag, the key with " b", the opaque, " R". */
-#define CART_FLAGS_BYTES_MAX (10 * (2 + NUM_DIGITS_MAX) + PROTO_KEY_MAX + PROTO_OPAQUE_MAX + 8)
+/* " x" and a number for each return flag, s, z and i, the key with " b", the opaque, " m" and a key
+ * in base64, " R". */
+#define CART_FLAGS_BYTES_MAX                                                                       \
+    (13 * (2 + NUM_DIGITS_MAX) + PROTO_KEY_MAX + PROTO_OPAQUE_MAX + 2 +                            \
+     4 * (PROTO_KEY_MAX + 2) / 3 + 8)
 #define VALUE_HEAD_BYTES_MAX (PROTO_KEY_MAX + 3 * (1 + NUM_DIGITS_MAX) + 16)
 
 /* ---- classic ---- */
@@ -96,6 +99,13 @@ static void put_echoes(struct buf *out, const struct request *request)
         put_echo(out, request->cart.order[i], request);
 }
 
+/* Which operation of a batch was refused. */
+static void put_failed_at(struct buf *out, const struct request *request)
+{
+    if (request->cart.failed_at)
+        put_flag_u64(out, 'i', request->cart.failed_at - 1u);
+}
+
 static void put_return(struct buf *out, char letter, const struct cart_answer *answer)
 {
     switch (letter) {
@@ -117,6 +127,19 @@ static void put_return(struct buf *out, char letter, const struct cart_answer *a
     }
 }
 
+/* What a client must learn also when it did not ask. */
+static void put_led(struct buf *out, const struct cart_answer *answer)
+{
+    if (answer->skipped)
+        put_flag_u64(out, 's', answer->skipped);
+    if (answer->clamped)
+        put_flag_u64(out, 'z', answer->clamped);
+    if (!answer->moved_to.len)
+        return;
+    put_text(out, " m");
+    MUST(proto_base64_encode(answer->moved_to, out) == 0); /* there is room */
+}
+
 static void put_flags(struct buf *out, const struct request *request,
                       const struct cart_answer *answer)
 {
@@ -124,6 +147,7 @@ static void put_flags(struct buf *out, const struct request *request,
         put_return(out, request->cart.order[i], answer);
         put_echo(out, request->cart.order[i], request);
     }
+    put_led(out, answer);
     if (answer->repeated)
         put_text(out, " R");
 }
@@ -152,6 +176,7 @@ int text_cart_status(struct buf *out, const char *status, const struct request *
             put_flag_u64(out, 'v', answer->version);
             put_flag_u64(out, 'c', answer->cas);
         }
+        put_failed_at(out, request);
         put_echoes(out, request);
     }
     put_text(out, "\r\n");
@@ -181,6 +206,7 @@ int text_cart_error(struct buf *out, int code, const struct request *request)
     if (buf_reserve(out, strlen(line) + CART_FLAGS_BYTES_MAX + CRLF_BYTES))
         return CE_NOMEM;
     put_text(out, line);
+    put_failed_at(out, request);
     put_echoes(out, request);
     put_text(out, "\r\n");
     return 0;

@@ -274,54 +274,85 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
     return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
 }
 
+/* The item of a change while it is put. */
+struct growth {
+    struct l1_item *item;
+    bool was_here;
+    uint32_t old_bytes;
+};
+
 /* Room for the new state, while the old one stays readable in front of it. */
-static int grow_locked(struct tier *tier, uint64_t hash, struct slice key, size_t state_bytes,
-                       struct l1_item **item)
+static int grow_locked(struct tier *tier, const struct tier_change *change, struct growth *growth)
 {
-    bool here = *item && (*item)->kind == L1_CART;
-    if (l1_dirty_reserve_locked(tier->l1, hash))
+    struct l1_item **item = &growth->item;
+    growth->was_here = tier_find_locked(tier, change->hash, change->key, item) == TIER_HERE;
+    growth->old_bytes = growth->was_here ? (*item)->value_bytes : 0;
+    if (l1_dirty_reserve_locked(tier->l1, change->hash))
         return CE_NOMEM;
-    if (here && (*item)->value_bytes >= state_bytes)
+    if (growth->was_here && growth->old_bytes >= change->state.len)
         return 0;
-    return l1_put_locked(tier->l1, hash, key, L1_CART, state_bytes, item);
+    return l1_put_locked(tier->l1, change->hash, change->key, L1_CART, change->state.len, item);
 }
 
 /* The journal refused: as it was before. */
-static void shrink_back_locked(struct tier *tier, uint64_t hash, struct l1_item *item,
-                               bool was_here, uint32_t old_bytes)
+static void shrink_back_locked(struct tier *tier, const struct tier_change *change,
+                               struct growth *growth)
 {
-    if (was_here)
-        item->value_bytes = old_bytes;
+    if (growth->was_here)
+        growth->item->value_bytes = growth->old_bytes;
     else
-        l1_remove_locked(tier->l1, hash, item);
+        l1_remove_locked(tier->l1, change->hash, growth->item);
+}
+
+static void fill_locked(struct tier *tier, const struct tier_change *change, struct growth *growth,
+                        uint64_t lsn)
+{
+    struct slice state = change->state;
+    if (growth->item->value_bytes > state.len) /* smaller never fails */
+        MUST(l1_put_locked(tier->l1, change->hash, change->key, L1_CART, state.len,
+                           &growth->item) == 0);
+    memcpy(l1_value(growth->item), state.bytes, state.len);
+    growth->item->cart.actor = change->actor;
+    growth->item->cart.lsn = lsn;
+    l1_dirty_locked(tier->l1, change->hash, growth->item);
+    drain_dirty(tier);
 }
 
 /* Whatever can fail comes first, then the journal, then what can't fail. */
+static int put_locked(struct tier *tier, const struct tier_change *changes, size_t count,
+                      uint8_t type, struct slice record, enum ack_level level, uint64_t *lsn)
+{
+    struct growth growth[2];
+    size_t grown = 0;
+    int rc = level > ACK_RAM && journal_failed(tier->journal) ? CE_NODISK : 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = grow_locked(tier, &changes[i], &growth[i]);
+        grown += rc == 0;
+    }
+    if (rc == 0)
+        rc = journal_append(tier->journal, type, record, level, lsn);
+    for (size_t i = 0; i < grown; i++) {
+        if (rc)
+            shrink_back_locked(tier, &changes[i], &growth[i]);
+        else
+            fill_locked(tier, &changes[i], &growth[i], *lsn);
+    }
+    return rc;
+}
+
 int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                     struct slice state, uint8_t type, struct slice record, enum ack_level level,
                     uint64_t *lsn)
 {
-    struct l1_item *item;
-    bool was_here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
-    uint32_t old_bytes = was_here ? item->value_bytes : 0;
-    if (level > ACK_RAM && journal_failed(tier->journal))
-        return CE_NODISK;
-    int rc = grow_locked(tier, hash, key, state.len, &item);
-    if (rc)
-        return rc;
-    rc = journal_append(tier->journal, type, record, level, lsn);
-    if (rc) {
-        shrink_back_locked(tier, hash, item, was_here, old_bytes);
-        return rc;
-    }
-    if (item->value_bytes > state.len) /* smaller never fails */
-        MUST(l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item) == 0);
-    memcpy(l1_value(item), state.bytes, state.len);
-    item->cart.actor = actor;
-    item->cart.lsn = *lsn;
-    l1_dirty_locked(tier->l1, hash, item);
-    drain_dirty(tier);
-    return 0;
+    struct tier_change change = {.hash = hash, .key = key, .actor = actor, .state = state};
+    return put_locked(tier, &change, 1, type, record, level, lsn);
+}
+
+int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2], uint8_t type,
+                         struct slice record, enum ack_level level, uint64_t *lsn)
+{
+    MUST(!slice_eq(changes[0].key, changes[1].key));
+    return put_locked(tier, changes, 2, type, record, level, lsn);
 }
 
 /* The payload of a state record: u8 key length, key, state. */

@@ -77,6 +77,17 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
                     struct slice state, uint8_t type, struct slice record, enum ack_level level,
                     uint64_t *lsn) MUST_USE;
 
+/* Of a change of two carts in one record: what belongs to one of them. */
+struct tier_change {
+    uint64_t hash;
+    struct slice key;
+    uint64_t actor;
+    struct slice state;
+};
+/* As tier_put_locked, for two carts, whose stripes are both held: both or none. */
+int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2], uint8_t type,
+                         struct slice record, enum ack_level level, uint64_t *lsn) MUST_USE;
+
 /* ---- waiting, workers, no lock held ---- */
 
 /* Embedded in the request that waits; `done` is called exactly once, on another thread. */

@@ -117,7 +117,8 @@ static const struct oracle_event *meta_event(const struct oracle *oracle, oracle
 struct oracle_meta oracle_meta(const struct oracle *oracle, oracle_set known)
 {
     const struct oracle_event *last = meta_event(oracle, known);
-    return last ? (struct oracle_meta){last->alive, last->expiry_us} : (struct oracle_meta){0};
+    return last ? (struct oracle_meta){last->alive, last->moved, last->expiry_us}
+                : (struct oracle_meta){0};
 }
 
 uint64_t oracle_stamp(const struct oracle *oracle, oracle_set known)
@@ -189,6 +190,7 @@ static void write_line(struct play *play, int key, struct oracle_info info)
     info.updated_us = play->event.stamp_us;
     play->event.on[key].info = info;
     play->meta.alive = play->changed = true;
+    play->meta.moved = 0;
     play->line_qty = qty_now(play, key);
 }
 
@@ -239,7 +241,7 @@ static void play_add(struct play *play, const struct cart_op *op, int key)
     }
     struct oracle_info info = open_line(play, key);
     add_qty(play, key, op->n);
-    info.checked = true;
+    info.checked = op->flags & CART_OP_CHECKED ? op->checked : true;
     give_price(&info, op, true);
     write_line(play, key, info);
 }
@@ -322,16 +324,22 @@ static void play_retain(struct play *play)
         if (!play->event.on[key].info.there)
             kill_line(play, key);
     play->changed = play->meta.alive = true;
+    play->meta.moved = 0;
 }
 
-static void play_forget(struct play *play)
+static void leave_nothing(struct play *play)
 {
-    if (!exists_now(play))
-        return;
     for (int key = 0; key < ORACLE_KEYS; key++)
         kill_line(play, key);
     play->meta = (struct oracle_meta){0};
     play->changed = true;
+}
+
+static void play_forget(struct play *play)
+{
+    if (!exists_now(play) && !play->meta.moved)
+        return;
+    leave_nothing(play);
 }
 
 static int play_op(struct play *play, const struct cart_op *op)
@@ -354,6 +362,10 @@ static int play_op(struct play *play, const struct cart_op *op)
         err = exists_now(play) ? 0 : CE_NOTFOUND;
         play->changed = true;
         break;
+    case CART_MOVE:
+        leave_nothing(play);
+        play->meta.moved = 1 + find_key(op->new_line);
+        break;
     }
     return err;
 }
@@ -372,16 +384,17 @@ static int find_token(const struct oracle *oracle, oracle_set known, int token)
 static void finish_meta(struct play *play, const struct cart_step *step)
 {
     struct oracle_meta before = oracle_meta(play->oracle, play->known);
-    if (!exists_now(play))
+    if (!exists_now(play) && !play->meta.moved)
         play->meta = (struct oracle_meta){0};
     else if (step->life == CART_LIFE_FIXED)
         play->meta.expiry_us = step->life_us;
     else if (step->life == CART_LIFE_NONE)
         play->meta.expiry_us = 0;
     play->event.alive = play->meta.alive;
+    play->event.moved = play->meta.moved;
     play->event.expiry_us = play->meta.expiry_us;
-    play->event.wrote_meta =
-        before.alive != play->meta.alive || before.expiry_us != play->meta.expiry_us;
+    play->event.wrote_meta = before.alive != play->meta.alive || before.moved != play->meta.moved ||
+                             before.expiry_us != play->meta.expiry_us;
 }
 
 struct oracle_verdict oracle_step(struct oracle *oracle, oracle_set known,

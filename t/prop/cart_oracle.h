@@ -33,6 +33,7 @@ struct oracle_event {
     int token; /* 0 = none */
     struct oracle_effect on[ORACLE_KEYS];
     bool wrote_meta, alive;
+    int moved; /* 1 + the key that names the cart it became part of; 0 = none */
     uint64_t expiry_us;
     struct cart_result answer; /* of the implementation, for retries */
 };
@@ -50,6 +51,7 @@ struct oracle_line {
 
 struct oracle_meta {
     bool alive;
+    int moved;
     uint64_t expiry_us;
 };
 

@@ -209,6 +209,8 @@ static bool check_sums(const struct copy *copy, const struct lines_seen *seen,
           "I5", "amounts differ from the lines");
     CHECK(summary.exists == (meta->alive || seen->count > 0), "I5", "exists is wrong");
     CHECK(summary.expiry_us == meta->expiry_us, "I5", "expiry is wrong");
+    struct slice moved_to = meta->moved ? oracle_key(meta->moved - 1) : slice_of(NULL, 0);
+    CHECK(slice_eq(summary.moved_to, moved_to), "I5", "it became part of another cart");
     return true;
 }
 
@@ -322,13 +324,13 @@ static struct cart_op make_op(struct history *history)
     static const enum cart_op_kind kinds[] = {
         CART_ADD,  CART_ADD,  CART_ADD,   CART_ADD,    CART_ADD,    CART_ADD,    CART_ADD,
         CART_SET,  CART_SET,  CART_SET,   CART_REMOVE, CART_REMOVE, CART_CHECK,  CART_CHECK,
-        CART_SWAP, CART_SWAP, CART_CLEAR, CART_FORGET, CART_TOUCH,  CART_RETAIN,
+        CART_SWAP, CART_SWAP, CART_CLEAR, CART_FORGET, CART_TOUCH,  CART_RETAIN, CART_MOVE,
     };
     struct rng *rng = &history->rng;
     struct cart_op op = {.kind = kinds[rng_below(rng, sizeof(kinds) / sizeof(*kinds))]};
     if (history->kind.bits && op.kind == CART_SWAP)
         op.kind = CART_REMOVE;
-    if ((op.kind == CART_RETAIN || op.kind == CART_FORGET) && rng_below(rng, 2))
+    if (op.kind >= CART_RETAIN && op.kind != CART_TOUCH && rng_below(rng, 2))
         op.kind = CART_ADD;
     op.line = oracle_key((int)rng_below(rng, ORACLE_KEYS));
     op.new_line = oracle_key((int)rng_below(rng, ORACLE_KEYS));
@@ -343,7 +345,7 @@ static struct cart_op make_op(struct history *history)
             op.price = (int64_t)rng_below(rng, 5000);
         }
     }
-    if (op.kind == CART_SET && rng_below(rng, 3) == 0) {
+    if ((op.kind == CART_SET || op.kind == CART_ADD) && rng_below(rng, 3) == 0) {
         op.flags |= CART_OP_CHECKED;
         op.checked = rng_below(rng, 2);
     }
@@ -360,8 +362,8 @@ static struct cart_op make_op(struct history *history)
 static void tell_step(const struct history *history, int node, const struct cart_step *step,
                       int token, const struct oracle_verdict *verdict)
 {
-    static const char *const names[] = {"?",    "add",   "set",    "remove", "check",
-                                        "swap", "clear", "retain", "forget", "touch"};
+    static const char *const names[] = {"?",     "add",    "set",    "remove", "check", "swap",
+                                        "clear", "retain", "forget", "touch",  "move"};
     tell(history, "  n%d now %+ld", node, (long)(step->now_us - PROP_START_US));
     if (step->life == CART_LIFE_FIXED)
         tell(history, " life %+ld", (long)(step->life_us - PROP_START_US));

@@ -318,15 +318,29 @@ END_TEST
 
 START_TEST(the_longest_answer_fits)
 {
-    char line[400], expected[600];
+    char line[400], expected[1000], led_to[PROTO_KEY_MAX];
     struct buf out = {0};
-    struct cart_answer most = {UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT64_MAX, true,
-                               INT64_MIN,  INT64_MIN,  'q',        UINT64_MAX, true};
+    struct cart_answer most = {.version = UINT64_MAX,
+                               .cas = UINT64_MAX,
+                               .lines = UINT32_MAX,
+                               .qty = UINT64_MAX,
+                               .amount_known = true,
+                               .amount = INT64_MIN,
+                               .line_qty = INT64_MIN,
+                               .ack = 'q',
+                               .behind_ms = UINT64_MAX,
+                               .repeated = true,
+                               .skipped = UINT32_MAX,
+                               .clamped = UINT32_MAX,
+                               .moved_to = slice_of(led_to, sizeof led_to)};
+    char as[400]; /* 250 zero bytes are 83 groups of AAAA and one byte, AA== */
+    memset(led_to, 0, sizeof led_to);
+    memset(as, 'A', sizeof as);
     snprintf(line, sizeof line, "cadd %0250d a 1 b v c n t a x d l k O%032d", 0, 0);
-    snprintf(
-        expected, sizeof expected,
-        "HD v%1$s c%1$s n4294967295 t%1$s a%2$s x%2$s dquorum l%1$s k%3$0250d b O%3$032d R\r\n",
-        "18446744073709551615", "-9223372036854775808", 0);
+    snprintf(expected, sizeof expected,
+             "HD v%1$s c%1$s n4294967295 t%1$s a%2$s x%2$s dquorum l%1$s k%3$0250d b O%3$032d "
+             "s4294967295 z4294967295 m%4$.334s== R\r\n",
+             "18446744073709551615", "-9223372036854775808", 0, as);
     struct request r = ok_line(line);
     ck_assert_int_eq(text_cart_status(&out, "HD", &r, &most), 0);
     check_out(&out, expected);

@@ -106,6 +106,23 @@ void l1_unlock(struct l1 *l1, uint64_t hash)
     lock_drop(&l1_stripe_of(l1, hash)->lock);
 }
 
+void l1_lock_both(struct l1 *l1, uint64_t hash_a, uint64_t hash_b)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    struct l1_stripe *a = l1_stripe_of(l1, hash_a), *b = l1_stripe_of(l1, hash_b);
+    lock_take(a < b ? &a->lock : &b->lock);
+    if (a != b)
+        lock_take_second(a < b ? &b->lock : &a->lock);
+}
+
+void l1_unlock_both(struct l1 *l1, uint64_t hash_a, uint64_t hash_b)
+{
+    struct l1_stripe *a = l1_stripe_of(l1, hash_a), *b = l1_stripe_of(l1, hash_b);
+    lock_drop(&a->lock);
+    if (a != b)
+        lock_drop(&b->lock);
+}
+
 /* ---- find --------------------------------------------------------------------------------- */
 
 struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct slice key)

@@ -92,6 +92,9 @@ int l1_room(struct l1 *l1, size_t bytes) MUST_USE;
 
 void l1_lock(struct l1 *l1, uint64_t hash);
 void l1_unlock(struct l1 *l1, uint64_t hash);
+/* Both stripes, which may be the same one. */
+void l1_lock_both(struct l1 *l1, uint64_t hash_a, uint64_t hash_b);
+void l1_unlock_both(struct l1 *l1, uint64_t hash_a, uint64_t hash_b);
 
 /* The item or NULL. `hash` = hash_64(key) here and everywhere. Counts as a use for eviction. */
 struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key);
@@ -109,7 +112,8 @@ void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 
 /* Marks a cart as newer than L2. Idempotent. CE_NOMEM: call l1_dirty_reserve_locked first. */
 void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
-/* Guarantees that one l1_dirty_locked on this stripe will not need memory. */
+/* Guarantees that two l1_dirty_locked on this stripe will not need memory: a change of two carts
+ * may have both there. */
 int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;
 
 /* ---- for the L2 writer (one thread) ---- */

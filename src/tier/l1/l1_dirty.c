@@ -9,7 +9,7 @@
 int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash)
 {
     struct l1_stripe *stripe = l1_stripe_locked(l1, hash);
-    if (stripe->dirty_count + stripe->pinned < stripe->dirty_cap)
+    if (stripe->dirty_count + stripe->pinned + 1 < stripe->dirty_cap)
         return 0;
     uint32_t cap = stripe->dirty_cap ? stripe->dirty_cap * 2 : DIRTY_CAP_MIN;
     uint64_t *grown = l1_take_mem(l1, cap * sizeof(*grown));
