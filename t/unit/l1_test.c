@@ -361,6 +361,30 @@ START_TEST(a_small_item_among_big_ones_is_room_for_all_sizes)
 }
 END_TEST
 
+/* As many large items as fit, more than there are stripes or fewer: the younger half of what is
+ * there has no gap, and an old item that is used stays. */
+static void fill_with_large(size_t len)
+{
+    unsigned count = (unsigned)(5 * LIMIT / len), present = 0;
+    room_and_put("used", L1_PLAIN, len);
+    for (unsigned i = 0; i < count; i++) {
+        room_and_put(name_of("large", i).text, L1_PLAIN, len);
+        ck_assert_int_eq(look("used", 'v'), (int)len);
+    }
+    for (unsigned i = 0; i < count; i++)
+        present += look(name_of("large", i).text, 'v') >= 0;
+    ck_assert_uint_gt(present, count / 6);
+    for (unsigned i = 1; i <= present / 2; i++)
+        ck_assert_int_eq(look(name_of("large", count - i).text, 'v'), (int)len);
+}
+
+START_TEST(a_fresh_large_item_does_not_go_before_older_ones)
+{
+    static const size_t lens[] = {6000, 40000, 1000000};
+    fill_with_large(lens[_i]);
+}
+END_TEST
+
 START_TEST(what_can_never_fit_is_refused_and_drops_nothing)
 {
     l1_limit_set(l1, 4 * MIB);
@@ -614,6 +638,7 @@ static void add_eviction(Suite *suite)
     tcase_add_test(tcase, a_resized_item_keeps_its_place_and_its_hit);
     tcase_add_test(tcase, removing_the_item_under_the_hand_moves_the_hand);
     tcase_add_test(tcase, a_small_item_among_big_ones_is_room_for_all_sizes);
+    tcase_add_loop_test(tcase, a_fresh_large_item_does_not_go_before_older_ones, 0, 3);
     tcase_add_test(tcase, what_can_never_fit_is_refused_and_drops_nothing);
     tcase_add_test(tcase, no_room_when_all_is_dirty_and_room_again_when_L2_has_one);
     tcase_add_test(tcase, a_lower_limit_takes_effect_at_once);

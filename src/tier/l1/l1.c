@@ -136,8 +136,10 @@ struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct s
 struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key)
 {
     struct l1_item *item = *l1_slot(l1_stripe_locked(l1, hash), hash, key);
-    if (item)
+    if (item) {
         item->_bits |= L1_VISITED;
+        l1_stamp(l1, item);
+    }
     return item;
 }
 
@@ -196,6 +198,7 @@ static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64
     if (!item)
         return NULL;
     memset(item, 0, l1_item_bytes(0, 0));
+    l1_stamp(l1, item);
     item->kind = (uint8_t)kind;
     item->key_bytes = (uint8_t)key.len;
     memcpy(item->_bytes, key.bytes, key.len);

@@ -4,8 +4,9 @@
  *
  * Functions ending in _locked MUST be called between l1_lock and l1_unlock of the same hash. An
  * item pointer is valid until the lock is dropped or the same key is put or removed.
- * Eviction (SIEVE, one bit set per hit): plain and absent items are dropped, carts only when clean
- * (promise 5: L1 eviction only demotes). */
+ * Eviction (SIEVE, one bit set per hit; while stripes hold few items, what was not used for
+ * longest): plain and absent items are dropped, carts only when clean (promise 5: L1 eviction only
+ * demotes). */
 #ifndef TIER_L1_L1_H
 #define TIER_L1_L1_H
 

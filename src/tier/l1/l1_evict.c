@@ -4,7 +4,11 @@
  * as the newest when L2 has them, so an empty queue is the proof that nothing can go.
  *
  * l1_room goes round the stripes, first looking at a few items in each, so that all stripes age
- * alike; only when a whole round was not enough does it empty stripes. */
+ * alike; only when a whole round was not enough does it empty stripes.
+ *
+ * Large items are few in a stripe, often one: the oldest of its stripe may then be the newest of
+ * all. So while stripes hold few items, l1_room looks at the items of several and drops those that
+ * were not used for the longest time, in epochs: parts of the limit that were asked for since. */
 #include "tier/l1/l1_int.h"
 
 #define ROUND_STEPS 32 /* items the hand looks at in one stripe in the first round */
@@ -12,6 +16,18 @@
 /* Stripes that one l1_room looks through when live plain items are kept: what there is to find may
  * be little, and looking at everything for each refused item would cost more than the item. */
 #define KEEP_STRIPES 64
+
+/* A stripe with fewer items does not age like the others; so many stripes tell how it is. */
+#define SPARSE_ITEMS    16
+#define DENSITY_STRIPES 8
+
+/* Items among which the one is sought that was not used for longest. It is in the younger half of
+ * all once in 2^16 times. */
+#define SAMPLE_ITEMS 16
+
+/* Epochs in which the limit is asked for once. Items of up to L1_EPOCHS differ in age; hardly one
+ * stays so long without being used. */
+#define EPOCHS_IN_LIMIT 16
 
 /* Of an item: struct, allocator's head and rounding. */
 #define ITEM_OVERHEAD_BYTES (sizeof(struct l1_item) + 32)
@@ -148,6 +164,91 @@ static bool make_room(struct l1 *l1, size_t bytes)
            sweep_round(l1, L1_STRIPES, UINT32_MAX, bytes);
 }
 
+/* ---- few items in a stripe ---------------------------------------------------------------- */
+
+/* Two threads may end one epoch twice: no harm. */
+static void pass_time(struct l1 *l1, size_t bytes)
+{
+    size_t limit = atomic_load_explicit(&l1->limit, memory_order_relaxed);
+    size_t asked = atomic_fetch_add_explicit(&l1->asked, bytes, memory_order_relaxed);
+    if (asked + bytes <= limit / EPOCHS_IN_LIMIT)
+        return;
+    atomic_store_explicit(&l1->asked, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&l1->epoch, 1, memory_order_relaxed);
+}
+
+static bool is_sparse(const struct l1 *l1)
+{
+    unsigned start = atomic_load_explicit(&l1->cursor, memory_order_relaxed);
+    uint64_t items = 0;
+    for (unsigned i = 0; i < DENSITY_STRIPES; i++)
+        items += l1_counted(&l1->stripes[(start + i) % L1_STRIPES].counts.items);
+    return items < DENSITY_STRIPES * SPARSE_ITEMS;
+}
+
+/* How long an item was not used; of two in one epoch, one that was never hit comes first. */
+static unsigned idleness(const struct l1 *l1, const struct l1_item *item)
+{
+    unsigned epoch = atomic_load_explicit(&l1->epoch, memory_order_relaxed);
+    unsigned idle = (epoch - item->_bits / L1_EPOCH) % L1_EPOCHS;
+    return 2 * idle + !(item->_bits & L1_VISITED);
+}
+
+/* Adds the items of a stripe to a sample; returns how many. */
+static unsigned look(const struct l1 *l1, struct l1_stripe *stripe, unsigned *idlest)
+{
+    unsigned seen = 0;
+    lock_take(&stripe->lock);
+    for (const struct l1_item *item = stripe->oldest; item && seen < ROUND_STEPS;
+         item = item->_newer) {
+        unsigned idle = idleness(l1, item);
+        *idlest = idle > *idlest ? idle : *idlest;
+        seen++;
+    }
+    lock_drop(&stripe->lock);
+    return seen;
+}
+
+/* Drops what is as idle as that while there is no room; returns how many. */
+static unsigned drop_idle(struct l1 *l1, struct l1_stripe *stripe, unsigned idlest, size_t bytes)
+{
+    unsigned dropped = 0;
+    lock_take(&stripe->lock);
+    struct l1_item *item = stripe->oldest;
+    for (unsigned seen = 0; item && seen < ROUND_STEPS && !fits(l1, bytes); seen++) {
+        struct l1_item *newer = item->_newer;
+        if (idleness(l1, item) >= idlest) {
+            evict(l1, stripe, item);
+            dropped++;
+        }
+        item = newer;
+    }
+    lock_drop(&stripe->lock);
+    return dropped;
+}
+
+/* False when there was nothing to drop. */
+static bool drop_of_sample(struct l1 *l1, size_t bytes)
+{
+    unsigned start = atomic_load_explicit(&l1->cursor, memory_order_relaxed);
+    unsigned stripes = 0, seen = 0, idlest = 0, dropped = 0;
+    for (; stripes < L1_STRIPES && seen < SAMPLE_ITEMS; stripes++)
+        seen += look(l1, &l1->stripes[(start + stripes) % L1_STRIPES], &idlest);
+    atomic_store_explicit(&l1->cursor, (start + stripes) % L1_STRIPES, memory_order_relaxed);
+    for (unsigned i = 0; i < stripes; i++)
+        dropped += drop_idle(l1, &l1->stripes[(start + i) % L1_STRIPES], idlest, bytes);
+    return dropped > 0;
+}
+
+/* Ends: each turn but the last drops an item. */
+static void drop_idlest(struct l1 *l1, size_t bytes)
+{
+    while (!fits(l1, bytes) && is_sparse(l1) && drop_of_sample(l1, bytes)) {
+    }
+}
+
+/* ---- room --------------------------------------------------------------------------------- */
+
 static size_t spare_bytes(const struct l1 *l1)
 {
     size_t part = atomic_load_explicit(&l1->limit, memory_order_relaxed) / 16;
@@ -162,6 +263,9 @@ int l1_room(struct l1 *l1, size_t bytes)
     /* What can never fit must not empty the memory first. */
     if (bytes > limit || extra > limit - bytes)
         return CE_NOMEM;
+    pass_time(l1, bytes);
+    if (!l1->alive)
+        drop_idlest(l1, bytes + extra);
     return make_room(l1, bytes + extra) ? 0 : CE_NOMEM;
 }
 

@@ -11,7 +11,10 @@ enum l1_bit {
     L1_VISITED = 1, /* found since the hand last came by */
     L1_DIRTY = 2,   /* L2 does not have it: its hash is in the stripe's dirty list */
     L1_PINNED = 4,  /* the L2 writer has it in hand */
+    L1_EPOCH = 8,   /* from here on up: the epoch in which the item was last used */
 };
+
+#define L1_EPOCHS (256 / L1_EPOCH) /* that can be told apart */
 
 /* Held items stand in no eviction queue, so the hand can never meet what must not be dropped. */
 #define L1_HELD (L1_DIRTY | L1_PINNED)
@@ -39,9 +42,11 @@ struct l1 {
     unsigned magic;
     _Atomic size_t limit;
     _Atomic unsigned cursor;                              /* stripe that l1_room goes on with */
+    _Atomic unsigned epoch;                               /* counts parts of the limit asked for */
     bool (*alive)(void *ctx, const struct l1_item *item); /* l1_keep; NULL = evict as needed */
     void *alive_ctx;
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
+    _Atomic size_t asked;  /* bytes asked for in this epoch */
     _Atomic uint64_t held; /* carts that are dirty or pinned */
     struct l1_stripe stripes[L1_STRIPES];
 };
@@ -69,6 +74,13 @@ static inline void l1_count(_Atomic uint64_t *counter, int64_t change)
 {
     uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, now + (uint64_t)change, memory_order_relaxed);
+}
+
+/* The item is used now. */
+static inline void l1_stamp(const struct l1 *l1, struct l1_item *item)
+{
+    unsigned epoch = atomic_load_explicit(&l1->epoch, memory_order_relaxed) % L1_EPOCHS;
+    item->_bits = (uint8_t)(item->_bits % L1_EPOCH + epoch * L1_EPOCH);
 }
 
 static inline uint64_t l1_counted(const _Atomic uint64_t *counter)
