@@ -22,8 +22,7 @@
 #define STOP_TIER_MS      10000
 #define MALLOC_MMAP_BYTES (32 << 20)
 #define MALLOC_TRIM_BYTES (4 << 20)
-#define FREE_BYTES_MIN    (8u << 20) /* less is not worth a trim */
-#define EXIT_USAGE        64         /* sysexits: the command was used wrongly */
+#define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
 #define MESSAGE_BYTES     512
 
 _Static_assert(CONF_WORKERS_MAX == NET_WORKERS_MAX, "conf refuses what net can't do");
@@ -39,6 +38,7 @@ struct parts {
     int argc;
     char **argv;
     struct daemon daemon;
+    struct daemon_heap heap;
     struct guard *guard;
     struct cmd *cmd;
     struct net *net;
@@ -132,13 +132,10 @@ static void on_hangup(void *ctx)
 
 /* ---- memory ---- */
 
-/* Buffers of connections live in the heaps of the workers, which glibc trims only when it is asked
- * to: without this a burst of large requests would be kept for ever. */
 static void on_tick(void *ctx)
 {
-    (void)ctx;
-    if (mallinfo2().fordblks > FREE_BYTES_MIN)
-        malloc_trim(0);
+    struct parts *parts = ctx;
+    (void)daemon_trim_heap(&parts->heap, env_real(), l1_used(tier_l1(parts->tier)));
 }
 
 /* ---- building ---- */

@@ -1,6 +1,6 @@
 /* daemon: what a Unix process does with itself before it serves: background, user, pid file,
- * limits. Start-up thread; no other thread runs during daemon_begin. Every function says in
- * `message` what failed, and returns CE_INVAL or CE_IO. */
+ * limits; later, its heap. Start-up thread; no other thread runs during daemon_begin. Every
+ * function says in `message` what failed, and returns CE_INVAL or CE_IO. */
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
 
@@ -31,5 +31,16 @@ int daemon_become(const char *user, char *message, size_t message_bytes) MUST_US
 /* -k and -r. */
 int daemon_lock_memory(char *message, size_t message_bytes) MUST_USE;
 int daemon_raise_cores(char *message, size_t message_bytes) MUST_USE;
+
+/* ---- while it serves ---- */
+
+struct daemon_heap {
+    uint64_t next_ms; /* not before; starts as 0 */
+};
+
+/* Gives memory that the C library holds unused back to the system, when there is much of it beside
+ * the `items_bytes` that are known to be used, and not too often: see heap.c. To be called each
+ * second, by one thread. Whether it was time to. */
+bool daemon_trim_heap(struct daemon_heap *heap, const struct env *env, size_t items_bytes);
 
 #endif

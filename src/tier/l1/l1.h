@@ -79,6 +79,8 @@ void l1_free(struct l1 **l1);
 /* Changes the limit (cache_memlimit); evicts down to it as it can, which may take seconds. */
 void l1_limit_set(struct l1 *l1, size_t bytes_max);
 size_t l1_limit(const struct l1 *l1);
+/* The bytes that count against it. */
+size_t l1_used(const struct l1 *l1);
 
 /* memcached's -M: a plain item is evicted only when `alive` says that it is dead; when that leaves
  * no room, l1_room refuses. Before the first thread. `alive` is called under a stripe's lock. */

@@ -292,6 +292,11 @@ void l1_keep(struct l1 *l1, bool (*alive)(void *ctx, const struct l1_item *item)
     l1->alive_ctx = ctx;
 }
 
+size_t l1_used(const struct l1 *l1)
+{
+    return atomic_load_explicit(&l1->used, memory_order_relaxed);
+}
+
 size_t l1_limit(const struct l1 *l1)
 {
     return atomic_load_explicit(&l1->limit, memory_order_relaxed);
