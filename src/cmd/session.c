@@ -142,6 +142,8 @@ static enum parse parse_one(struct session *session, struct slice in, struct req
         return binary_parse(in, value_bytes_max, request, length, want, error, fatal);
     if (meta_starts(in))
         return meta_parse(in, value_bytes_max, request, length, want, error, fatal);
+    if (session->get_offset)
+        return text_parse_again(in, value_bytes_max, request, length, want, error, fatal);
     return text_parse(in, value_bytes_max, request, length, want, error, fatal);
 }
 

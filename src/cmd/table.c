@@ -41,7 +41,7 @@ static enum run get_key(struct session *session, const struct request *request, 
     return path_get(session, request, key, kind, &parsed);
 }
 
-/* Each turn parses the line again, which costs as much as some thousands of keys. */
+/* Each turn looks for the end of the line again, which costs as much as some thousands of keys. */
 #define TURN_KEYS 4096
 
 /* A classic get. Goes on where it stopped when it had to wait in the middle. */

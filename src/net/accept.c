@@ -28,12 +28,12 @@ static void run_handover(struct net_task *task)
 static void refuse(const struct listener *listener, int fd)
 {
     static const char text[] = "ERROR Too many open connections\r\n";
+    atomic_fetch_add(&listener->net->conns_rejected, 1); /* before the client can know */
     if (!listener->tls) {
         ssize_t sent = send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)sent; /* it is closed either way */
     }
     close(fd);
-    atomic_fetch_add(&listener->net->conns_rejected, 1);
 }
 
 /* Holds a reference to the SSL_CTX of now. */

@@ -185,6 +185,11 @@ enum parse { PARSE_OK, PARSE_MORE, PARSE_BAD };
 enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *request,
                       size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
 
+/* The same for a line that text_parse found good and that is run again to go on with its keys: they
+ * are not looked at once more. */
+enum parse text_parse_again(struct slice in, size_t value_bytes_max, struct request *request,
+                            size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
+
 /* Whether a text request is a meta command. False also while too little of it has come; then
  * text_parse says MORE. */
 bool meta_starts(struct slice in);

@@ -20,7 +20,8 @@ struct line {
     struct slice args;
     struct slice word[WORDS_MAX];
     size_t count;
-    bool cut; /* the line held a NUL; all from there on is ignored */
+    bool cut;     /* the line held a NUL; all from there on is ignored */
+    bool checked; /* its keys were found good before */
 };
 
 struct command {
@@ -107,7 +108,7 @@ static int read_nothing(const struct line *line, struct request *request)
 }
 
 /* A key that is too long anywhere in the line fails all of it. */
-static int read_key_list(struct slice keys, struct request *request)
+static int read_key_list(struct slice keys, bool checked, struct request *request)
 {
     struct slice key;
     if (!text_take_word(&keys, &key))
@@ -115,7 +116,7 @@ static int read_key_list(struct slice keys, struct request *request)
     if (read_key(key, request))
         return CE_FORMAT;
     request->keys = keys;
-    while (text_take_word(&keys, &key)) {
+    while (!checked && text_take_word(&keys, &key)) {
         if (key.len > PROTO_KEY_MAX)
             return CE_FORMAT;
     }
@@ -124,7 +125,7 @@ static int read_key_list(struct slice keys, struct request *request)
 
 static int read_get(const struct line *line, struct request *request)
 {
-    return read_key_list(line->args, request);
+    return read_key_list(line->args, line->checked, request);
 }
 
 static int read_gat(const struct line *line, struct request *request)
@@ -132,7 +133,7 @@ static int read_gat(const struct line *line, struct request *request)
     struct slice keys = line->args, exptime;
     if (!text_take_word(&keys, &exptime) || !num_i64(text_trim_number(exptime), &request->exptime))
         return CE_EXPTIME;
-    return read_key_list(keys, request);
+    return read_key_list(keys, line->checked, request);
 }
 
 /* Leaves the length in request->value; the bytes are taken later. */
@@ -315,9 +316,9 @@ bool text_cut_at_nul(struct slice *text)
     return nul != NULL;
 }
 
-static int read_line(struct slice text, struct request *request)
+static int read_line(struct slice text, bool checked, struct request *request)
 {
-    struct line line = {.cut = text_cut_at_nul(&text)};
+    struct line line = {.cut = text_cut_at_nul(&text), .checked = checked};
     struct slice verb, rest;
     if (!text_take_word(&text, &verb))
         return CE_UNKNOWN;
@@ -383,8 +384,9 @@ enum parse text_take_value(struct slice in, size_t value_bytes_max, struct reque
     return PARSE_OK;
 }
 
-enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *request,
-                      size_t *used, size_t *want, int *error, bool *fatal)
+static enum parse parse_text(struct slice in, size_t value_bytes_max, bool checked,
+                             struct request *request, size_t *used, size_t *want, int *error,
+                             bool *fatal)
 {
     MUST(request && used && want && error && fatal);
     struct slice text;
@@ -399,7 +401,7 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     }
     if (found != PARSE_OK)
         return found;
-    *error = read_line(text, request);
+    *error = read_line(text, checked, request);
     bool is_batch = request->verb == VERB_CBAT;
     if (*error) {
         if (is_batch && request->value.len) /* its block holds commands: it goes with the line */
@@ -417,4 +419,16 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
     if (is_batch && *error == CE_TOO_LARGE)
         *error = CE_SIZE_LIMIT;
     return taken;
+}
+
+enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *request,
+                      size_t *used, size_t *want, int *error, bool *fatal)
+{
+    return parse_text(in, value_bytes_max, false, request, used, want, error, fatal);
+}
+
+enum parse text_parse_again(struct slice in, size_t value_bytes_max, struct request *request,
+                            size_t *used, size_t *want, int *error, bool *fatal)
+{
+    return parse_text(in, value_bytes_max, true, request, used, want, error, fatal);
 }

@@ -195,6 +195,7 @@ def test_connections_and_listeners_have_names(server, path):
     with tcp(server.port) as client, tcp(server.port, "::1") as v6, unix(path) as local:
         for each in (v6, local):
             assert each.cmd("version").startswith("VERSION ")
+        wait_until(lambda: client.stat("curr_connections") == 3, "nobody else is there")
         found = client.stats("conns")
         own = client.socket.getsockname()[1]
         of_v6 = v6.socket.getsockname()[1]

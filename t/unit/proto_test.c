@@ -547,6 +547,29 @@ static void add_lines(Suite *suite)
     suite_add_tcase(suite, lines);
 }
 
+/* The keys of a long line were gone through again for each part of it. */
+START_TEST(a_line_that_is_run_again_has_its_keys_looked_at_once)
+{
+    char line[2 * PROTO_KEY_MAX];
+    struct request first, again;
+    size_t used, used_again, want;
+    int error;
+    bool fatal;
+    struct slice good = slice_str("gat 10 a bb ccc\r\nget d\r\n");
+    ck_assert_int_eq(text_parse(good, 100, &first, &used, &want, &error, &fatal), PARSE_OK);
+    ck_assert_int_eq(text_parse_again(good, 100, &again, &used_again, &want, &error, &fatal),
+                     PARSE_OK);
+    ck_assert_uint_eq(used, used_again);
+    same_request(&first, good.bytes, &again, good.bytes);
+
+    snprintf(line, sizeof line, "get a %0*d\r\n", PROTO_KEY_MAX + 1, 0);
+    ck_assert_int_eq(text_parse(slice_str(line), 100, &first, &used, &want, &error, &fatal),
+                     PARSE_BAD);
+    ck_assert_int_eq(text_parse_again(slice_str(line), 100, &again, &used, &want, &error, &fatal),
+                     PARSE_OK);
+}
+END_TEST
+
 static void add_classic(Suite *suite)
 {
     TCase *classic = tcase_create("classic");
@@ -558,6 +581,7 @@ static void add_classic(Suite *suite)
     tcase_add_test(classic, too_large_is_known_before_the_data_comes);
     tcase_add_test(classic, a_block_not_followed_by_CRLF_is_skipped_with_two_bytes);
     tcase_add_test(classic, keys_have_a_limit);
+    tcase_add_test(classic, a_line_that_is_run_again_has_its_keys_looked_at_once);
     tcase_add_test(classic, delete_knows_zero_and_noreply);
     tcase_add_test(classic, incr_decr_touch);
     tcase_add_test(classic, flush_all_verbosity_version_stats_quit);
