@@ -41,8 +41,8 @@ static enum run get_key(struct session *session, const struct request *request, 
     return path_get(session, request, key, kind, &parsed);
 }
 
-/* Each turn looks for the end of the line again, which costs as much as some thousands of keys. */
-#define TURN_KEYS 4096
+/* Each turn looks for the end of the line again, which costs as much as some hundreds of keys. */
+#define TURN_KEYS 1024
 
 /* A classic get. Goes on where it stopped when it had to wait in the middle. */
 static enum run run_keys(struct session *session, const struct request *request)
