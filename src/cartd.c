@@ -32,6 +32,21 @@ _Static_assert((int)CONF_ACK_RAM == ACK_RAM && (int)CONF_ACK_OS == ACK_OS &&
 _Static_assert((int)CONF_PROTOCOL_ASCII == CMD_PROTOCOL_TEXT &&
                    (int)CONF_PROTOCOL_BINARY == CMD_PROTOCOL_BINARY,
                "conf's protocols are cmd's");
+_Static_assert((int)CONF_CART == CMD_CART && (int)CONF_CHECKOUT == CMD_CHECKOUT &&
+                   (int)CONF_CACHE == CMD_CACHE,
+               "conf's classes are cmd's");
+_Static_assert((int)CONF_MERGE_MAX == CMD_MERGE_MAX && (int)CONF_MERGE_SUM == CMD_MERGE_SUM &&
+                   (int)CONF_MERGE_SRC == CMD_MERGE_SRC && (int)CONF_MERGE_DST == CMD_MERGE_DST &&
+                   (int)CONF_MERGE_REPLACE == CMD_MERGE_REPLACE,
+               "conf's merge policies are cmd's");
+_Static_assert(CONF_LINES_HARD == CART_LINES_HARD && CONF_QTY_HARD == CART_QTY_HARD &&
+                   CONF_EXT_BYTES_HARD == CART_EXT_HARD &&
+                   CONF_STATE_BYTES_HARD <= CART_STATE_BYTES_HARD / 2,
+               "conf refuses what cart can't do");
+_Static_assert(CONF_PREFIXES_MAX + 2 <= CMD_PREFIXES_MAX / 2 &&
+                   CONF_PREFIX_BYTES_MAX == CMD_PREFIX_BYTES_MAX &&
+                   CONF_BUCKET_NAME_BYTES_MAX == CMD_BUCKET_NAME_BYTES,
+               "cmd has room for all, and for what a reload can't take away");
 
 struct parts {
     struct conf conf;
@@ -89,6 +104,54 @@ static int build_guard(struct parts *parts)
     return rc;
 }
 
+/* ---- buckets ---- */
+
+static enum cart_life_kind life_of(uint32_t conf_kind)
+{
+    return conf_kind == CONF_LIFE_FIXED ? CART_LIFE_FIXED : CART_LIFE_SLIDING;
+}
+
+static struct cmd_bucket bucket_of(const struct conf_bucket *conf)
+{
+    return (struct cmd_bucket){.name = conf->name,
+                               .prefixes = conf->prefixes,
+                               .class = (enum cmd_class)conf->class,
+                               .limits = {.lines_max = conf->lines_max,
+                                          .qty_max = conf->qty_max,
+                                          .ext_bytes_max = conf->ext_bytes_max,
+                                          .state_bytes_max = conf->state_bytes_max},
+                               .ack = (enum ack_level)conf->ack,
+                               .life = life_of(conf->life_kind),
+                               .life_us = conf->life_s * 1000000ull,
+                               .redirect_life_us = conf->redirect_life_s * 1000000ull,
+                               .currency_exponent = conf->currency_exponent,
+                               .merge_policy = (enum cmd_merge_policy)conf->merge_policy,
+                               .rescue = conf->rescue};
+}
+
+/* cmd copies what it is given; *buckets is the caller's to free. Guests are a bucket of their own.
+ * CE_NOMEM. */
+static int buckets_of(const struct conf *conf, struct cmd_bucket **buckets, size_t *count)
+{
+    *count = 0;
+    *buckets = calloc(2 * conf->buckets_count, sizeof **buckets);
+    if (!*buckets)
+        return CE_NOMEM;
+    for (size_t i = 0; i < conf->buckets_count; i++) {
+        const struct conf_bucket *from = &conf->buckets[i];
+        (*buckets)[(*count)++] = bucket_of(from);
+        if (!from->guest_prefixes)
+            continue;
+        struct cmd_bucket *guests = &(*buckets)[(*count)++];
+        *guests = bucket_of(from);
+        guests->guest = true;
+        guests->prefixes = from->guest_prefixes;
+        guests->life = life_of(from->guest_life_kind);
+        guests->life_us = from->guest_life_s * 1000000ull;
+    }
+    return 0;
+}
+
 /* ---- SIGHUP ---- */
 
 static void log_reload(const char *what, int rc, const char *message)
@@ -99,31 +162,50 @@ static void log_reload(const char *what, int rc, const char *message)
         log_info("cartd", "reload: %s read again", what);
 }
 
-static void reload_users(struct parts *parts)
+static void reload_users(struct parts *parts, const struct conf *conf)
 {
-    struct conf conf;
     struct guard_config config;
     struct guard_user *users = NULL;
-    size_t at = 0;
-    const char *name;
-    int rc = conf_read(env_real(), parts->argc, parts->argv, &conf);
-    if (rc == 0)
-        while ((name = conf_differs(&parts->conf, &conf, &at)))
-            log_warn("cartd", "reload: %s has changed; that needs a restart", name);
-    snprintf(parts->message, sizeof parts->message, "%s", rc ? conf.message : "out of memory");
-    if (rc == 0)
-        rc = guard_config_of(&conf, &config, &users);
+    int rc = guard_config_of(conf, &config, &users);
+    snprintf(parts->message, sizeof parts->message, "out of memory");
     if (rc == 0)
         rc = guard_reload(parts->guard, &config, parts->message, sizeof parts->message);
     log_reload("users", rc, parts->message);
     free(users);
+}
+
+static void reload_buckets(struct parts *parts, const struct conf *conf)
+{
+    struct cmd_bucket *buckets = NULL;
+    size_t count;
+    int rc = buckets_of(conf, &buckets, &count);
+    if (rc == 0)
+        rc = cmd_buckets_reload(parts->cmd, buckets, count);
+    log_reload("buckets", rc, rc ? err_text(rc) : "");
+    free(buckets);
+}
+
+static void reload_conf(struct parts *parts)
+{
+    struct conf conf;
+    size_t at = 0;
+    const char *name;
+    int rc = conf_read(env_real(), parts->argc, parts->argv, &conf);
+    if (rc) {
+        log_reload("users and buckets", rc, conf.message);
+    } else {
+        while ((name = conf_differs(&parts->conf, &conf, &at)))
+            log_warn("cartd", "reload: %s has changed; that needs a restart", name);
+        reload_users(parts, &conf);
+        reload_buckets(parts, &conf);
+    }
     conf_free(&conf);
 }
 
 static void on_hangup(void *ctx)
 {
     struct parts *parts = ctx;
-    reload_users(parts);
+    reload_conf(parts);
     if (parts->conf.tls)
         log_reload("certificates",
                    net_tls_reload(parts->net, parts->message, sizeof parts->message),
@@ -153,21 +235,14 @@ static void on_settings(void *ctx, const struct stat_sink *sink)
 static int build_cmd(struct parts *parts)
 {
     const struct conf *conf = &parts->conf;
-    struct cart_limits limits = CART_LIMITS_DEFAULT;
-    limits.qty_max = conf->qty_max;
-    limits.lines_max = conf->lines_max;
-    const struct cmd_bucket buckets[] = {{.name = "cart",
-                                          .prefixes = "cart:",
-                                          .class = CMD_CART,
-                                          .limits = limits,
-                                          .ack = (enum ack_level)conf->ack,
-                                          .life = CART_LIFE_SLIDING,
-                                          .redirect_life_us = 86400ull * 1000000,
-                                          .currency_exponent = 2,
-                                          .merge_policy = CMD_MERGE_MAX}};
+    struct cmd_bucket *buckets;
+    size_t count;
+    int rc = buckets_of(conf, &buckets, &count);
+    if (rc)
+        return rc;
     const struct cmd_config config = {.env = env_real(),
                                       .buckets = buckets,
-                                      .buckets_count = sizeof buckets / sizeof buckets[0],
+                                      .buckets_count = count,
                                       .value_bytes_max = conf->item_bytes_max,
                                       .workers = conf->threads,
                                       .version = WIRE_VERSION,
@@ -180,7 +255,9 @@ static int build_cmd(struct parts *parts)
                                       .tls = conf->tls,
                                       .settings = on_settings,
                                       .settings_ctx = parts};
-    return cmd_new(&config, &parts->cmd);
+    rc = cmd_new(&config, &parts->cmd);
+    free(buckets);
+    return rc;
 }
 
 static int build_net(struct parts *parts)

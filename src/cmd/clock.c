@@ -26,6 +26,14 @@ uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime)
     return relative_s > UINT32_MAX ? UINT32_MAX : (uint32_t)relative_s;
 }
 
+int64_t clock_exptime_of(const struct cmd *cmd, uint64_t life_us)
+{
+    int64_t life_s = (int64_t)(life_us / 1000000);
+    if (life_s <= RELATIVE_MAX_S)
+        return life_s;
+    return life_s + (int64_t)clock_wall_s(cmd, clock_now_s(cmd));
+}
+
 uint64_t clock_wall_s(const struct cmd *cmd, uint32_t at_s)
 {
     return cmd->start_wall_s - CLOCK_START_S + at_s;

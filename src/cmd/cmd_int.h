@@ -171,6 +171,8 @@ enum run plain_touch(struct session *session, const struct request *request, str
 /* clock.c: memcached's relative seconds */
 uint32_t clock_now_s(const struct cmd *cmd);
 uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime);
+/* An exptime that is so long from now. */
+int64_t clock_exptime_of(const struct cmd *cmd, uint64_t life_us);
 /* Unix seconds of one of these. */
 uint64_t clock_wall_s(const struct cmd *cmd, uint32_t at_s);
 /* A cart's end of life in wall microseconds for a memcached exptime; 0 = never. */

@@ -1,6 +1,21 @@
 /* plain: requests on plain items, of all three ways of asking, as calls of item.h. */
 #include "cmd/cmd_int.h"
 
+/* What is made without an end has that of its bucket, if it has one. */
+static int64_t life_or(struct session *session, struct slice key, int64_t exptime)
+{
+    size_t prefix_bytes;
+    const struct cmd_bucket *bucket =
+        exptime ? NULL : buckets_find(session->cmd, key, &prefix_bytes);
+    return bucket ? clock_exptime_of(session->cmd, bucket->life_us) : exptime;
+}
+
+static int64_t vivified_life(struct session *session, const struct request *request,
+                             struct slice key)
+{
+    return request->vivify ? life_or(session, key, request->vivify_exptime) : 0;
+}
+
 /* ---- get ---- */
 
 struct emit_to {
@@ -36,7 +51,7 @@ enum run plain_get(struct session *session, const struct request *request, struc
                            .touch = gat || has_meta(request, 'T'),
                            .exptime = request->exptime,
                            .vivify = request->vivify,
-                           .vivify_exptime = request->vivify_exptime,
+                           .vivify_exptime = vivified_life(session, request, key),
                            .recache = has_meta(request, 'R'),
                            .recache_exptime = request->meta.recache,
                            .wins = request->verb == VERB_MG,
@@ -102,9 +117,9 @@ enum run plain_store(struct session *session, const struct request *request, str
                            .value = request->value,
                            .mode = mode_of(request),
                            .flags = request->flags,
-                           .exptime = request->exptime,
+                           .exptime = life_or(session, key, request->exptime),
                            .vivify = request->vivify,
-                           .vivify_exptime = request->vivify_exptime,
+                           .vivify_exptime = vivified_life(session, request, key),
                            .has_cas = has_condition(request),
                            .cas = request->cas,
                            .invalidate = has_meta(request, 'I'),
@@ -182,7 +197,7 @@ enum run plain_arith(struct session *session, const struct request *request, str
         .cas = request->cas,
         .vivify = request->vivify,
         .initial = request->initial,
-        .vivify_exptime = request->vivify_exptime,
+        .vivify_exptime = vivified_life(session, request, key),
         .touch = has_meta(request, 'T'),
         .vivify_last = meta_before(&request->meta, 'T', 'N'),
         .exptime = request->exptime,

@@ -113,5 +113,7 @@ int conf_read(const struct env *env, int argc, char **argv, struct conf *conf)
     if (conf->tls_verify == 3) /* memcached's "once" is what OpenSSL's 1.3 always does */
         conf->tls_verify = 2;
     bool serves = !conf->help && !conf->version && !conf->license;
-    return rc || !serves ? rc : check_whole(conf);
+    if (rc == 0 && serves)
+        rc = check_whole(conf);
+    return rc || !serves ? rc : conf_buckets_finish(conf);
 }

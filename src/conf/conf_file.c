@@ -94,16 +94,29 @@ static int set_user(struct reading *reading, const char *user_name, const char *
     return 1;
 }
 
+/* ---- [bucket NAME] ---- */
+
+static int set_bucket(struct reading *reading, const char *bucket, const char *name,
+                      const char *value)
+{
+    const char *problem;
+    return conf_bucket_set(reading->conf, bucket, name, value, &problem)
+               ? 1
+               : refuse(reading, name, problem);
+}
+
 /* ---- the file ---- */
 
 static int on_pair(void *arg, const char *section, const char *name, const char *value)
 {
-    static const char user[] = "user ";
+    static const char user[] = "user ", bucket[] = "bucket ";
     struct reading *reading = arg;
     if (!section[0] || strcmp(section, "cartd") == 0)
         return set_option(reading, name, value);
     if (strncmp(section, user, sizeof user - 1) == 0 && section[sizeof user - 1])
         return set_user(reading, section + sizeof user - 1, name, value);
+    if (strncmp(section, bucket, sizeof bucket - 1) == 0)
+        return set_bucket(reading, section + sizeof bucket - 1, name, value);
     return refuse(reading, section, "is no section");
 }
 

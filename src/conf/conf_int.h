@@ -13,6 +13,8 @@ enum {
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
+    OPTION_LIFE,
+    OPTION_LIFE_KIND,
     OPTION_CONFIG,
     OPTION_IDLE_TIMEOUT,
     OPTION_UDP_ANSWER_MAX,
@@ -71,12 +73,16 @@ enum {
       "database: sqlite:PATH or none (default sqlite:DIR/cartd.sqlite)")                           \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
-    X(OPTION_QTY_MAX, "qty-max", "N", NUMBER, qty_max, 1, 1000000, "1000000",                      \
+    X(OPTION_QTY_MAX, "qty-max", "N", NUMBER, qty_max, 1, CONF_QTY_HARD, "1000000",                \
       "largest quantity of a cart line")                                                           \
-    X(OPTION_LINES_MAX, "lines-max", "N", NUMBER, lines_max, 1, 1000, "200",                       \
+    X(OPTION_LINES_MAX, "lines-max", "N", NUMBER, lines_max, 1, CONF_LINES_HARD, "200",            \
       "most lines of a cart")                                                                      \
+    X(OPTION_LIFE, "life", "TIME", LIFE, life_s, 0, CONF_LIFE_S_MAX, "0",                          \
+      "life of a new cart, in seconds or with suffix s, m, h or d; 0 = no end")                    \
+    X(OPTION_LIFE_KIND, "life-kind", "KIND", LIFE_KIND, life_kind, 0, 0, "sliding",                \
+      "sliding: after its last write; fixed: after its first one")                                 \
     X(OPTION_CONFIG, "config", "FILE", TEXT, config_path, 0, 0, NULL,                              \
-      "file with long options and users; read again on SIGHUP")                                    \
+      "file with long options, users and buckets; read again on SIGHUP")                           \
     X('A', "enable-shutdown", NULL, FLAG, shutdown_allowed, 0, 0, NULL, "allow `shutdown`")        \
     X('F', "disable-flush-all", NULL, FLAG, flush_all_refused, 0, 0, NULL, "refuse `flush_all`")   \
     X('X', "disable-dumping", NULL, FLAG, dump_refused, 0, 0, NULL,                                \
@@ -110,8 +116,13 @@ enum option_kind {
     KIND_PORT,   /* a number that says TCP is wanted */
     KIND_OCTAL,
     KIND_SIZE, /* digits, k or m */
+    KIND_LIFE, /* seconds, or with a suffix */
     KIND_ACK,
     KIND_PROTOCOL,
+    KIND_LIFE_KIND,
+    KIND_CLASS,
+    KIND_MERGE,
+    KIND_PREFIXES, /* of a bucket */
     KIND_TLS_VERSION,
     KIND_FLAG,
     KIND_COUNT,    /* a flag that may be given several times */
@@ -135,6 +146,9 @@ const struct option_row *conf_row_of_letter(int letter);
 /* NULL: there is none. */
 const struct option_row *conf_row_of_name(struct slice name);
 
+/* Sets one field of what `base` points to, for kinds that are no more than a value; false when it
+ * is bad, or another kind. */
+bool conf_set_value(void *base, const struct option_row *row, const char *text);
 /* Sets one option; false when the value is bad. `text` must outlive conf; NULL for a flag. */
 bool conf_set(struct conf *conf, const struct option_row *row, const char *text);
 /* -o: false, and conf->message. */
@@ -146,17 +160,33 @@ char *conf_keep(struct conf *conf, struct slice text);
 /* conf_file.c: reads conf->config_path. CE_INVAL and conf->message. */
 int conf_file_read(const struct env *env, struct conf *conf) MUST_USE;
 
-static inline uint32_t *conf_number(const struct conf *conf, const struct option_row *row)
+/* conf_bucket.c: [bucket NAME]. */
+/* One setting; false, and *problem: what is wrong with it. */
+bool conf_bucket_set(struct conf *conf, const char *bucket, const char *name, const char *value,
+                     const char **problem);
+/* Behind file and command line: fills in what is not given, adds the defaults, and judges what can
+ * only be judged when all is known. CE_INVAL and conf->message, CE_NOMEM. */
+int conf_buckets_finish(struct conf *conf) MUST_USE;
+/* Whether an option is the default of a setting of buckets. */
+bool conf_bucket_has(const struct option_row *row);
+/* --help */
+void conf_bucket_help(FILE *out);
+
+/* Words in lines of a width, the first behind what stands there already. */
+void conf_print_wrapped(FILE *out, const char *text, const char *standard);
+
+/* The field of a row, in what `base` points to. */
+static inline uint32_t *conf_number(const void *base, const struct option_row *row)
 {
-    return (uint32_t *)((char *)conf + row->offset);
+    return (uint32_t *)((char *)base + row->offset);
 }
-static inline const char **conf_text(const struct conf *conf, const struct option_row *row)
+static inline const char **conf_text(const void *base, const struct option_row *row)
 {
-    return (const char **)((char *)conf + row->offset);
+    return (const char **)((char *)base + row->offset);
 }
-static inline bool *conf_flag(const struct conf *conf, const struct option_row *row)
+static inline bool *conf_flag(const void *base, const struct option_row *row)
 {
-    return (bool *)((char *)conf + row->offset);
+    return (bool *)((char *)base + row->offset);
 }
 
 #endif

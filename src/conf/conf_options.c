@@ -51,9 +51,11 @@ void conf_free(struct conf *conf)
     }
     free(conf->texts);
     free(conf->users);
+    free(conf->buckets);
     conf->texts = NULL;
     conf->users = NULL;
-    conf->texts_count = conf->users_count = 0;
+    conf->buckets = NULL;
+    conf->texts_count = conf->users_count = conf->buckets_count = 0;
 }
 
 /* ---- values ---- */
@@ -93,6 +95,28 @@ static bool read_size(const struct option_row *row, const char *text, uint32_t *
         unit = 1024 * 1024;
     if (unit > 1)
         digits.len--;
+    if (!num_u64(digits, &value) || value > row->max / unit || value * unit < row->min)
+        return false;
+    *out = (uint32_t)(value * unit);
+    return true;
+}
+
+/* Seconds, or a number with its unit. */
+static bool read_life(const struct option_row *row, const char *text, uint32_t *out)
+{
+    static const struct {
+        char letter;
+        uint32_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    struct slice digits = slice_str(text);
+    uint64_t unit = 1, value;
+    for (size_t i = 0; digits.len && i < sizeof units / sizeof units[0]; i++) {
+        if (text[digits.len - 1] == units[i].letter) {
+            unit = units[i].seconds;
+            digits.len--;
+            break;
+        }
+    }
     if (!num_u64(digits, &value) || value > row->max / unit || value * unit < row->min)
         return false;
     *out = (uint32_t)(value * unit);
@@ -144,32 +168,48 @@ static bool ignore_option(struct conf *conf, const struct option_row *row)
     return true;
 }
 
-bool conf_set(struct conf *conf, const struct option_row *row, const char *text)
+bool conf_set_value(void *base, const struct option_row *row, const char *text)
 {
     static const char *const acks[] = {"ram", "os", "sync", NULL};
     static const char *const protocols[] = {"auto", "ascii", "binary", NULL};
     static const char *const versions[] = {"tlsv1.2", "tlsv1.3", NULL};
-    uint32_t *number = conf_number(conf, row), word;
+    static const char *const life_kinds[] = {"sliding", "fixed", NULL};
+    static const char *const classes[] = {"cart", "checkout", "cache", NULL};
+    static const char *const merges[] = {"max", "sum", "src", "dst", "replace", NULL};
+    uint32_t *number = conf_number(base, row), word;
     switch (row->kind) {
-    case KIND_TEXT: *conf_text(conf, row) = text; return *text != 0;
-    case KIND_LIST: return read_list(conf, row, text);
-    case KIND_PORT: conf->tcp_asked = true; return read_number(row, slice_str(text), number);
+    case KIND_TEXT: *conf_text(base, row) = text; return *text != 0;
     case KIND_NUMBER: return read_number(row, slice_str(text), number);
     case KIND_OCTAL: return read_octal(row, text, number);
     case KIND_SIZE: return read_size(row, text, number);
+    case KIND_LIFE: return read_life(row, text, number);
     case KIND_ACK: return read_word(acks, text, number);
     case KIND_PROTOCOL: return read_word(protocols, text, number);
+    case KIND_LIFE_KIND: return read_word(life_kinds, text, number);
+    case KIND_CLASS: return read_word(classes, text, number);
+    case KIND_MERGE: return read_word(merges, text, number);
     case KIND_TLS_VERSION:
         if (!read_word(versions, text, &word))
             return false;
-        *conf_flag(conf, row) = word == 1;
+        *conf_flag(base, row) = word == 1;
         return true;
-    case KIND_FLAG: return read_flag(text, conf_flag(conf, row));
+    case KIND_FLAG: return read_flag(text, conf_flag(base, row));
     case KIND_COUNT: *number += 1; return true;
+    default: return false;
+    }
+}
+
+bool conf_set(struct conf *conf, const struct option_row *row, const char *text)
+{
+    switch (row->kind) {
+    case KIND_LIST: return read_list(conf, row, text);
+    case KIND_PORT:
+        conf->tcp_asked = true;
+        return read_number(row, slice_str(text), conf_number(conf, row));
     case KIND_EXTENDED: return conf_set_extended(conf, text);
     case KIND_IGNORED: return ignore_option(conf, row);
+    default: return conf_set_value(conf, row, text);
     }
-    return false;
 }
 
 /* ---- the whole set ---- */
@@ -183,6 +223,8 @@ const char *conf_differs(const struct conf *a, const struct conf *b, size_t *at)
 {
     while (*at < conf_rows_count) {
         const struct option_row *row = &conf_rows[(*at)++];
+        if (conf_bucket_has(row))
+            continue;
         switch (row->kind) {
         case KIND_TEXT:
         case KIND_LIST:
@@ -204,8 +246,7 @@ const char *conf_differs(const struct conf *a, const struct conf *b, size_t *at)
     return NULL;
 }
 
-/* Words of `text` in lines of a width, the first behind what stands there already. */
-static void print_wrapped(FILE *out, const char *text, const char *standard)
+void conf_print_wrapped(FILE *out, const char *text, const char *standard)
 {
     enum { COLUMN = 33, WIDTH = 96 };
     size_t column = COLUMN;
@@ -237,11 +278,12 @@ void conf_help(FILE *out)
                  has_letter ? row->letter : ' ', has_letter ? ',' : ' ', row->name,
                  row->arg ? row->arg : "");
         fprintf(out, "  %-31s", left);
-        print_wrapped(out, row->what, row->standard);
+        conf_print_wrapped(out, row->what, row->standard);
     }
     fprintf(out, "\nTaken from memcached's command lines, without effect here:");
     for (size_t i = 0; i < conf_rows_count; i++)
         if (conf_rows[i].kind == KIND_IGNORED)
             fprintf(out, " -%c", conf_rows[i].letter);
     fprintf(out, "\n");
+    conf_bucket_help(out);
 }

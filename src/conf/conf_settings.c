@@ -94,11 +94,7 @@ static void put_absent(const struct stat_sink *sink)
 
 static void put_ours(const struct conf *conf, const struct stat_sink *sink)
 {
-    static const char *const levels[] = {"ram", "os", "sync"};
     stat_text(sink, "data", conf->data);
-    stat_text(sink, "ack", levels[conf->ack]);
-    stat_u64(sink, "lines_max", conf->lines_max);
-    stat_u64(sink, "qty_max", conf->qty_max);
     stat_u64(sink, "udp_answer_max", conf->udp_answer_bytes_max);
     stat_u64(sink, "users", conf->users_count);
     stat_text(sink, "config", text_or(conf->config_path, "NULL"));

@@ -21,7 +21,7 @@ def test_the_option_sets_the_default(server, level):
     server.start(ack=level)
     with server.client() as client:
         assert client.cmd("cadd cart:u1 SKU-1 1 d") == f"HD d{level}"
-        assert client.stats("settings")["ack"] == level
+        assert client.stats("settings")["bucket_cart_ack"] == level
 
 
 def test_sync_is_the_default(server):
