@@ -16,21 +16,21 @@ enum { OF_CARTS = 1 << CONF_CART, OF_ALL = ~0 };
       "what its keys begin with, separated by spaces or commas; the longest of all buckets "       \
       "decides")                                                                                   \
     X("lines-max", "N", NUMBER, lines_max, 1, CONF_LINES_HARD, NULL, OF_CARTS,                     \
-      "most lines of a cart (default --lines-max)")                                                \
+      "most lines of a cart (default: the option)")                                                \
     X("qty-max", "N", NUMBER, qty_max, 1, CONF_QTY_HARD, NULL, OF_CARTS,                           \
-      "largest quantity of a line (default --qty-max)")                                            \
+      "largest quantity of a line (default: the option)")                                          \
     X("ext-bytes-max", "SIZE", SIZE, ext_bytes_max, 0, CONF_EXT_BYTES_HARD, "512", OF_CARTS,       \
       "longest ext of a line")                                                                     \
     X("state-bytes-max", "SIZE", SIZE, state_bytes_max, 1024, CONF_STATE_BYTES_HARD, "1m",         \
       OF_CARTS, "largest cart, in bytes of its lines")                                             \
     X("ack", "LEVEL", ACK, ack, 0, 0, NULL, OF_CARTS,                                              \
-      "when a write is acknowledged: ram, os or sync (default --ack)")                             \
+      "when a write is acknowledged: ram, os or sync (default: the option)")                       \
     X("life", "TIME", LIFE, life_s, 0, CONF_LIFE_S_MAX, NULL, OF_ALL,                              \
       "life of a new cart, or item, when the client says none: seconds, or with suffix s, m, h "   \
-      "or d; 0 = no end (default --life, items 0)")                                                \
+      "or d; 0 = no end (default: the option, items 0)")                                           \
     X("life-kind", "KIND", LIFE_KIND, life_kind, 0, 0, NULL, OF_CARTS,                             \
-      "sliding: it ends so long after the last write; fixed: after the first one (default "        \
-      "--life-kind)")                                                                              \
+      "sliding: it ends so long after the last write; fixed: after the first one "                 \
+      "(default: the option)")                                                                     \
     X("redirect-life", "TIME", LIFE, redirect_life_s, 1, CONF_LIFE_S_MAX, "1d", OF_CARTS,          \
       "how long a merged cart leads to the one it was merged into")                                \
     X("currency-exponent", "N", NUMBER, currency_exponent, 0, 4, "2", OF_CARTS,                    \
