@@ -306,6 +306,8 @@ static int build_tier(struct parts *parts)
                                        .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
                                        .value = cmd_tier_value(),
                                        .state_record = CMD_RECORD_STATE,
+                                       .pair_record = CMD_RECORD_PAIR,
+                                       .history_bytes = parts->conf.history_bytes,
                                        .advanced = on_advanced,
                                        .ctx = parts};
     return tier_open(&config, &parts->tier, parts->message, sizeof parts->message);

@@ -20,12 +20,17 @@ struct env {
     int (*file_write)(void *ctx, int fd, struct slice bytes); /* all of it, at the end */
     int (*file_sync)(void *ctx, int fd);                      /* fdatasync */
     int (*file_close)(void *ctx, int fd);
-    int (*file_read)(void *ctx, const char *path, struct buf *out);  /* appends the whole file */
+    int (*file_read)(void *ctx, const char *path, struct buf *out); /* appends the whole file */
+    /* Appends `bytes` bytes of the file from `offset` on; fewer only where it ends. CE_NOMEM. */
+    int (*file_read_part)(void *ctx, const char *path, uint64_t offset, size_t bytes,
+                          struct buf *out);
     int (*file_truncate)(void *ctx, const char *path, uint64_t len); /* and fsyncs it */
     int (*file_rename)(void *ctx, const char *from, const char *to);
     int (*file_remove)(void *ctx, const char *path);
     int (*dir_make)(void *ctx, const char *path); /* existing is success; parents too */
     int (*dir_sync)(void *ctx, const char *path);
+    /* How many bytes more the file system of a directory takes from us. */
+    int (*dir_free)(void *ctx, const char *path, uint64_t *bytes);
     /* Keeps other processes out of a directory until *fd is closed. CE_BUSY: one is there. */
     int (*dir_lock)(void *ctx, const char *path, int *fd);
     /* Calls `each` with the base name of every entry but "." and "..", in name order. */

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,6 +120,35 @@ static int real_file_read(void *ctx, const char *path, struct buf *out)
     return rc;
 }
 
+static int read_part(int fd, uint64_t offset, size_t bytes, struct buf *out)
+{
+    if (buf_reserve(out, bytes))
+        return CE_NOMEM;
+    while (bytes) {
+        ssize_t got = pread(fd, out->bytes + out->len, bytes, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return rc_code((int)got);
+        out->len += (size_t)got;
+        offset += (uint64_t)got;
+        bytes -= (size_t)got;
+    }
+    return 0;
+}
+
+static int real_file_read_part(void *ctx, const char *path, uint64_t offset, size_t bytes,
+                               struct buf *out)
+{
+    (void)ctx;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno_code();
+    int rc = read_part(fd, offset, bytes, out);
+    close(fd);
+    return rc;
+}
+
 static int sync_and_close(int fd, int rc)
 {
     if (rc == 0)
@@ -179,6 +209,17 @@ static int real_dir_sync(void *ctx, const char *path)
     return sync_and_close(fd, 0);
 }
 
+static int real_dir_free(void *ctx, const char *path, uint64_t *bytes)
+{
+    (void)ctx;
+    struct statvfs room;
+    *bytes = 0;
+    if (statvfs(path, &room) < 0)
+        return errno_code();
+    *bytes = (uint64_t)room.f_bavail * room.f_frsize;
+    return 0;
+}
+
 static int real_dir_lock(void *ctx, const char *path, int *fd)
 {
     (void)ctx;
@@ -219,11 +260,13 @@ static const struct env real = {
     .file_sync = real_file_sync,
     .file_close = real_file_close,
     .file_read = real_file_read,
+    .file_read_part = real_file_read_part,
     .file_truncate = real_file_truncate,
     .file_rename = real_file_rename,
     .file_remove = real_file_remove,
     .dir_make = real_dir_make,
     .dir_sync = real_dir_sync,
+    .dir_free = real_dir_free,
     .dir_lock = real_dir_lock,
     .dir_list = real_dir_list,
 };

@@ -11,6 +11,7 @@
 #define LOCK_TABLE(X)                                                                              \
     X(GUARD, "users, and questions about them")                                                    \
     X(FILL, "single flight of read-through")                                                       \
+    X(HISTORY, "questions about a cart's history")                                                 \
     X(L3, "one database connection")                                                               \
     X(STRIPE, "a stripe of L1")                                                                    \
     X(ROOM, "requests that wait for memory")                                                       \

@@ -116,10 +116,12 @@ struct cart_step {
     uint64_t life_us;
     char currency[4];   /* "" = not given; else 3 capital letters, sets or must match */
     struct slice token; /* empty = none; 1..CART_TOKEN_MAX bytes */
-    struct slice args;  /* what was asked for, when that is not the ops (they come of the carts) */
-    uint64_t args_hash; /* filled by cart_apply when limits are given; kept by replay */
-    bool has_if_cas;    /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
-    uint64_t if_cas;    /* 0 = only if there is no cart (not exists) */
+    struct slice args; /* what was asked for, when that is not the ops (they come of the carts) */
+    /* Filled by cart_apply when limits are given; kept by replay. */
+    uint64_t args_hash;
+    bool clamped, expired; /* what came of it, as in cart_result; for the history */
+    bool has_if_cas;       /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
+    uint64_t if_cas;       /* 0 = only if there is no cart (not exists) */
     const struct cart_limits *limits; /* NULL = replay: all was checked before it was journaled */
     struct cart_op *ops;              /* resolved in place: clamped quantities are written back */
     size_t ops_count; /* 0..CART_STEP_OPS_MAX; without any it changes nothing, but for its token */
@@ -271,6 +273,17 @@ int cart_json_since(struct slice state, uint64_t now_us, struct slice key, uint6
 
 /* One line as a JSON object, the same shape as in the document. CE_NOMEM. */
 int cart_line_json(const struct cart_line *line, struct buf *out) MUST_USE;
+
+/* The history of a cart as a JSON document (doc/protocol-cart.md, chst): begin, entries with the
+ * newest first, end. All append; valid UTF-8 as the document. CE_NOMEM. */
+int cart_history_begin(struct slice key, struct buf *out) MUST_USE;
+/* A step and the version after it, with the first ops_max of its ops. */
+int cart_history_step(const struct cart_step *step, uint64_t version, size_t ops_max,
+                      struct buf *out) MUST_USE;
+/* A whole state that was joined into the cart. MUST be one that cart_check accepted. */
+int cart_history_join(struct slice state, struct buf *out) MUST_USE;
+/* `complete`: nothing older is missing, but what is left out for number. */
+int cart_history_end(bool complete, struct buf *out) MUST_USE;
 
 /* Reads what a client wrote to a line path: digits (a quantity) or a JSON object with `qty` and
  * optional price, currency, shop, checked, ext|ext_b64. Fills op (kind CART_SET, line left alone)

@@ -266,5 +266,11 @@ int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *re
     if (err)
         return err < 0 ? err : 0;
     err = check_condition(&run);
-    return err ? err : run_step(&run);
+    if (!err)
+        err = run_step(&run);
+    if (!err && step->limits) {
+        step->clamped = result->clamped;
+        step->expired = result->expired;
+    }
+    return err;
 }

@@ -319,6 +319,15 @@ int cart_json_front(const struct cart_summary *summary, struct slice key, struct
 int cart_json_sums(const struct cart_summary *summary, struct buf *out) MUST_USE;
 /* A line key as a JSON text. CE_NOMEM. */
 int cart_json_key(struct slice key, struct buf *out) MUST_USE;
+/* ---- cart_json.c: members of objects ------------------------------------------------------------
+ */
+
+/* Writes "name":"text", and when it is not UTF-8 "name_b64":"...", too. `at` has room for
+ * cart_member_max(text); the end is returned. */
+uint8_t *cart_put_member(uint8_t *at, const char *name, struct slice text);
+/* The same for "name_b64":"...", alone. */
+uint8_t *cart_put_b64(uint8_t *at, const char *name, struct slice bytes);
+size_t cart_member_max(struct slice text);
 
 /* ---- cart_text.c: text in and out of JSON ------------------------------------------------------
  */

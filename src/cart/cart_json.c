@@ -83,7 +83,7 @@ static inline uint8_t *put_name(uint8_t *at, const char *name, const char *suffi
     return put_str(at, "\":");
 }
 
-static uint8_t *put_b64(uint8_t *at, const char *name, struct slice bytes)
+uint8_t *cart_put_b64(uint8_t *at, const char *name, struct slice bytes)
 {
     at = put_name(at, name, "_b64");
     *at++ = '"';
@@ -91,18 +91,17 @@ static uint8_t *put_b64(uint8_t *at, const char *name, struct slice bytes)
     return put_str(at, "\",");
 }
 
-/* "name":"text", and when it is not UTF-8 "name_b64":"...", too. */
-static uint8_t *put_member(uint8_t *at, const char *name, struct slice text)
+uint8_t *cart_put_member(uint8_t *at, const char *name, struct slice text)
 {
     bool utf8;
     at = put_name(at, name, "");
     *at++ = '"';
     at = put_text(at, text, &utf8);
     at = put_str(at, "\",");
-    return utf8 ? at : put_b64(at, name, text);
+    return utf8 ? at : cart_put_b64(at, name, text);
 }
 
-static size_t member_max(struct slice text)
+size_t cart_member_max(struct slice text)
 {
     return NAMED_MAX + (ESCAPE_MAX + 2) * text.len + 4;
 }
@@ -127,28 +126,28 @@ static uint8_t *put_sku(uint8_t *at, struct slice line)
 static uint8_t *put_line(uint8_t *at, const struct cart_line *line)
 {
     *at++ = '{';
-    at = put_member(at, "line", line->line);
+    at = cart_put_member(at, "line", line->line);
     at = put_sku(at, line->line);
     at = put_number(at, "qty", (uint64_t)line->qty);
     if (line->has_price)
         at = put_number(at, "price", (uint64_t)line->price);
     at = put_str(at, line->checked ? "\"checked\":true," : "\"checked\":false,");
     if (line->shop.len)
-        at = put_member(at, "shop", line->shop);
+        at = cart_put_member(at, "shop", line->shop);
     at = put_number(at, "added", line->added_us / 1000);
     at = put_number(at, "updated", line->updated_us / 1000);
     if (line->ext.len && cart_utf8_ok(line->ext))
-        at = put_member(at, "ext", line->ext);
+        at = cart_put_member(at, "ext", line->ext);
     else if (line->ext.len)
-        at = put_b64(at, "ext", line->ext);
+        at = cart_put_b64(at, "ext", line->ext);
     at[-1] = '}';
     return at;
 }
 
 int cart_line_json(const struct cart_line *line, struct buf *out)
 {
-    size_t max = 2 * member_max(line->line) + member_max(line->shop) + member_max(line->ext) +
-                 5 * NUMBER_MAX;
+    size_t max = 2 * cart_member_max(line->line) + cart_member_max(line->shop) +
+                 cart_member_max(line->ext) + 5 * NUMBER_MAX;
     if (buf_reserve(out, max))
         return CE_NOMEM;
     uint8_t *start = out->bytes + out->len;
@@ -200,17 +199,17 @@ static int write_lines(struct slice state, uint64_t now_us, bool checked_only, s
 
 int cart_json_front(const struct cart_summary *summary, struct slice key, struct buf *out)
 {
-    if (buf_reserve(out, member_max(key) + 4 * NUMBER_MAX))
+    if (buf_reserve(out, cart_member_max(key) + 4 * NUMBER_MAX))
         return CE_NOMEM;
     uint8_t *start = out->bytes + out->len, *at = start;
     *at++ = '{';
-    at = put_member(at, "cart", key);
+    at = cart_put_member(at, "cart", key);
     at = put_number(at, "version", summary->version);
     at = put_str(at, "\"cas\":\"");
     at += num_put_u64((char *)at, summary->cas);
     at = put_str(at, "\",");
     if (summary->currency[0])
-        at = put_member(at, "currency", slice_of(summary->currency, 3));
+        at = cart_put_member(at, "currency", slice_of(summary->currency, 3));
     out->len += (size_t)(at - start);
     return 0;
 }

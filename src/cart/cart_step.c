@@ -1,7 +1,8 @@
 /* cart_step: a step as bytes, for the journal.
  *
- *   format, actor (8 bytes), now, fold, cause, life, life_us, currency length (0 or 3), currency,
- *   token length, token, args hash (8 bytes), number of ops, ops
+ *   format, actor (8 bytes), now, fold, cause with CAUSE_* bits, life, life_us,
+ *   currency length (0 or 3), currency, token length, token, args hash (8 bytes),
+ *   number of ops, ops
  *   op: kind, flags, checked, n, length and bytes of line; then what kind and flags call for:
  *       [length and bytes of new_line] [price] [shop] [ext]
  *
@@ -9,6 +10,8 @@
 #include "cart/cart.h"
 
 #include "cart/cart_int.h"
+
+enum { CAUSE_CLAMPED = 0x80, CAUSE_EXPIRED = 0x40 }; /* what came of the step */
 
 enum { STEP_FORMAT = 0xC6, STEP_BYTES_MAX = 64 + 5 * VARINT_MAX, OP_BYTES_MAX = 8 * VARINT_MAX };
 
@@ -69,7 +72,8 @@ int cart_step_encode(const struct cart_step *step, struct buf *out)
     at += 8;
     at += varint_put(at, step->now_us - STAMP_EPOCH_US);
     *at++ = (uint8_t)step->fold;
-    *at++ = (uint8_t)step->cause;
+    *at++ = (uint8_t)((unsigned)step->cause | (step->clamped ? CAUSE_CLAMPED : 0) |
+                      (step->expired ? CAUSE_EXPIRED : 0));
     *at++ = (uint8_t)step->life;
     at += varint_put(at, step->life_us);
     at = put_bytes(at, slice_of(step->currency, step->currency[0] ? 3 : 0));
@@ -177,6 +181,9 @@ static bool decode_front(struct slice *in, struct cart_step *step)
         !take_bytes(in, 3, &currency) || !take_bytes(in, CART_TOKEN_MAX, &step->token))
         return false;
     step->now_us += STAMP_EPOCH_US;
+    step->clamped = cause & CAUSE_CLAMPED;
+    step->expired = cause & CAUSE_EXPIRED;
+    cause &= ~(unsigned)(CAUSE_CLAMPED | CAUSE_EXPIRED);
     if (fold > CART_FOLD_ALONE || cause >= CART_CAUSES_COUNT || life > CART_LIFE_SLIDING)
         return false;
     step->fold = (enum cart_fold)fold;

@@ -336,6 +336,7 @@ enum run cart_command_run(struct session *session, const struct request *request
         return refuse(session, request, code);
     switch (request->verb) {
     case VERB_CGET: return run_get(session, request, parsed.cart);
+    case VERB_CHST: return history_run(session, request, parsed.cart);
     case VERB_CMRG: return run_merge(session, request, &parsed);
     default: return run_write(session, request, &parsed);
     }

@@ -15,6 +15,7 @@ bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, 
         found->state = l1_value_slice(item);
         found->actor = item->cart.actor;
         found->lsn = item->cart.lsn;
+        found->newest = tier_newest_of(item);
     }
     if (where != TIER_ASK)
         cart_summary(found->state, now_us, &found->summary);

@@ -26,13 +26,10 @@ static uint64_t mint_actor(const struct env *env)
 
 int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq)
 {
-    uint8_t head[1 + L1_KEY_MAX + VARINT_MAX];
-    size_t len = 0;
-    head[len++] = (uint8_t)write->key.len;
-    memcpy(head + len, write->key.bytes, write->key.len);
-    len += write->key.len;
-    len += varint_put(head + len, seq);
-    if (buf_append(record, head, len))
+    uint8_t numbers[2 * VARINT_MAX];
+    size_t len = varint_put(numbers, seq);
+    len += varint_put(numbers + len, write->result.summary.version);
+    if (tier_head_put(write->key, write->before, record) || buf_append(record, numbers, len))
         return CE_NOMEM;
     return cart_step_encode(&write->step, record);
 }
@@ -60,6 +57,7 @@ int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_w
                      const struct cart_found *found, struct slice *after)
 {
     struct cart_summary *summary = &write->result.summary;
+    write->before = found->newest;
     int rc = cart_load(cart, found->state);
     if (rc)
         return rc;

@@ -56,7 +56,9 @@ int cmd_new(const struct cmd_config *config, struct cmd **out)
     session_handler(cmd, &cmd->handler);
     cmd->workers = calloc(config->workers, sizeof *cmd->workers);
     cmd->replay_ops = calloc(CART_STEP_OPS_MAX, sizeof *cmd->replay_ops);
-    int rc = cmd->workers && cmd->replay_ops ? cart_new(&cmd->replay_cart) : CE_NOMEM;
+    cmd->history_ops = calloc(CART_STEP_OPS_MAX, sizeof *cmd->history_ops);
+    bool has_all = cmd->workers && cmd->replay_ops && cmd->history_ops;
+    int rc = has_all ? cart_new(&cmd->replay_cart) : CE_NOMEM;
     cmd->config.buckets = NULL; /* the caller's */
     if (rc == 0)
         rc = buckets_begin(cmd, config->buckets, config->buckets_count);
@@ -77,6 +79,7 @@ void cmd_free(struct cmd **out)
     if (cmd->replay_cart)
         cart_free(&cmd->replay_cart);
     free(cmd->replay_ops);
+    free(cmd->history_ops);
     buckets_free(cmd);
     buf_free(&cmd->replay_state);
     free(cmd->workers);

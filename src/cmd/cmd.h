@@ -15,11 +15,14 @@
 #include "net/net.h"
 #include "tier/tier.h"
 
-/* Journal records of this daemon. */
+#define CMD_HISTORY_OPS_MAX 64 /* of a cart's history are told */
+
+/* Journal records of this daemon; each behind its tier_head. */
 enum cmd_record {
-    CMD_RECORD_STEP = 1,  /* u8 key length, key, varint seq, step: one step of one cart */
-    CMD_RECORD_STATE = 2, /* u8 key length, key, state: join this whole state */
-    CMD_RECORD_PAIR = 3,  /* varint length of the first, then two STEP payloads: both or none */
+    CMD_RECORD_STEP = 1,  /* varint seq, varint version after it, step: one step of one cart */
+    CMD_RECORD_STATE = 2, /* state: join this whole state */
+    CMD_RECORD_PAIR = 3,  /* varint length of the first, then two STEP payloads with their heads:
+                             both or none. It has no head of its own */
 };
 
 /* What the keys of a bucket are. Only carts are kept in all tiers; the others are memcached's

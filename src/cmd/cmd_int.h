@@ -83,6 +83,7 @@ struct cmd {
     _Atomic uint64_t replayed, replay_gaps;
     _Atomic bool crawler_off;                  /* lru_crawler disable: no dumps of keys */
     _Atomic uint64_t reset_at[CMD_RESETS_MAX]; /* stats_memcached.c: counters of other rooms */
+    struct cart_op *history_ops;               /* history thread; CART_STEP_OPS_MAX */
     struct cart *replay_cart;                  /* start-up thread */
     struct buf replay_state;
     struct cart_op *replay_ops;
@@ -114,6 +115,7 @@ struct session {
     struct guard_wait question;
     bool asked;               /* the guard: its answer is there when the request is run again */
     struct admin_work *admin; /* what the thread of net_run does, or has done, for the request */
+    struct history *history;  /* what the history thread finds, or has found, for the request */
     uint32_t dump_count;      /* keys listed so far */
 };
 
@@ -206,6 +208,7 @@ struct cart_found {
     struct slice state; /* empty when there is none; valid until the stripe is dropped */
     struct cart_summary summary;
     uint64_t actor, lsn; /* as in struct l1_cart */
+    struct tier_link newest;
 };
 /* False: L1 does not know; session_park_fill. */
 bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
@@ -235,8 +238,9 @@ struct cart_write {
     bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
     bool stays;      /* means this key, also when its cart was merged into another */
     struct cart_result result;
-    bool moved;   /* key is that of the cart it was merged into */
-    uint64_t lsn; /* what the acknowledgement waits for */
+    bool moved; /* key is that of the cart it was merged into */
+    struct tier_link before; /* where the cart's newest record is before this one */
+    uint64_t lsn;            /* what the acknowledgement waits for */
 };
 /* *code: 0, or why it was refused (see cart_apply), valid when RUN_DONE is returned. */
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code);
@@ -269,6 +273,9 @@ enum run path_write(struct session *session, const struct request *request, enum
 
 /* cart_commands.c */
 enum run cart_command_run(struct session *session, const struct request *request);
+
+/* history.c: chst */
+enum run history_run(struct session *session, const struct request *request, struct slice key);
 
 /* admin.c: what manages the daemon: shutdown, cache_memlimit, refresh_certs, and what memcached has
  * for its own insides (slabs, lru, lru_crawler, watch) */

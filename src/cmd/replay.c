@@ -6,30 +6,28 @@
  * used. */
 #include "cmd/cmd_int.h"
 
-static bool take_key(struct slice *payload, struct slice *key)
-{
-    if (payload->len < 1 || payload->bytes[0] == 0 || payload->bytes[0] > L1_KEY_MAX ||
-        payload->len < 1u + payload->bytes[0])
-        return false;
-    *key = slice_of(payload->bytes + 1, payload->bytes[0]);
-    *payload = slice_from(*payload, 1 + key->len);
-    return true;
-}
+/* A record taken apart. */
+struct record {
+    struct slice key, body;
+    uint64_t end_lsn;
+    uint32_t bytes;
+};
 
-static int put_cart(struct cmd *cmd, struct slice key, uint64_t lsn)
+static int put_cart(struct cmd *cmd, const struct record *record)
 {
     struct slice after;
     int rc = cart_store(cmd->replay_cart, &after);
-    return rc ? rc : tier_replay_put(cmd->tier, key, after, lsn);
+    return rc ? rc : tier_replay_put(cmd->tier, record->key, after, record->end_lsn, record->bytes);
 }
 
-static int replay_step(struct cmd *cmd, struct slice key, struct slice payload, struct slice state,
-                       uint64_t lsn)
+static int replay_step(struct cmd *cmd, const struct record *record, struct slice state)
 {
+    struct slice payload = record->body;
     struct cart_step step;
     struct cart_result result;
-    uint64_t seq;
-    if (!varint_take(&payload, &seq) || cart_step_decode(payload, cmd->replay_ops, &step))
+    uint64_t seq, version;
+    if (!varint_take(&payload, &seq) || !varint_take(&payload, &version) ||
+        cart_step_decode(payload, cmd->replay_ops, &step))
         return CE_CORRUPT;
     uint64_t have = cart_seq(state, step.actor);
     if (have >= seq)
@@ -39,32 +37,35 @@ static int replay_step(struct cmd *cmd, struct slice key, struct slice payload, 
     int rc = cart_load(cmd->replay_cart, state);
     if (rc == 0)
         rc = cart_apply(cmd->replay_cart, &step, &result);
-    return rc ? rc : put_cart(cmd, key, lsn);
+    return rc ? rc : put_cart(cmd, record);
 }
 
-static int replay_state(struct cmd *cmd, struct slice key, struct slice theirs, struct slice ours,
-                        uint64_t lsn)
+static int replay_state(struct cmd *cmd, const struct record *record, struct slice ours)
 {
-    int rc = cart_check(theirs);
-    if (rc || (ours.len && cart_covers(ours, theirs)))
+    int rc = cart_check(record->body);
+    if (rc || (ours.len && cart_covers(ours, record->body)))
         return rc;
     rc = cart_load(cmd->replay_cart, ours);
     if (rc == 0)
-        rc = cart_merge(cmd->replay_cart, theirs);
-    return rc ? rc : put_cart(cmd, key, lsn);
+        rc = cart_merge(cmd->replay_cart, record->body);
+    return rc ? rc : put_cart(cmd, record);
 }
 
 /* One payload of a known key. */
-static int replay_one(struct cmd *cmd, uint8_t type, struct slice payload, uint64_t end_lsn)
+static int replay_one(struct cmd *cmd, uint8_t type, struct slice payload, uint64_t end_lsn,
+                      uint32_t bytes)
 {
-    struct slice key = {0};
+    struct tier_head head;
     struct buf *state = &cmd->replay_state;
     state->len = 0;
-    int rc = take_key(&payload, &key) ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
+    bool is_cart = tier_head_take(&payload, &head);
+    struct slice key = head.key;
+    const struct record record = {key, payload, end_lsn, bytes};
+    int rc = is_cart ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
     if (rc == 0 && type == CMD_RECORD_STEP)
-        rc = replay_step(cmd, key, payload, buf_slice(state), end_lsn);
+        rc = replay_step(cmd, &record, buf_slice(state));
     else if (rc == 0 && type == CMD_RECORD_STATE)
-        rc = replay_state(cmd, key, payload, buf_slice(state), end_lsn);
+        rc = replay_state(cmd, &record, buf_slice(state));
     else if (rc == 0)
         rc = CE_CORRUPT;
     if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO)
@@ -81,9 +82,10 @@ int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
 {
     struct cmd *cmd = arg;
     uint64_t len = 0;
+    uint32_t bytes = journal_record_bytes(payload.len);
     MUST_OBJ(cmd, CMD_MAGIC);
     if (type != CMD_RECORD_PAIR || !varint_take(&payload, &len) || len > payload.len)
-        return replay_one(cmd, type, payload, end_lsn);
-    int rc = replay_one(cmd, CMD_RECORD_STEP, slice_of(payload.bytes, len), end_lsn);
-    return rc ? rc : replay_one(cmd, CMD_RECORD_STEP, slice_from(payload, len), end_lsn);
+        return replay_one(cmd, type, payload, end_lsn, bytes);
+    int rc = replay_one(cmd, CMD_RECORD_STEP, slice_of(payload.bytes, len), end_lsn, bytes);
+    return rc ? rc : replay_one(cmd, CMD_RECORD_STEP, slice_from(payload, len), end_lsn, bytes);
 }

@@ -208,6 +208,7 @@ static const struct row {
     [VERB_CMRG] = {cart_command_run, GUARD_WRITE},
     [VERB_CBAT] = {cart_command_run, GUARD_WRITE},
     [VERB_CGET] = {cart_command_run, GUARD_READ},
+    [VERB_CHST] = {cart_command_run, GUARD_READ},
     [VERB_CDEL] = {cart_command_run, GUARD_WRITE},
     [VERB_MN] = {run_meta_noop, GUARD_KNOWN},
     [VERB_MG] = {run_get, GUARD_READ},

@@ -15,6 +15,7 @@ enum {
     OPTION_ACK,
     OPTION_LIFE,
     OPTION_LIFE_KIND,
+    OPTION_HISTORY_BYTES,
     OPTION_CONFIG,
     OPTION_IDLE_TIMEOUT,
     OPTION_UDP_ANSWER_MAX,
@@ -73,6 +74,8 @@ enum {
       "database: sqlite:PATH or none (default sqlite:DIR/cartd.sqlite)")                           \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
+    X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \
+      "disk for the history of carts (`chst`), with suffix k or m; 0 = none")                      \
     X(OPTION_QTY_MAX, "qty-max", "N", NUMBER, qty_max, 1, CONF_QTY_HARD, "1000000",                \
       "largest quantity of a cart line")                                                           \
     X(OPTION_LINES_MAX, "lines-max", "N", NUMBER, lines_max, 1, CONF_LINES_HARD, "200",            \

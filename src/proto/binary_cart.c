@@ -31,6 +31,7 @@ static const struct syntax {
     ROW(CMRG) = {false, false, true, false, BIT_CLAMP | BIT_NO_CART, "IKMT", NULL},
     ROW(CBAT) = {false, false, true, false, BIT_NO_CART, "IUTB", NULL},
     ROW(CGET) = {false, false, false, false, BIT_SUMMARY | BIT_CHECKED, "N", NULL},
+    ROW(CHST) = {false, false, false, false, 0, "", NULL},
     ROW(CDEL) = {false, false, true, false, BIT_NO_CART, "I", NULL},
 #undef ROW
 };

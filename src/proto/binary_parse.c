@@ -68,6 +68,7 @@ static const struct rule rules[256] = {
     [0xd4] = QUIET(VERB_CSWP, 8, MUST_BE, MAY),     [0xd5] = QUIET(VERB_CCLR, 8, MUST_BE, MAY),
     [0xd6] = QUIET(VERB_CMRG, 8, MUST_BE, MAY),     [0xd7] = QUIET(VERB_CBAT, 8, MUST_BE, MAY),
     [0xd8] = QUIET(VERB_CGET, 8, MUST_BE, MAY),     [0xd9] = QUIET(VERB_CDEL, 8, MUST_BE, MAY),
+    [0xca] = RULE(VERB_CHST, 8, MUST_BE, MAY),      [0xda] = QUIET(VERB_CHST, 8, MUST_BE, MAY),
 };
 
 /* ---- the header ---- */

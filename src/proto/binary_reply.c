@@ -271,7 +271,7 @@ int binary_cart_status(struct buf *out, const char *status, const struct request
                        const struct cart_answer *answer)
 {
     bool hit = !strcmp(status, "HD"), differs = !strcmp(status, "EX");
-    bool miss_of_read = request->verb == VERB_CGET && !strcmp(status, "EN");
+    bool miss_of_read = proto_is_read(request->verb) && !strcmp(status, "EN");
     MUST(hit || differs || !strcmp(status, "EN") || !strcmp(status, "NF"));
     if (request->binary.quiet && (hit || miss_of_read))
         return 0;

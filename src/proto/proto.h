@@ -57,6 +57,7 @@ enum verb {
     VERB_CMRG,
     VERB_CBAT,
     VERB_CGET,
+    VERB_CHST,
     VERB_CDEL,
     VERB_MN, /* meta commands: meta_parse */
     VERB_MG,
@@ -70,6 +71,12 @@ enum verb {
     VERB_SASL_STEP,
     VERB_COUNT_
 };
+
+/* Cart commands that answer with a document, or EN. */
+static inline bool proto_is_read(enum verb verb)
+{
+    return verb == VERB_CGET || verb == VERB_CHST;
+}
 
 /* Flags of the cart commands (cart-protocol section 1); bit = 1 << (letter index). */
 struct cart_flags {

@@ -30,6 +30,7 @@ static const struct cart_syntax {
     ROW(CMRG) = {{SOURCE}, "IVMLTDbq", NULL, "vcntadlkO"},
     ROW(CBAT) = {{BYTES}, "IVUTDbq", NULL, "vcntadlkO"},
     ROW(CGET) = {{NOTHING}, "scNbq", NULL, "vntalkO"}, /* c: checked lines only */
+    ROW(CHST) = {{NOTHING}, "bq", NULL, "kO"},
     ROW(CDEL) = {{NOTHING}, "IVDbq", NULL, "vcntadlkO"},
 #undef ROW
 };

@@ -223,6 +223,7 @@ static const struct command commands[] = {
     {NAME("set"), VERB_SET, 4, 5, 1, read_storage},
     {NAME("cadd"), VERB_CADD, 0, WORDS_ANY, 0, read_cart},
     {NAME("cget"), VERB_CGET, 0, WORDS_ANY, 0, read_cart},
+    {NAME("chst"), VERB_CHST, 0, WORDS_ANY, 0, read_cart},
     {NAME("cset"), VERB_CSET, 0, WORDS_ANY, 0, read_cart},
     {NAME("crem"), VERB_CREM, 0, WORDS_ANY, 0, read_cart},
     {NAME("cchk"), VERB_CCHK, 0, WORDS_ANY, 0, read_cart},

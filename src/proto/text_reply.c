@@ -157,7 +157,7 @@ static bool is_quiet(const char *status, const struct request *request)
 {
     if (!(request->cart.seen & proto_flag('q')))
         return false;
-    return !strcmp(status, "HD") || (request->verb == VERB_CGET && !strcmp(status, "EN"));
+    return !strcmp(status, "HD") || (proto_is_read(request->verb) && !strcmp(status, "EN"));
 }
 
 int text_cart_status(struct buf *out, const char *status, const struct request *request,

@@ -14,6 +14,8 @@
 struct taken {
     uint64_t hash;
     uint64_t actor;
+    uint64_t lsn;
+    uint32_t record_bytes;
     uint32_t l3_rev;
     uint32_t state_bytes;
     uint32_t key_bytes;
@@ -25,6 +27,8 @@ static int take_one(void *arg, uint64_t hash, const struct l1_item *item)
     struct slice key = l1_key(item), state = l1_value_slice(item);
     struct taken taken = {.hash = hash,
                           .actor = item->cart.actor,
+                          .lsn = item->cart.lsn,
+                          .record_bytes = item->cart.record_bytes,
                           .l3_rev = item->cart.l3_rev,
                           .state_bytes = (uint32_t)state.len,
                           .key_bytes = (uint32_t)key.len};
@@ -88,8 +92,12 @@ static int fill_batch(struct tier *tier)
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
     while (next_taken(&rest, &taken, &key, &state)) {
-        struct l2_cart cart = {
-            .boot = tier->boot, .actor = taken.actor, .l3_rev = taken.l3_rev, .state = state};
+        struct l2_cart cart = {.boot = tier->boot,
+                               .actor = taken.actor,
+                               .l3_rev = taken.l3_rev,
+                               .record_bytes = taken.record_bytes,
+                               .lsn = taken.lsn,
+                               .state = state};
         if (l2_batch_put(tier->drain.batch, key, &cart))
             return CE_NOMEM;
         if (tier->l3_url)
@@ -182,6 +190,8 @@ int drain_sweep(struct tier *tier)
         rc = commit_gathered(tier);
     if (rc) {
         atomic_fetch_add(&tier->drain.errors, 1);
+        if (rc == CE_NODISK && tier->replayed)
+            journal_shed(tier->journal);
         return rc;
     }
     if (tier->replayed) {

@@ -130,6 +130,10 @@ static int put_from_l2(struct tier *tier, uint64_t hash, struct slice key,
     /* An actor of an earlier process is never used again. */
     item->cart.actor = cart->boot == tier->boot ? cart->actor : 0;
     item->cart.l3_rev = cart->l3_rev;
+    if (cart->lsn <= journal_end(tier->journal)) { /* else the journal was lost and began anew */
+        item->cart.lsn = cart->lsn;
+        item->cart.record_bytes = cart->record_bytes;
+    }
     return 0;
 }
 

@@ -41,6 +41,7 @@ static int open_journal(struct tier *tier)
     struct journal_config config = {.env = tier->config.env,
                                     .dir = tier->journal_dir,
                                     .segment_bytes = SEGMENT_BYTES,
+                                    .history_bytes = tier->config.history_bytes,
                                     .sync_interval_ms = SYNC_INTERVAL_MS,
                                     .advanced = tier->config.advanced,
                                     .ctx = tier->config.ctx};
@@ -149,6 +150,7 @@ static void free_parts(struct tier *tier)
     cond_fini(&tier->drain.cond);
     lock_fini(&tier->fills.lock);
     cond_fini(&tier->fills.cond);
+    history_fini(tier);
     if (tier->dir_fd >= 0 && tier->config.env->file_close(tier->config.env->ctx, tier->dir_fd))
         log_warn("tier", "closing %s failed", tier->config.data_dir);
     free(tier->journal_dir);
@@ -174,6 +176,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     cond_init(&tier->drain.cond);
     lock_init(&tier->fills.lock, LOCK_FILL);
     cond_init(&tier->fills.cond);
+    history_init(tier);
     tier->fills.queue_tail = &tier->fills.queue;
     int rc = open_parts(tier, &what);
     bool told = rc == 0 && (rc = check_l3_url(tier, message, message_bytes)) != 0;
@@ -198,6 +201,7 @@ int tier_start(struct tier *tier,
 {
     MUST_OBJ(tier, TIER_MAGIC);
     int rc = journal_replay(tier->journal, tier->drain.checkpoint, replay, arg);
+    journal_release(tier->journal, tier->drain.checkpoint);
     if (rc == 0)
         rc = journal_start(tier->journal, tier->drain.checkpoint);
     tier->replayed = rc == 0;
@@ -207,6 +211,8 @@ int tier_start(struct tier *tier,
         rc = drain_start(tier);
     if (rc == 0)
         rc = fill_start(tier);
+    if (rc == 0)
+        rc = history_start(tier);
     if (rc == 0 && tier->behind)
         rc = down_resume(tier);
     if (rc == 0 && tier->behind)
@@ -248,6 +254,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     if (tier->behind && tier->replayed)
         rc = first_error(rc, empty_behind(tier, timeout_ms));
     fill_stop(tier);
+    history_stop(tier);
     rc = first_error(rc, journal_stop(&tier->journal, timeout_ms));
     free_parts(tier);
     return rc;
@@ -305,7 +312,7 @@ static void shrink_back_locked(struct tier *tier, const struct tier_change *chan
 }
 
 static void fill_locked(struct tier *tier, const struct tier_change *change, struct growth *growth,
-                        uint64_t lsn)
+                        struct tier_link newest)
 {
     struct slice state = change->state;
     if (growth->item->value_bytes > state.len) /* smaller never fails */
@@ -313,7 +320,8 @@ static void fill_locked(struct tier *tier, const struct tier_change *change, str
                            &growth->item) == 0);
     memcpy(l1_value(growth->item), state.bytes, state.len);
     growth->item->cart.actor = change->actor;
-    growth->item->cart.lsn = lsn;
+    growth->item->cart.lsn = newest.lsn;
+    growth->item->cart.record_bytes = newest.bytes;
     l1_dirty_locked(tier->l1, change->hash, growth->item);
     drain_dirty(tier);
 }
@@ -335,7 +343,8 @@ static int put_locked(struct tier *tier, const struct tier_change *changes, size
         if (rc)
             shrink_back_locked(tier, &changes[i], &growth[i]);
         else
-            fill_locked(tier, &changes[i], &growth[i], *lsn);
+            fill_locked(tier, &changes[i], &growth[i],
+                        (struct tier_link){*lsn, journal_record_bytes(record.len)});
     }
     return rc;
 }
@@ -355,22 +364,49 @@ int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2],
     return put_locked(tier, changes, 2, type, record, level, lsn);
 }
 
-/* The payload of a state record: u8 key length, key, state. */
-static int make_state_record(struct slice key, struct slice state, struct buf *out)
+int tier_head_put(struct slice key, struct tier_link before, struct buf *record)
 {
-    uint8_t key_bytes = (uint8_t)key.len;
-    int rc = buf_append(out, &key_bytes, 1);
-    if (rc == 0)
-        rc = buf_append(out, key.bytes, key.len);
-    return rc ? rc : buf_append(out, state.bytes, state.len);
+    if (buf_reserve(record, 1 + key.len + 2 * VARINT_MAX))
+        return CE_NOMEM;
+    uint8_t *start = record->bytes + record->len, *at = start;
+    *at++ = (uint8_t)key.len;
+    memcpy(at, key.bytes, key.len);
+    at += key.len;
+    at += varint_put(at, before.bytes);
+    if (before.bytes)
+        at += varint_put(at, before.lsn);
+    record->len += (size_t)(at - start);
+    return 0;
+}
+
+bool tier_head_take(struct slice *record, struct tier_head *out)
+{
+    struct slice rest = *record;
+    uint64_t bytes;
+    *out = (struct tier_head){0};
+    if (rest.len < 1 || rest.bytes[0] == 0 || rest.bytes[0] > L1_KEY_MAX ||
+        rest.len < 1u + rest.bytes[0])
+        return false;
+    out->key = slice_of(rest.bytes + 1, rest.bytes[0]);
+    rest = slice_from(rest, 1 + out->key.len);
+    if (!varint_take(&rest, &bytes) || bytes > UINT32_MAX ||
+        (bytes && !varint_take(&rest, &out->before.lsn)))
+        return false;
+    out->before.bytes = (uint32_t)bytes;
+    *record = rest;
+    return true;
 }
 
 int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                           struct slice state)
 {
     struct buf record = {0};
+    struct l1_item *item;
     uint64_t lsn;
-    int rc = make_state_record(key, state, &record);
+    tier_find_locked(tier, hash, key, &item);
+    int rc = tier_head_put(key, tier_newest_of(item), &record);
+    if (rc == 0)
+        rc = buf_append(&record, state.bytes, state.len);
     if (rc == 0)
         rc = tier_put_locked(tier, hash, key, actor, state, tier->config.state_record,
                              buf_slice(&record), ACK_RAM, &lsn);
@@ -421,7 +457,8 @@ int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
     return rc == CE_NOTFOUND ? 0 : rc;
 }
 
-int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn)
+int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn,
+                    uint32_t record_bytes)
 {
     uint64_t hash = hash_64(key);
     struct l1_item *item;
@@ -437,6 +474,7 @@ int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uin
     if (rc == 0) {
         memcpy(l1_value(item), state.bytes, state.len);
         item->cart.lsn = lsn;
+        item->cart.record_bytes = record_bytes;
         l1_dirty_locked(tier->l1, hash, item);
     }
     l1_unlock(tier->l1, hash);

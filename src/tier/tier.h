@@ -38,7 +38,8 @@ struct tier_config {
     const char *l3_url;   /* NULL = none */
     size_t l1_bytes_max;
     const struct tier_value *value;
-    uint8_t state_record; /* journal record type of a whole state: u8 key length, key, state */
+    uint8_t state_record;        /* journal record type of a whole state: head (see below), state */
+    uint64_t history_bytes;      /* see journal_config */
     void (*advanced)(void *ctx); /* the journal moved; journal thread */
     void *ctx;
 };
@@ -69,6 +70,32 @@ enum tier_found {
 };
 enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
                                  struct l1_item **item);
+
+/* Where a record stands in the journal: the position behind it and its size; bytes 0 = nowhere. */
+struct tier_link {
+    uint64_t lsn;
+    uint32_t bytes;
+};
+/* That of a cart's newest; `item` as tier_find_locked gave it, of any kind or NULL. */
+static inline struct tier_link tier_newest_of(const struct l1_item *item)
+{
+    if (!item || item->kind != L1_CART || !item->cart.record_bytes)
+        return (struct tier_link){0, 0};
+    return (struct tier_link){item->cart.lsn, item->cart.record_bytes};
+}
+
+/* Every journal record of a cart begins with this head: whose it is, and where the cart's record
+ * before it stands, so that its history can be read backwards: u8 key length, key, varint size of
+ * that record (0 = none), and then varint position behind it. A pair record holds two with heads.
+ */
+struct tier_head {
+    struct slice key;
+    struct tier_link before;
+};
+/* Appends the head for the next record of a cart. CE_NOMEM. */
+int tier_head_put(struct slice key, struct tier_link before, struct buf *record) MUST_USE;
+/* Takes a head off the front; false when there is none. */
+bool tier_head_take(struct slice *record, struct tier_head *out);
 
 /* Puts a changed cart: value into L1, record into the journal (or neither), dirty. `record` is the
  * payload of journal record `type`. `*lsn` is what an acknowledgement waits for. Keeps the item's
@@ -105,12 +132,35 @@ int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_
  * after TIER_ROOM_WAIT_MS. */
 void tier_wait_room(struct tier *tier, struct tier_wait *wait);
 
+/* ---- history ---- */
+
+#define TIER_HISTORY_WAITERS_MAX 1024 /* questions that wait; then CE_BUSY */
+
+/* A question for what was done to a cart. `done` is called exactly once; both on the history
+ * thread, or on the stopping one. */
+struct tier_history {
+    struct tier_history *_next;
+    struct slice key; /* the asker's, until done */
+    /* Given the cart's records, newest first, without their heads, until it returns non-zero:
+     * positive for enough, or a negative error. May block, but all others who ask wait. */
+    int (*each)(struct tier_history *history, uint8_t type, struct slice body);
+    /* 0; CE_NOTFOUND: what is older is no longer kept (`each` was given all that is). Else an
+     * error: CE_NODISK, CE_BUSY (the journal does not come on), CE_IO, CE_CORRUPT, CE_NOMEM,
+     * CE_STOPPED. */
+    void (*done)(struct tier_history *history, int rc);
+};
+
+/* Asks; what was journaled before this call is included. CE_BUSY, CE_STOPPED: done won't come. Any
+ * thread, waits for nothing. */
+int tier_history(struct tier *tier, struct tier_history *history) MUST_USE;
+
 /* ---- replay, start-up thread ---- */
 
 /* The newest state that any tier has, appended to `state` (nothing when there is none). */
 int tier_replay_get(struct tier *tier, struct slice key, struct buf *state) MUST_USE;
-/* The state after a replayed record that ends at lsn. */
-int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn) MUST_USE;
+/* The state after a replayed record that ends at lsn and has record_bytes. */
+int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn,
+                    uint32_t record_bytes) MUST_USE;
 
 /* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
 uint64_t tier_behind_age_ms(const struct tier *tier);

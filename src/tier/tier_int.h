@@ -6,13 +6,14 @@
 #include "tier/l2/l2.h"
 #include "tier/tier.h"
 
-#define TIER_MAGIC         0x74696572
-#define DRAIN_DELAY_MS     700 /* a dirty cart waits so long for more changes */
-#define BEHIND_DELAY_MS    200 /* the same between L2 and L3; together well under two seconds */
-#define DRAIN_RETRY_MS     500 /* after a failed write to L2 */
-#define DRAIN_BATCH_BYTES  (1u << 20) /* of states in one L2 batch */
-#define DRAIN_STRIPE_CARTS 256        /* taken under one hold of a stripe's lock */
-#define JOURNAL_WAIT_MS    5000       /* for the sync that must come before a write to L2 */
+#define TIER_MAGIC          0x74696572
+#define DRAIN_DELAY_MS      700 /* a dirty cart waits so long for more changes */
+#define BEHIND_DELAY_MS     200 /* the same between L2 and L3; together well under two seconds */
+#define DRAIN_RETRY_MS      500 /* after a failed write to L2 */
+#define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
+#define DRAIN_STRIPE_CARTS  256        /* taken under one hold of a stripe's lock */
+#define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
+#define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
 
 struct fill;
 
@@ -50,6 +51,16 @@ struct fills {
     _Atomic uint64_t asked, joined, l2_loads, l3_loads, errors;
 };
 
+struct histories {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_HISTORY */
+    struct cond cond;
+    bool stopping;
+    struct tier_history *queue, **queue_tail;
+    unsigned waiting;
+};
+
 struct tier {
     unsigned magic;
     struct tier_config config;
@@ -66,6 +77,7 @@ struct tier {
     _Atomic bool l2_complete;
     struct drain drain;
     struct fills fills;
+    struct histories histories;
     struct lock room_lock; /* LOCK_ROOM */
     struct tier_wait *room_waits;
     bool room_open; /* the L2 writer runs and will answer them */
@@ -99,6 +111,12 @@ int fill_now(struct tier *tier, struct slice key) MUST_USE;
  * nothing; as tier_put_locked. */
 int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                           struct slice state) MUST_USE;
+
+/* history.c: a cart's records, read backwards */
+void history_init(struct tier *tier);
+void history_fini(struct tier *tier);
+int history_start(struct tier *tier) MUST_USE;
+void history_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
 
 /* down.c: what write-behind asks for */
 int down_new(struct tier *tier) MUST_USE;

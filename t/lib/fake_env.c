@@ -23,6 +23,7 @@ struct fake_env {
     uint64_t random;
     uint64_t mono_ms;
     uint64_t wall_us;
+    uint64_t free_bytes;
     struct fake_file **files; /* the descriptor of files[i] is FD_BASE + i */
     size_t file_count;
     char **dirs;
@@ -265,6 +266,21 @@ static int fake_file_read(void *ctx, const char *path, struct buf *out)
     return end_call(fake, rc);
 }
 
+static int fake_file_read_part(void *ctx, const char *path, uint64_t offset, size_t bytes,
+                               struct buf *out)
+{
+    struct fake_env *fake = ctx;
+    int rc = begin_call(fake, FAKE_READ_PART);
+    struct fake_file *file = find_file(fake, path);
+    if (rc == 0 && !file)
+        rc = CE_NOTFOUND;
+    if (rc == 0 && offset < file->data.len) {
+        size_t left = file->data.len - (size_t)offset;
+        rc = buf_append(out, file->data.bytes + offset, bytes < left ? bytes : left);
+    }
+    return end_call(fake, rc);
+}
+
 static int fake_file_truncate(void *ctx, const char *path, uint64_t len)
 {
     struct fake_env *fake = ctx;
@@ -328,6 +344,15 @@ static int fake_dir_sync(void *ctx, const char *path)
     return end_call(fake, rc);
 }
 
+static int fake_dir_free(void *ctx, const char *path, uint64_t *bytes)
+{
+    struct fake_env *fake = ctx;
+    (void)path;
+    int rc = begin_call(fake, FAKE_DIR_FREE);
+    *bytes = fake->free_bytes;
+    return end_call(fake, rc);
+}
+
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -367,11 +392,13 @@ static const struct env fake_vtable = {
     .file_sync = fake_file_sync,
     .file_close = fake_file_close,
     .file_read = fake_file_read,
+    .file_read_part = fake_file_read_part,
     .file_truncate = fake_file_truncate,
     .file_rename = fake_file_rename,
     .file_remove = fake_file_remove,
     .dir_make = fake_dir_make,
     .dir_sync = fake_dir_sync,
+    .dir_free = fake_dir_free,
     .dir_list = fake_dir_list,
 };
 
@@ -383,6 +410,7 @@ struct fake_env *fake_env_new(uint64_t seed)
     fake->vtable.ctx = fake;
     fake->random = seed;
     fake->mono_ms = CLOCK_START_MS;
+    fake->free_bytes = UINT64_MAX;
     fake->wall_us = CLOCK_START_MS * 1000ull;
     MUST(pthread_mutex_init(&fake->mutex, NULL) == 0);
     MUST(pthread_cond_init(&fake->changed, NULL) == 0);
@@ -425,6 +453,13 @@ void fake_env_set_wall_us(struct fake_env *fake, uint64_t wall_us)
 {
     lock(fake);
     fake->wall_us = wall_us;
+    unlock(fake);
+}
+
+void fake_env_set_free(struct fake_env *fake, uint64_t bytes)
+{
+    lock(fake);
+    fake->free_bytes = bytes;
     unlock(fake);
 }
 

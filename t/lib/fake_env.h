@@ -14,12 +14,14 @@
     X(SYNC)                                                                                        \
     X(CLOSE)                                                                                       \
     X(READ)                                                                                        \
+    X(READ_PART)                                                                                   \
     X(TRUNCATE)                                                                                    \
     X(RENAME)                                                                                      \
     X(REMOVE)                                                                                      \
     X(DIR_MAKE)                                                                                    \
     X(DIR_SYNC)                                                                                    \
     X(DIR_LIST)                                                                                    \
+    X(DIR_FREE)                                                                                    \
     X(ANY) /* every call of the above */
 
 enum fake_call {
@@ -53,6 +55,9 @@ const struct env *fake_env_vtable(struct fake_env *fake);
 /* The clock starts at 1000 s, monotonic and wall. */
 void fake_env_advance_ms(struct fake_env *fake, uint64_t ms);
 void fake_env_set_wall_us(struct fake_env *fake, uint64_t wall_us);
+
+/* What dir_free tells; UINT64_MAX at first. Nothing takes from it. */
+void fake_env_set_free(struct fake_env *fake, uint64_t bytes);
 
 void fake_env_fault(struct fake_env *fake, enum fake_call call, struct fake_fault fault);
 void fake_env_clear_faults(struct fake_env *fake);

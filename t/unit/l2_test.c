@@ -68,7 +68,7 @@ static void put_cart(struct slice key, struct l2_cart cart)
 
 static void put_text(const char *key, const char *state)
 {
-    put_cart(slice_str(key), (struct l2_cart){1, 2, 3, slice_str(state)});
+    put_cart(slice_str(key), (struct l2_cart){1, 2, 3, 4, 5, slice_str(state)});
 }
 
 static void commit(void)
@@ -84,12 +84,14 @@ static void expect_cart(struct slice key, struct l2_cart want)
     ck_assert_uint_eq(got.boot, want.boot);
     ck_assert_uint_eq(got.actor, want.actor);
     ck_assert_uint_eq(got.l3_rev, want.l3_rev);
+    ck_assert_uint_eq(got.record_bytes, want.record_bytes);
+    ck_assert_uint_eq(got.lsn, want.lsn);
     ck_assert(slice_eq(got.state, want.state));
 }
 
 static void expect_text(const char *key, const char *state)
 {
-    expect_cart(slice_str(key), (struct l2_cart){1, 2, 3, slice_str(state)});
+    expect_cart(slice_str(key), (struct l2_cart){1, 2, 3, 4, 5, slice_str(state)});
 }
 
 static void expect_none(const char *key)
@@ -132,8 +134,9 @@ START_TEST(cart_comes_back_as_it_was_put)
     for (int i = 0; i < 256; i++)
         all[i] = (uint8_t)i;
     memset(long_key, 0xff, sizeof long_key);
-    struct l2_cart full = {UINT64_MAX, 0x0123456789abcdefu, UINT32_MAX, slice_of(all, 256)};
-    struct l2_cart empty = {0, 1, 0, slice_of(all, 0)};
+    struct l2_cart full = {UINT64_MAX,     0x0123456789abcdefu, UINT32_MAX,
+                           UINT32_MAX - 1, UINT64_MAX - 1,      slice_of(all, 256)};
+    struct l2_cart empty = {0, 1, 0, 0, 0, slice_of(all, 0)};
     put_cart(slice_of(all, 250), full); /* begins with a zero byte */
     put_cart(slice_of(long_key, sizeof long_key), empty);
     put_cart(slice_of(all, 1), empty);
@@ -377,7 +380,7 @@ START_TEST(record_that_was_changed_is_corrupt)
     put_text("cart:b", "state");
     commit();
     get_raw("cart:a", &record);
-    ck_assert_uint_eq(record.len, 1 + 8 + 8 + 4 + 8 + 5);
+    ck_assert_uint_eq(record.len, 1 + 8 + 8 + 4 + 8 + 4 + 8 + 5);
     for (size_t at = 0; at < record.len; at += 3) {
         record.bytes[at] ^= 1;
         put_raw(raw_key("cart:a", dbkey), buf_slice(&record));
@@ -577,7 +580,7 @@ static void put_large(void)
     uint8_t *state = malloc(len);
     for (size_t i = 0; i < len; i++)
         state[i] = (uint8_t)(i * i >> 8);
-    put_cart(slice_str("large"), (struct l2_cart){1, 1, 1, slice_of(state, len)});
+    put_cart(slice_str("large"), (struct l2_cart){1, 1, 1, 1, 1, slice_of(state, len)});
     free(state);
 }
 

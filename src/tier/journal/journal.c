@@ -142,7 +142,11 @@ int journal_start(struct journal *journal, uint64_t lsn_min)
     atomic_store(&journal->appended, first);
     atomic_store(&journal->written, first);
     atomic_store(&journal->synced, first);
-    rc = journal_segment_begin(journal);
+    journal->round_released = journal->released;
+    journal_history_settle(journal);
+    do
+        rc = journal_segment_begin(journal);
+    while (rc == CE_NODISK && journal_history_shed(journal));
     if (rc)
         return rc;
     journal->accepting = true;
@@ -318,6 +322,16 @@ void journal_release(struct journal *journal, uint64_t lsn)
     lock_drop(&journal->lock);
 }
 
+void journal_shed(struct journal *journal)
+{
+    MUST_OBJ(journal, JOURNAL_MAGIC);
+    lock_take(&journal->lock);
+    journal->shed = true;
+    if (!journal_failed(journal))
+        journal_wake_locked(journal, SLEEP_SHORT);
+    lock_drop(&journal->lock);
+}
+
 /* ---- stats -------------------------------------------------------------------------------------
  */
 
@@ -341,6 +355,8 @@ void journal_stats(const struct journal *journal, const struct stat_sink *sink)
         .journal_syncs = journal->syncs,
         .journal_pending_bytes = journal->appended - synced,
         .journal_segments = journal->segments_now,
+        .journal_history_segments = journal->history_segments,
+        .journal_history_bytes = journal->history_bytes,
         .journal_errors = journal->errors,
         .journal_quarantined = journal->quarantined,
         .journal_failed = journal->failed,

@@ -3,7 +3,8 @@
  * for all that wait (group commit). A crash loses a suffix, never leaves a hole.
  *
  * A position (lsn) is a byte offset in the endless sequence; it never goes back, over restarts too.
- * Segments are files `<dir>/<20 digits of first lsn>.log`, dropped once released.
+ * Segments are files `<dir>/<20 digits of first lsn>.log`. Once released they are history: kept
+ * while there is room for them, oldest dropped first, never replayed, read record by record.
  * Happy path: append -> lsn -> thread writes -> written -> fdatasync -> synced -> advanced().
  * Failures: a write or sync that fails sets journal_failed(): nothing more is called written or
  * synced until all bytes since the last good sync (kept in memory until then) have been written
@@ -21,8 +22,11 @@ enum ack_level {
 };
 
 #define JOURNAL_RECORD_BYTES_MAX (80u << 20)
+#define JOURNAL_HEADER_BYTES     16 /* of a record, before its payload */
 #define JOURNAL_GATHER_MS        50
 #define JOURNAL_BUFFER_BYTES_MAX (256u << 20) /* gathered and not yet synced; then CE_BUSY */
+#define JOURNAL_HISTORY_MAX      4096 /* segments of history: small ones, of many restarts */
+#define JOURNAL_RESERVE_BYTES    (256u << 20) /* history leaves so much of the disk free */
 
 /* Zero means the default. */
 struct journal_config {
@@ -30,6 +34,7 @@ struct journal_config {
     const char *dir;
     uint64_t segment_bytes;      /* a new segment begins after so many; default 64 MiB */
     uint64_t buffer_bytes_max;   /* default JOURNAL_BUFFER_BYTES_MAX */
+    uint64_t history_bytes;      /* released segments are kept up to so many bytes; default none */
     unsigned sync_interval_ms;   /* written records are synced at the latest after this; 1000 */
     void (*advanced)(void *ctx); /* on the journal thread, after written/synced/failed moved */
     void *ctx;
@@ -41,7 +46,8 @@ struct journal;
  * CE_NODISK, CE_IO, CE_NOMEM; CE_INVAL when the path is too long. */
 int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
 
-/* Calls `each` for every whole record with an end position > from_lsn, in order. A torn or corrupt
+/* Calls `each` for every whole record with an end position > from_lsn, in order; segments that end
+ * before it are not read. A torn or corrupt
  * tail ends the replay and is truncated at the last good record (logged); a corrupt record in the
  * middle: the rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
  * the next segment (logged as an error, counted in journal_quarantined). Stops early when `each`
@@ -73,8 +79,26 @@ uint64_t journal_end(const struct journal *journal);
  * CE_NODISK when it failed, CE_BUSY when timeout_ms passed first. Not for workers: it blocks. */
 int journal_flush(struct journal *journal, enum ack_level level, unsigned timeout_ms) MUST_USE;
 
-/* Everything before lsn is in L2: segments wholly before it will be removed by the thread. */
+/* Everything before lsn is in L2: segments wholly before it are history from here on. Also before
+ * journal_start, which then may drop them to find room. */
 void journal_release(struct journal *journal, uint64_t lsn);
+
+/* The file system is full: the thread removes the oldest segment of the history, if there is one.
+ * It does so by itself when its own writes find no room. Any thread. */
+void journal_shed(struct journal *journal);
+
+/* Size of a record as positions count it. */
+static inline uint32_t journal_record_bytes(size_t payload_bytes)
+{
+    return JOURNAL_HEADER_BYTES + (uint32_t)payload_bytes;
+}
+
+/* Reads the record back that ends at end_lsn and has `bytes` bytes; the payload lies in `storage`,
+ * which is cleared. Finds only what is written: journal_flush(ACK_OS) first. CE_NOTFOUND when its
+ * segment is gone, CE_CORRUPT when no good record stands there, CE_IO, CE_NODISK, CE_NOMEM. Any
+ * thread but workers: it reads the disk. */
+int journal_read(struct journal *journal, uint64_t end_lsn, uint32_t bytes, struct buf *storage,
+                 uint8_t *type, struct slice *payload) MUST_USE;
 
 /* Writes and syncs what is left (tries for timeout_ms; a system call that hangs is waited for),
  * ends the thread, closes. Takes and nulls. Also for a journal that was never started. Returns 0 or
@@ -90,6 +114,8 @@ uint64_t journal_quarantined(const struct journal *journal);
     X(journal_syncs, "fdatasync calls")                                                            \
     X(journal_pending_bytes, "gathered and not yet synced")                                        \
     X(journal_segments, "segment files now")                                                       \
+    X(journal_history_segments, "of them released, kept as history")                               \
+    X(journal_history_bytes, "bytes of these")                                                     \
     X(journal_errors, "failed writes and syncs")                                                   \
     X(journal_quarantined, "segments set aside as corrupt")                                        \
     X(journal_failed, "1 while the disk refuses")

@@ -15,7 +15,7 @@
 #define SEGMENT_MAGIC        0x314c4e4a54524143ull /* "CARTJNL1" */
 #define SEGMENT_FORMAT       1
 #define SEGMENT_HEADER_BYTES 32
-#define RECORD_HEADER_BYTES  16
+#define RECORD_HEADER_BYTES  JOURNAL_HEADER_BYTES
 #define JOURNAL_PATH_MAX     4096
 #define KEPT_CAP_MAX         (8u << 20) /* memory held back for the next round */
 #define JOURNAL_NAME_MAX     64         /* of "/<20 digits><suffix>" */
@@ -50,6 +50,7 @@ struct journal {
     uint64_t wanted_sync; /* ... to be synced */
     uint64_t released;
     enum journal_sleep sleep;
+    bool shed;
     bool accepting;
     bool stop;    /* write what is left, then end */
     bool abandon; /* end even when something is left */
@@ -65,15 +66,20 @@ struct journal {
     struct buf taken; /* the second gathering buffer: [synced + kept.len, ...) */
     struct buf kept;  /* all since the last good sync: [synced, synced + kept.len) */
     size_t kept_written;
-    int fd;                   /* of the last segment, -1 when the next write begins a new one */
-    struct segment *segments; /* in order; the last is never removed */
+    int fd; /* of the last segment, -1 when the next write begins a new one */
+    /* In order; the last is never removed. The thread changes the array under the lock, so that
+     * journal_read may look. */
+    struct segment *segments;
     size_t segment_count;
     size_t segment_cap;
+    size_t history_count;    /* the first so many are released */
     uint64_t dirty_since_ms; /* oldest write that is not synced */
     uint64_t round_os;       /* wanted_os, wanted_sync, released, stop as of this round */
     uint64_t round_sync;
     uint64_t round_released;
     bool round_stop;
+    bool round_shed;
+    bool begun;        /* a segment since the history was last looked at */
     unsigned failures; /* in a row */
     bool drop_failed;
     bool scanned; /* replayed to the end */
@@ -81,8 +87,10 @@ struct journal {
     uint64_t found_end;
     pthread_t thread;
 
-    _Atomic uint64_t drop_at; /* the next position whose release removes a segment */
+    _Atomic uint64_t drop_at; /* the next position whose release makes a segment history */
     _Atomic uint64_t segments_now;
+    _Atomic uint64_t history_segments;
+    _Atomic uint64_t history_bytes;
     _Atomic uint64_t records;
     _Atomic uint64_t bytes;
     _Atomic uint64_t writes;
@@ -119,11 +127,21 @@ int journal_segment_write(struct journal *journal) MUST_USE;
 int journal_segment_sync(struct journal *journal) MUST_USE;
 /* After a failure: the next write begins a new segment with all of `kept`. */
 void journal_segment_abandon(struct journal *journal);
-/* Removes the segments before round_released; sets drop_failed when it could not. */
-void journal_segment_drop(struct journal *journal);
 /* Counts anew after `segments` changed. */
 void journal_segment_recount(struct journal *journal);
+/* Size of the whole good record at the front of bytes that begin at lsn, 0 when there is none.
+ * `hashed` counts work. */
+size_t journal_measure_record(struct slice bytes, uint64_t lsn, uint64_t *hashed);
 void journal_segment_header(uint64_t first, uint8_t out[SEGMENT_HEADER_BYTES]);
+
+/* ---- journal_history.c: the thread, or start-up ------------------------------------------------
+ */
+
+/* Takes what is released into the history and removes of it what has no room; sets drop_failed when
+ * it could not. */
+void journal_history_settle(struct journal *journal);
+/* Removes the oldest segment of the history; false when there is none, or it won't go. */
+bool journal_history_shed(struct journal *journal);
 
 /* ---- bytes -------------------------------------------------------------------------------------
  */

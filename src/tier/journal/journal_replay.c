@@ -5,7 +5,9 @@
  * Where a segment stops being good, the question is whether a crash explains it. It does when
  * nothing good follows: then the tail is torn and cut off. Otherwise something was lost that was
  * whole once: the rest is set aside for a human and the replay goes on behind it. In the end every
- * segment is cut at its last good record and synced, so nothing new builds on what may yet go. */
+ * segment is cut at its last good record and synced, so nothing new builds on what may yet go.
+ *
+ * Segments that end before the first record asked for are history: they are not looked at. */
 #include "tier/journal/journal_int.h"
 
 #include <inttypes.h>
@@ -42,8 +44,7 @@ static void raise_end(struct replay *replay, uint64_t end)
         replay->end = end;
 }
 
-/* Size of the whole good record at the front, 0 when there is none. `hashed` counts work. */
-static size_t measure_record(struct slice bytes, uint64_t lsn, uint64_t *hashed)
+size_t journal_measure_record(struct slice bytes, uint64_t lsn, uint64_t *hashed)
 {
     if (bytes.len < RECORD_HEADER_BYTES)
         return 0;
@@ -64,7 +65,8 @@ static bool is_good_behind(struct slice rest, uint64_t lsn)
 {
     uint64_t hashed = 0;
     for (size_t at = 1; at + RECORD_HEADER_BYTES <= rest.len; at++)
-        if (measure_record(slice_from(rest, at), lsn + at, &hashed) || hashed > SEARCH_BYTES_MAX)
+        if (journal_measure_record(slice_from(rest, at), lsn + at, &hashed) ||
+            hashed > SEARCH_BYTES_MAX)
             return true;
     return false;
 }
@@ -104,7 +106,7 @@ static int read_records(struct replay *replay, uint64_t first, size_t *good)
     for (;;) {
         struct slice rest = slice_from(buf_slice(&replay->file), *good);
         uint64_t lsn = first + (*good - SEGMENT_HEADER_BYTES);
-        size_t size = measure_record(rest, lsn, &hashed);
+        size_t size = journal_measure_record(rest, lsn, &hashed);
         if (size == 0)
             return 0;
         int rc = deliver(replay, rest.bytes, lsn + size);
@@ -231,6 +233,14 @@ static int replay_segment(struct replay *replay, size_t index, enum verdict *ver
     return settle_segment(replay, index, good);
 }
 
+/* All of it is before what is asked for: the next segment begins there at the latest. */
+static bool is_before(const struct replay *replay, size_t index)
+{
+    const struct journal *journal = replay->journal;
+    return index + 1 < journal->segment_count &&
+           journal->segments[index + 1].first <= replay->from_lsn;
+}
+
 static void forget_segment(struct journal *journal, size_t index)
 {
     size_t behind = journal->segment_count - index - 1;
@@ -252,8 +262,11 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
                             .end = journal->found_end};
     int rc = 0;
     for (size_t i = 0; i < journal->segment_count && rc == 0;) {
-        enum verdict verdict;
-        rc = replay_segment(&replay, i, &verdict);
+        enum verdict verdict = SEGMENT_KEPT;
+        if (is_before(&replay, i))
+            journal->segments[i].end = journal->segments[i + 1].first;
+        else
+            rc = replay_segment(&replay, i, &verdict);
         if (rc == 0 && verdict == SEGMENT_GONE)
             forget_segment(journal, i);
         else

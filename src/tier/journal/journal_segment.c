@@ -31,22 +31,30 @@ int journal_segment_reserve(struct journal *journal)
     if (journal->segment_count < journal->segment_cap)
         return 0;
     size_t cap = journal->segment_cap ? 2 * journal->segment_cap : 16;
-    struct segment *segments = realloc(journal->segments, cap * sizeof *segments);
+    struct segment *segments = malloc(cap * sizeof *segments), *old = journal->segments;
     if (!segments)
         return CE_NOMEM;
+    if (old)
+        memcpy(segments, old, journal->segment_count * sizeof *segments);
+    lock_take(&journal->lock);
     journal->segments = segments;
+    lock_drop(&journal->lock);
     journal->segment_cap = cap;
+    free(old);
     return 0;
 }
 
 void journal_segment_recount(struct journal *journal)
 {
-    uint64_t drop_at = UINT64_MAX;
-    for (size_t i = 0; i + 1 < journal->segment_count; i++)
-        if (journal->segments[i].end < drop_at)
-            drop_at = journal->segments[i].end;
-    atomic_store(&journal->drop_at, drop_at);
+    size_t history = journal->history_count;
+    bool is_last = history + 1 >= journal->segment_count;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < history; i++)
+        bytes += SEGMENT_HEADER_BYTES + journal->segments[i].end - journal->segments[i].first;
+    atomic_store(&journal->drop_at, is_last ? UINT64_MAX : journal->segments[history].end);
     atomic_store(&journal->segments_now, journal->segment_count);
+    atomic_store(&journal->history_segments, history);
+    atomic_store(&journal->history_bytes, bytes);
 }
 
 /* ---- the bytes since the last good sync --------------------------------------------------------
@@ -122,9 +130,12 @@ static void enter_segment(struct journal *journal, uint64_t first)
         journal->segment_count ? &journal->segments[journal->segment_count - 1] : NULL;
     if (last && last->first < first && last->end > first)
         cut_overlap(journal, last, first);
+    lock_take(&journal->lock);
     if (!last || last->first != first)
         last = &journal->segments[journal->segment_count++];
     *last = (struct segment){first, kept_end(journal)};
+    lock_drop(&journal->lock);
+    journal->begun = true;
     journal_segment_recount(journal);
 }
 
@@ -187,37 +198,4 @@ int journal_segment_sync(struct journal *journal)
 void journal_segment_abandon(struct journal *journal)
 {
     close_fd(journal);
-}
-
-/* ---- release -----------------------------------------------------------------------------------
- */
-
-static bool remove_file(const struct journal *journal, uint64_t first)
-{
-    const struct env *env = journal->config.env;
-    char path[JOURNAL_PATH_MAX];
-    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
-    int rc = env->file_remove(env->ctx, path);
-    if (rc && rc != CE_NOTFOUND)
-        log_warn("journal", "cannot remove %s: %s", path, err_text(rc));
-    return rc == 0 || rc == CE_NOTFOUND;
-}
-
-void journal_segment_drop(struct journal *journal)
-{
-    journal->drop_failed = false;
-    if (journal->round_released < journal->drop_at)
-        return;
-    size_t left = 0;
-    for (size_t i = 0; i < journal->segment_count; i++) {
-        struct segment segment = journal->segments[i];
-        bool is_last = i + 1 == journal->segment_count;
-        bool is_due = !is_last && segment.end <= journal->round_released;
-        if (is_due && remove_file(journal, segment.first))
-            continue;
-        journal->drop_failed |= is_due;
-        journal->segments[left++] = segment;
-    }
-    journal->segment_count = left;
-    journal_segment_recount(journal);
 }

@@ -30,7 +30,7 @@ void journal_wake_locked(struct journal *journal, enum journal_sleep depth)
 static bool is_work_waiting(const struct journal *journal)
 {
     return journal->stop || journal->taken.len || journal->wanted_os > journal->written ||
-           journal->wanted_sync > journal->synced ||
+           journal->wanted_sync > journal->synced || journal->shed ||
            journal->gather.len >= journal_much_bytes(journal) ||
            (journal->released >= journal->drop_at && !journal->drop_failed);
 }
@@ -87,6 +87,8 @@ static void take_locked(struct journal *journal)
     journal->round_sync = journal->wanted_sync;
     journal->round_released = journal->released;
     journal->round_stop = journal->stop;
+    journal->round_shed = journal->shed;
+    journal->shed = false;
 }
 
 /* Moves `taken` behind `kept`; false when memory is short: then what is kept must go first. */
@@ -136,6 +138,17 @@ static int put_to_disk(struct journal *journal)
     return journal_segment_sync(journal);
 }
 
+/* A disk that is full is never full because of the history. */
+static int put_or_shed(struct journal *journal)
+{
+    int rc = put_to_disk(journal);
+    while (rc == CE_NODISK && journal_history_shed(journal)) {
+        journal_segment_abandon(journal);
+        rc = put_to_disk(journal);
+    }
+    return rc;
+}
+
 static void note_failure(struct journal *journal, int code)
 {
     journal_segment_abandon(journal);
@@ -159,14 +172,14 @@ static void do_round(struct journal *journal)
     uint64_t written = journal->written;
     uint64_t synced = journal->synced;
     bool failed = journal->failed;
-    int rc = put_to_disk(journal);
+    int rc = put_or_shed(journal);
     if (rc)
         note_failure(journal, rc);
     else
         note_success(journal);
     if (written != journal->written || synced != journal->synced || failed != journal->failed)
         tell(journal);
-    journal_segment_drop(journal);
+    journal_history_settle(journal);
 }
 
 static bool is_over(const struct journal *journal)

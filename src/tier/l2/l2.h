@@ -3,9 +3,9 @@
  *
  * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than
  * L2; 'M' name -> daemon's own values. be32(ring hash) first, so that an arc of the ring is one
- * range (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, XXH3 of the rest,
- * state. A directory that does not open is moved aside to <path>.broken-<time> and a new one is
- * begun. */
+ * range (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, place of its
+ * newest journal record, XXH3 of the rest, state. A directory that does not open is moved aside to
+ * <path>.broken-<time> and a new one is begun. */
 #ifndef TIER_L2_L2_H
 #define TIER_L2_L2_H
 
@@ -27,6 +27,8 @@ struct l2_cart {
     uint64_t boot; /* process that minted `actor` */
     uint64_t actor;
     uint32_t l3_rev;
+    uint32_t record_bytes; /* its newest journal record: size, 0 = none, ... */
+    uint64_t lsn;          /* ... and end */
     struct slice state;
 };
 

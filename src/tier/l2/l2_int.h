@@ -1,8 +1,8 @@
 /* l2_int: what the files of this room share.
  *
- * A cart record, numbers little-endian: format u8 | boot u64 | actor u64 | l3 revision u32 | sum
- * u64 | state. sum = XXH3(state, seed XXH3(what is before the sum, seed XXH3(cart key))), so a
- * record is only good under its own key. */
+ * A cart record, numbers little-endian: format u8 | boot u64 | actor u64 | l3 revision u32 |
+ * lsn u64 | record bytes u32 | sum u64 | state. sum = XXH3(state, seed XXH3(what is before the sum,
+ * seed XXH3(cart key))), so a record is only good under its own key. */
 #ifndef TIER_L2_L2_INT_H
 #define TIER_L2_L2_INT_H
 
@@ -13,7 +13,7 @@
 
 #define L2_MAGIC        0x4c324442u
 #define L2_BATCH_MAGIC  0x4c324254u
-#define L2_RECORD_BYTES 29 /* before the state */
+#define L2_RECORD_BYTES 41 /* before the state */
 #define L2_PATH_MAX     4096
 
 enum l2_kind {

@@ -1,8 +1,8 @@
 /* Bytes of keys and records. */
 #include "tier/l2/l2_int.h"
 
-#define FORMAT   1
-#define SUM_AT   21
+#define FORMAT   2
+#define SUM_AT   33
 #define STATE_AT L2_RECORD_BYTES
 
 static void put_number(uint8_t *out, uint64_t value, int bytes)
@@ -51,6 +51,8 @@ int l2_record_encode(struct slice key, const struct l2_cart *cart, struct buf *o
     put_number(head + 1, cart->boot, 8);
     put_number(head + 9, cart->actor, 8);
     put_number(head + 17, cart->l3_rev, 4);
+    put_number(head + 21, cart->lsn, 8);
+    put_number(head + 29, cart->record_bytes, 4);
     out->len = 0;
     if (buf_append(out, head, sizeof head) || buf_append(out, cart->state.bytes, cart->state.len))
         return CE_NOMEM;
@@ -67,6 +69,8 @@ int l2_record_decode(struct slice key, struct slice record, struct l2_cart *out)
     out->boot = get_number(record.bytes + 1, 8);
     out->actor = get_number(record.bytes + 9, 8);
     out->l3_rev = (uint32_t)get_number(record.bytes + 17, 4);
+    out->lsn = get_number(record.bytes + 21, 8);
+    out->record_bytes = (uint32_t)get_number(record.bytes + 29, 4);
     out->state = slice_from(record, STATE_AT);
     return 0;
 }

@@ -1,0 +1,160 @@
+/* history: what was done to a cart, read backwards. Every record says where the cart's record
+ * before it stands (tier_head); L1, or L2 for a cart that is not in memory, says where the newest
+ * is. So the history costs a cart no memory and a step no second write.
+ *
+ * One thread answers one question after the other: none of them is worth slowing the carts down. */
+#include "tier/tier_int.h"
+
+/* ---- asking ---- */
+
+int tier_history(struct tier *tier, struct tier_history *history)
+{
+    struct histories *of = &tier->histories;
+    int rc = 0;
+    MUST(history->key.len >= 1 && history->key.len <= L1_KEY_MAX);
+    lock_take(&of->lock);
+    if (of->stopping)
+        rc = CE_STOPPED;
+    else if (of->waiting >= TIER_HISTORY_WAITERS_MAX)
+        rc = CE_BUSY;
+    if (rc == 0) {
+        history->_next = NULL;
+        *of->queue_tail = history;
+        of->queue_tail = &history->_next;
+        of->waiting++;
+        cond_wake(&of->cond);
+    }
+    lock_drop(&of->lock);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+/* Where the newest record is; bytes 0: nowhere. A cart leaves L1 only when L2 has it. */
+static int find_newest(struct tier *tier, struct slice key, struct buf *storage,
+                       struct tier_head *head)
+{
+    uint64_t hash = hash_64(key);
+    struct l1_item *item;
+    struct l2_cart cart;
+    *head = (struct tier_head){.key = key};
+    l1_lock(tier->l1, hash);
+    enum tier_found found = tier_find_locked(tier, hash, key, &item);
+    if (found == TIER_HERE) {
+        head->before_lsn = item->cart.lsn;
+        head->before_bytes = item->cart.record_bytes;
+    }
+    l1_unlock(tier->l1, hash);
+    if (found != TIER_ASK)
+        return 0;
+    int rc = l2_get(tier->l2, key, storage, &cart);
+    if (rc == 0 && cart.lsn <= journal_end(tier->journal)) {
+        head->before_lsn = cart.lsn;
+        head->before_bytes = cart.record_bytes;
+    }
+    return rc == CE_NOTFOUND ? 0 : rc;
+}
+
+/* Goes one record back. What is not a record of this cart, or not an older one, is damage. */
+static int read_before(struct tier *tier, struct buf *storage, struct tier_head *head,
+                       uint8_t *type, struct slice *body)
+{
+    struct tier_head found;
+    int rc = journal_read(tier->journal, head->before_lsn, head->before_bytes, storage, type, body);
+    if (rc)
+        return rc;
+    if (!tier_head_take(body, &found) || !slice_eq(found.key, head->key) ||
+        found.before_lsn >= head->before_lsn)
+        return CE_CORRUPT;
+    head->before_lsn = found.before_lsn;
+    head->before_bytes = found.before_bytes;
+    return 0;
+}
+
+static int read_back(struct tier *tier, struct tier_history *history, struct buf *storage)
+{
+    struct tier_head head;
+    struct slice body;
+    uint8_t type;
+    int rc = find_newest(tier, history->key, storage, &head);
+    if (rc == 0 && !journal_reached(tier->journal, head.before_lsn, ACK_OS))
+        rc = journal_flush(tier->journal, ACK_OS, JOURNAL_WAIT_MS);
+    while (rc == 0 && head.before_bytes) {
+        rc = read_before(tier, storage, &head, &type, &body);
+        if (rc == CE_CORRUPT) {
+            log_error("tier", "history of %.*s: its record at %llu is corrupt", (int)head.key.len,
+                      (const char *)head.key.bytes, (unsigned long long)head.before_lsn);
+            rc = CE_NOTFOUND;
+        }
+        if (rc == 0)
+            rc = history->each(history, type, body);
+    }
+    return rc > 0 ? 0 : rc;
+}
+
+/* ---- the thread ---- */
+
+static struct tier_history *next_history(struct histories *of, bool *stopping)
+{
+    lock_take(&of->lock);
+    while (!of->queue && !of->stopping)
+        cond_wait(&of->cond, &of->lock, 0);
+    struct tier_history *history = of->queue;
+    if (history) {
+        of->queue = history->_next;
+        of->waiting--;
+        if (!of->queue)
+            of->queue_tail = &of->queue;
+    }
+    *stopping = of->stopping;
+    lock_drop(&of->lock);
+    return history;
+}
+
+static void *run_history(void *arg)
+{
+    struct tier *tier = arg;
+    struct tier_history *history;
+    struct buf storage = {0};
+    bool stopping;
+    thread_background();
+    while ((history = next_history(&tier->histories, &stopping))) {
+        history->done(history, stopping ? CE_STOPPED : read_back(tier, history, &storage));
+        storage.len = 0;
+        buf_shrink(&storage, HISTORY_STORAGE_MAX);
+    }
+    buf_free(&storage);
+    return NULL;
+}
+
+void history_init(struct tier *tier)
+{
+    lock_init(&tier->histories.lock, LOCK_HISTORY);
+    cond_init(&tier->histories.cond);
+    tier->histories.queue_tail = &tier->histories.queue;
+}
+
+void history_fini(struct tier *tier)
+{
+    cond_fini(&tier->histories.cond);
+    lock_fini(&tier->histories.lock);
+}
+
+int history_start(struct tier *tier)
+{
+    int rc = thread_start(&tier->histories.thread, "history", run_history, tier);
+    tier->histories.started = rc == 0;
+    return rc;
+}
+
+void history_stop(struct tier *tier)
+{
+    struct histories *of = &tier->histories;
+    lock_take(&of->lock);
+    of->stopping = true;
+    cond_wake(&of->cond);
+    lock_drop(&of->lock);
+    if (of->started)
+        MUST(pthread_join(of->thread, NULL) == 0);
+    of->started = false;
+}
