@@ -69,6 +69,7 @@ static const char *op_name(enum cart_op_kind kind)
     case CART_RETAIN: return "retain";
     case CART_FORGET: return "forget";
     case CART_TOUCH: return "touch";
+    case CART_MOVE: return "move";
     }
     MUST(!"op kind");
     return NULL;

@@ -8,7 +8,9 @@ struct history {
     struct tier_history ask; /* first: it is what is asked */
     struct session *session;
     struct buf text;
-    size_t ops; /* told so far */
+    size_t ops;     /* told so far */
+    bool is_full;   /* there is more, but it is enough */
+    bool from_join; /* the oldest of them: what made that state is not known */
     int rc;
     uint8_t key[L1_KEY_MAX];
 };
@@ -25,11 +27,14 @@ static int add_step(struct history *history, struct slice body)
     if (!varint_take(&body, &seq) || !varint_take(&body, &version) ||
         cart_step_decode(body, ops, &step))
         return CE_CORRUPT;
-    if (history->ops && step.ops_count > left)
+    history->is_full = history->ops && step.ops_count > left;
+    if (history->is_full)
         return 1;
+    history->from_join = false;
     int rc = cart_history_step(&step, version, left, &history->text);
     history->ops += step.ops_count < left ? step.ops_count : left;
-    return rc ? rc : history->ops == CMD_HISTORY_OPS_MAX;
+    history->is_full = history->ops == CMD_HISTORY_OPS_MAX;
+    return rc ? rc : history->is_full;
 }
 
 static int add_join(struct history *history, struct slice state)
@@ -38,13 +43,16 @@ static int add_join(struct history *history, struct slice state)
     if (rc == 0)
         rc = cart_history_join(state, &history->text);
     history->ops++;
-    return rc ? rc : history->ops == CMD_HISTORY_OPS_MAX;
+    history->from_join = true;
+    history->is_full = history->ops == CMD_HISTORY_OPS_MAX;
+    return rc ? rc : history->is_full;
 }
 
 static int add_record(struct tier_history *ask, uint8_t type, struct slice body)
 {
     struct history *history = (struct history *)ask;
     switch (type) {
+    case CMD_RECORD_PAIR:
     case CMD_RECORD_STEP: return add_step(history, body);
     case CMD_RECORD_STATE: return add_join(history, body);
     default: return CE_CORRUPT;
@@ -55,7 +63,7 @@ static void end_history(struct tier_history *ask, int rc)
 {
     struct history *history = (struct history *)ask;
     if (rc == 0 || rc == CE_NOTFOUND)
-        rc = cart_history_end(rc == 0, &history->text);
+        rc = cart_history_end(history->is_full || (rc == 0 && !history->from_join), &history->text);
     history->rc = rc;
     session_resume(history->session);
 }

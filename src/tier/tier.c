@@ -364,39 +364,6 @@ int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2],
     return put_locked(tier, changes, 2, type, record, level, lsn);
 }
 
-int tier_head_put(struct slice key, struct tier_link before, struct buf *record)
-{
-    if (buf_reserve(record, 1 + key.len + 2 * VARINT_MAX))
-        return CE_NOMEM;
-    uint8_t *start = record->bytes + record->len, *at = start;
-    *at++ = (uint8_t)key.len;
-    memcpy(at, key.bytes, key.len);
-    at += key.len;
-    at += varint_put(at, before.bytes);
-    if (before.bytes)
-        at += varint_put(at, before.lsn);
-    record->len += (size_t)(at - start);
-    return 0;
-}
-
-bool tier_head_take(struct slice *record, struct tier_head *out)
-{
-    struct slice rest = *record;
-    uint64_t bytes;
-    *out = (struct tier_head){0};
-    if (rest.len < 1 || rest.bytes[0] == 0 || rest.bytes[0] > L1_KEY_MAX ||
-        rest.len < 1u + rest.bytes[0])
-        return false;
-    out->key = slice_of(rest.bytes + 1, rest.bytes[0]);
-    rest = slice_from(rest, 1 + out->key.len);
-    if (!varint_take(&rest, &bytes) || bytes > UINT32_MAX ||
-        (bytes && !varint_take(&rest, &out->before.lsn)))
-        return false;
-    out->before.bytes = (uint32_t)bytes;
-    *record = rest;
-    return true;
-}
-
 int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                           struct slice state)
 {

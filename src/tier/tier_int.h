@@ -112,7 +112,7 @@ int fill_now(struct tier *tier, struct slice key) MUST_USE;
 int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t actor,
                           struct slice state) MUST_USE;
 
-/* history.c: a cart's records, read backwards */
+/* record.c: a cart's records, read backwards */
 void history_init(struct tier *tier);
 void history_fini(struct tier *tier);
 int history_start(struct tier *tier) MUST_USE;

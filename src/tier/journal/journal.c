@@ -91,11 +91,15 @@ static void list_name(void *arg, const char *name)
         journal_segment_path(journal, first, SEGMENT_TMP, path);
         env->file_remove(env->ctx, path); /* no harm when it stays */
     }
-    if (!slice_eq(suffix, slice_str(SEGMENT_SUFFIX)))
+    bool old = slice_eq(suffix, slice_str(SEGMENT_OLD));
+    if (!old && !slice_eq(suffix, slice_str(SEGMENT_SUFFIX)))
         return;
     listing->rc = journal_segment_reserve(journal);
-    if (listing->rc == 0)
-        journal->segments[journal->segment_count++] = (struct segment){first, first};
+    if (listing->rc)
+        return;
+    journal->segments[journal->segment_count++] = (struct segment){first, first, old};
+    if (old)
+        journal->history_count = journal->segment_count; /* and all before it */
 }
 
 static int open_dir(struct journal *journal)
@@ -109,9 +113,7 @@ static int open_dir(struct journal *journal)
         rc = env->dir_list(env->ctx, journal->config.dir, list_name, &listing);
     if (rc == 0)
         rc = listing.rc;
-    if (rc == 0)
-        journal_segment_recount(journal);
-    return rc;
+    return rc ? rc : journal_history_open(journal);
 }
 
 int journal_open(const struct journal_config *config, struct journal **journal)

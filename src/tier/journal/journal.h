@@ -46,8 +46,8 @@ struct journal;
  * CE_NODISK, CE_IO, CE_NOMEM; CE_INVAL when the path is too long. */
 int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
 
-/* Calls `each` for every whole record with an end position > from_lsn, in order; segments that end
- * before it are not read. A torn or corrupt
+/* Calls `each` for every whole record with an end position > from_lsn, in order, but not of
+ * history. A torn or corrupt
  * tail ends the replay and is truncated at the last good record (logged); a corrupt record in the
  * middle: the rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
  * the next segment (logged as an error, counted in journal_quarantined). Stops early when `each`

@@ -6,28 +6,72 @@
 /* ---- keeping and dropping ----------------------------------------------------------------------
  */
 
-static bool remove_file(const struct journal *journal, uint64_t first)
+static void path_of(const struct journal *journal, const struct segment *segment,
+                    char path[JOURNAL_PATH_MAX])
+{
+    const char *suffix = segment->old ? SEGMENT_OLD : SEGMENT_SUFFIX;
+    journal_segment_path(journal, segment->first, suffix, path);
+}
+
+static int rename_as(const struct journal *journal, struct segment *segment, bool old)
+{
+    const struct env *env = journal->config.env;
+    char from[JOURNAL_PATH_MAX], to[JOURNAL_PATH_MAX];
+    struct segment renamed = {.first = segment->first, .old = old};
+    path_of(journal, segment, from);
+    path_of(journal, &renamed, to);
+    int rc = env->file_rename(env->ctx, from, to);
+    if (rc)
+        log_warn("journal", "cannot rename %s: %s", from, err_text(rc));
+    else
+        segment->old = old;
+    return rc;
+}
+
+static bool remove_file(const struct journal *journal, const struct segment *segment)
 {
     const struct env *env = journal->config.env;
     char path[JOURNAL_PATH_MAX];
-    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
+    path_of(journal, segment, path);
     int rc = env->file_remove(env->ctx, path);
     if (rc && rc != CE_NOTFOUND)
         log_warn("journal", "cannot remove %s: %s", path, err_text(rc));
     return rc == 0 || rc == CE_NOTFOUND;
 }
 
+/* The last is replayed, so that positions go on where they ended, even when others lost it. */
+int journal_history_open(struct journal *journal)
+{
+    size_t count = journal->segment_count;
+    int rc = 0;
+    if (count && journal->history_count == count) {
+        journal->history_count--;
+        rc = rename_as(journal, &journal->segments[count - 1], false);
+    }
+    for (size_t i = 0; i < journal->history_count; i++)
+        journal->segments[i].end = journal->segments[i + 1].first;
+    journal_segment_recount(journal);
+    return rc;
+}
+
+/* One that keeps its name is history all the same, until a start finds it. */
 static void take_released(struct journal *journal)
 {
-    while (journal->history_count + 1 < journal->segment_count &&
-           journal->segments[journal->history_count].end <= journal->round_released)
+    bool keeps = journal->config.history_bytes > 0;
+    while (journal->history_count + 1 < journal->segment_count) {
+        struct segment *segment = &journal->segments[journal->history_count];
+        if (segment->end > journal->round_released)
+            break;
+        if (keeps && !segment->old)
+            (void)rename_as(journal, segment, true);
         journal->history_count++;
+    }
     journal_segment_recount(journal);
 }
 
 bool journal_history_shed(struct journal *journal)
 {
-    if (journal->history_count == 0 || !remove_file(journal, journal->segments[0].first))
+    if (journal->history_count == 0 || !remove_file(journal, &journal->segments[0]))
         return false;
     lock_take(&journal->lock);
     journal->segment_count--;
@@ -105,9 +149,13 @@ int journal_read(struct journal *journal, uint64_t end_lsn, uint32_t bytes, stru
     uint64_t start = end_lsn - bytes;
     if (!find_segment(journal, start, &first))
         return CE_NOTFOUND;
-    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
     uint64_t offset = SEGMENT_HEADER_BYTES + (start - first);
+    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
     int rc = env->file_read_part(env->ctx, path, offset, bytes, storage);
+    if (rc == CE_NOTFOUND) { /* in this order: it may be renamed at this moment */
+        journal_segment_path(journal, first, SEGMENT_OLD, path);
+        rc = env->file_read_part(env->ctx, path, offset, bytes, storage);
+    }
     if (rc)
         return rc;
     if (storage->len == 0)

@@ -20,12 +20,14 @@
 #define KEPT_CAP_MAX         (8u << 20) /* memory held back for the next round */
 #define JOURNAL_NAME_MAX     64         /* of "/<20 digits><suffix>" */
 #define SEGMENT_SUFFIX       ".log"
+#define SEGMENT_OLD          ".old" /* history: never replayed, whatever L2 says */
 #define SEGMENT_TMP          ".tmp" /* not yet a segment; removed when found */
 #define SEGMENT_QUARANTINE   ".log.quarantine"
 
 struct segment {
     uint64_t first;
     uint64_t end; /* nothing in it is behind this */
+    bool old;     /* its file is named so */
 };
 
 /* How deep the thread sleeps, that is who has to wake it. */
@@ -137,6 +139,8 @@ void journal_segment_header(uint64_t first, uint8_t out[SEGMENT_HEADER_BYTES]);
 /* ---- journal_history.c: the thread, or start-up ------------------------------------------------
  */
 
+/* After the directory was listed: where the segments of the history end. */
+int journal_history_open(struct journal *journal) MUST_USE;
 /* Takes what is released into the history and removes of it what has no room; sets drop_failed when
  * it could not. */
 void journal_history_settle(struct journal *journal);

@@ -7,7 +7,8 @@
  * whole once: the rest is set aside for a human and the replay goes on behind it. In the end every
  * segment is cut at its last good record and synced, so nothing new builds on what may yet go.
  *
- * Segments that end before the first record asked for are history: they are not looked at. */
+ * What is named as history is not looked at: it was released once, and the tiers may since have
+ * forgotten what they would need to know to pass over it. */
 #include "tier/journal/journal_int.h"
 
 #include <inttypes.h>
@@ -233,14 +234,6 @@ static int replay_segment(struct replay *replay, size_t index, enum verdict *ver
     return settle_segment(replay, index, good);
 }
 
-/* All of it is before what is asked for: the next segment begins there at the latest. */
-static bool is_before(const struct replay *replay, size_t index)
-{
-    const struct journal *journal = replay->journal;
-    return index + 1 < journal->segment_count &&
-           journal->segments[index + 1].first <= replay->from_lsn;
-}
-
 static void forget_segment(struct journal *journal, size_t index)
 {
     size_t behind = journal->segment_count - index - 1;
@@ -261,12 +254,9 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
                             .arg = arg,
                             .end = journal->found_end};
     int rc = 0;
-    for (size_t i = 0; i < journal->segment_count && rc == 0;) {
-        enum verdict verdict = SEGMENT_KEPT;
-        if (is_before(&replay, i))
-            journal->segments[i].end = journal->segments[i + 1].first;
-        else
-            rc = replay_segment(&replay, i, &verdict);
+    for (size_t i = journal->history_count; i < journal->segment_count && rc == 0;) {
+        enum verdict verdict;
+        rc = replay_segment(&replay, i, &verdict);
         if (rc == 0 && verdict == SEGMENT_GONE)
             forget_segment(journal, i);
         else

@@ -133,7 +133,7 @@ static void enter_segment(struct journal *journal, uint64_t first)
     lock_take(&journal->lock);
     if (!last || last->first != first)
         last = &journal->segments[journal->segment_count++];
-    *last = (struct segment){first, kept_end(journal)};
+    *last = (struct segment){.first = first, .end = kept_end(journal)};
     lock_drop(&journal->lock);
     journal->begun = true;
     journal_segment_recount(journal);

@@ -5,6 +5,41 @@
  * One thread answers one question after the other: none of them is worth slowing the carts down. */
 #include "tier/tier_int.h"
 
+/* ---- the head ---- */
+
+int tier_head_put(struct slice key, struct tier_link before, struct buf *record)
+{
+    if (buf_reserve(record, 1 + key.len + 2 * VARINT_MAX))
+        return CE_NOMEM;
+    uint8_t *start = record->bytes + record->len, *at = start;
+    *at++ = (uint8_t)key.len;
+    memcpy(at, key.bytes, key.len);
+    at += key.len;
+    at += varint_put(at, before.bytes);
+    if (before.bytes)
+        at += varint_put(at, before.lsn);
+    record->len += (size_t)(at - start);
+    return 0;
+}
+
+bool tier_head_take(struct slice *record, struct tier_head *out)
+{
+    struct slice rest = *record;
+    uint64_t bytes;
+    *out = (struct tier_head){0};
+    if (rest.len < 1 || rest.bytes[0] == 0 || rest.bytes[0] > L1_KEY_MAX ||
+        rest.len < 1u + rest.bytes[0])
+        return false;
+    out->key = slice_of(rest.bytes + 1, rest.bytes[0]);
+    rest = slice_from(rest, 1 + out->key.len);
+    if (!varint_take(&rest, &bytes) || bytes > UINT32_MAX ||
+        (bytes && !varint_take(&rest, &out->before.lsn)))
+        return false;
+    out->before.bytes = (uint32_t)bytes;
+    *record = rest;
+    return true;
+}
+
 /* ---- asking ---- */
 
 int tier_history(struct tier *tier, struct tier_history *history)
@@ -30,60 +65,67 @@ int tier_history(struct tier *tier, struct tier_history *history)
 
 /* ---- reading ---- */
 
-/* Where the newest record is; bytes 0: nowhere. A cart leaves L1 only when L2 has it. */
+/* Where the newest record is. A cart leaves L1 only when L2 has it. */
 static int find_newest(struct tier *tier, struct slice key, struct buf *storage,
-                       struct tier_head *head)
+                       struct tier_link *newest)
 {
     uint64_t hash = hash_64(key);
     struct l1_item *item;
     struct l2_cart cart;
-    *head = (struct tier_head){.key = key};
     l1_lock(tier->l1, hash);
     enum tier_found found = tier_find_locked(tier, hash, key, &item);
-    if (found == TIER_HERE) {
-        head->before_lsn = item->cart.lsn;
-        head->before_bytes = item->cart.record_bytes;
-    }
+    *newest = tier_newest_of(item);
     l1_unlock(tier->l1, hash);
     if (found != TIER_ASK)
         return 0;
     int rc = l2_get(tier->l2, key, storage, &cart);
-    if (rc == 0 && cart.lsn <= journal_end(tier->journal)) {
-        head->before_lsn = cart.lsn;
-        head->before_bytes = cart.record_bytes;
-    }
+    if (rc == 0 && cart.lsn <= journal_end(tier->journal))
+        *newest = (struct tier_link){cart.lsn, cart.record_bytes};
     return rc == CE_NOTFOUND ? 0 : rc;
 }
 
-/* Goes one record back. What is not a record of this cart, or not an older one, is damage. */
-static int read_before(struct tier *tier, struct buf *storage, struct tier_head *head,
-                       uint8_t *type, struct slice *body)
+/* Of a pair the part that is this cart's; any other record is one part. */
+static bool take_head(const struct tier *tier, uint8_t type, struct slice key, struct slice *body,
+                      struct tier_head *head)
 {
-    struct tier_head found;
-    int rc = journal_read(tier->journal, head->before_lsn, head->before_bytes, storage, type, body);
+    uint64_t len = 0;
+    if (type != tier->config.pair_record)
+        return tier_head_take(body, head) && slice_eq(head->key, key);
+    if (!varint_take(body, &len) || len > body->len)
+        return false;
+    struct slice first = slice_of(body->bytes, len), second = slice_from(*body, len);
+    bool is_first = tier_head_take(&first, head) && slice_eq(head->key, key);
+    *body = is_first ? first : second;
+    return is_first || (tier_head_take(body, head) && slice_eq(head->key, key));
+}
+
+/* Goes one record back. What is not a record of this cart, or not an older one, is damage. */
+static int read_before(struct tier *tier, struct slice key, struct buf *storage,
+                       struct tier_link *link, uint8_t *type, struct slice *body)
+{
+    struct tier_head head;
+    int rc = journal_read(tier->journal, link->lsn, link->bytes, storage, type, body);
     if (rc)
         return rc;
-    if (!tier_head_take(body, &found) || !slice_eq(found.key, head->key) ||
-        found.before_lsn >= head->before_lsn)
+    if (!take_head(tier, *type, key, body, &head) || head.before.lsn >= link->lsn)
         return CE_CORRUPT;
-    head->before_lsn = found.before_lsn;
-    head->before_bytes = found.before_bytes;
+    *link = head.before;
     return 0;
 }
 
 static int read_back(struct tier *tier, struct tier_history *history, struct buf *storage)
 {
-    struct tier_head head;
-    struct slice body;
+    struct tier_link link = {0, 0};
+    struct slice key = history->key, body;
     uint8_t type;
-    int rc = find_newest(tier, history->key, storage, &head);
-    if (rc == 0 && !journal_reached(tier->journal, head.before_lsn, ACK_OS))
+    int rc = find_newest(tier, key, storage, &link);
+    if (rc == 0 && !journal_reached(tier->journal, link.lsn, ACK_OS))
         rc = journal_flush(tier->journal, ACK_OS, JOURNAL_WAIT_MS);
-    while (rc == 0 && head.before_bytes) {
-        rc = read_before(tier, storage, &head, &type, &body);
+    while (rc == 0 && link.bytes) {
+        rc = read_before(tier, key, storage, &link, &type, &body);
         if (rc == CE_CORRUPT) {
-            log_error("tier", "history of %.*s: its record at %llu is corrupt", (int)head.key.len,
-                      (const char *)head.key.bytes, (unsigned long long)head.before_lsn);
+            log_error("tier", "history of %.*s: its record at %llu is corrupt", (int)key.len,
+                      (const char *)key.bytes, (unsigned long long)link.lsn);
             rc = CE_NOTFOUND;
         }
         if (rc == 0)
