@@ -269,9 +269,9 @@ def every_meta_flag(world, verb, token):
 
 
 CART_SETS = {"cadd": "IVPUGELTDbq", "cset": "IVPUGELTDbq", "crem": "IVTDbq", "cdel": "IVDbq",
-             "cget": "scNbq"}
+             "cget": "scNbq", "chst": "bq"}
 CART_ASKS = {"cadd": "vcntaxdlkO", "cset": "vcntaxdlkO", "crem": "vcntaxdlkO", "cdel": "vcntadlkO",
-             "cget": "vntalkO"}
+             "cget": "vntalkO", "chst": "kO"}
 GOOD_TOKENS = {"I": "1", "V": "1", "P": "1", "G": "1", "T": "1", "N": "1", "O": "1"}
 
 

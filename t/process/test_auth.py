@@ -67,6 +67,7 @@ def ask(client, *arguments, **named):
 @pytest.mark.parametrize("line", [
     "get cart:u1", "gets a", "gat 0 a", "delete a", "incr a 1", "touch a 0", "flush_all", "stats",
     "stats settings", "verbosity 1", "cget cart:u1", "cadd cart:u1 SKU-1 1", "cdel cart:u1",
+    "chst cart:u1",
     "mg a v", "md a", "ma a", "me a", "mn", "shutdown", "nonsense", "", "cache_memlimit 64",
     "lru_crawler metadump all", "delete a noreply", "set a 0 0", "set a 0 0 x",
 ])

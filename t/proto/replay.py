@@ -17,7 +17,7 @@ Lines of a file:
   >>> text        the client sends text CRLF
   <<< text        the server answers text CRLF
   <<<json text    the server answers a line that is this JSON document, in any spelling; version,
-                  cas, added and updated may be left out and then match anything
+                  cas, added, updated, time and actor may be left out and then match anything
   === closed      the server has closed the connection (last line of a case)
   >>>bin set k=key x=00000005:00000000 v=value c=${c} o=0000002a
                   a frame of the binary protocol: the name or two hex digits of the opcode, key,
@@ -51,7 +51,7 @@ import sys
 import time
 from typing import NamedTuple
 
-VOLATILE = {"version", "cas", "added", "updated"}
+VOLATILE = {"version", "cas", "added", "updated", "time", "actor"}
 PIECE_BYTES = 1000  # bytes mode: the middle of a long request is sent in such pieces
 EDGE_BYTES = 200    # ... and so many bytes at either end one by one
 ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
@@ -66,7 +66,7 @@ OPCODES = {name: code for code, name in enumerate(
     "get set add replace delete incr decr quit flush getq noop version getk getkq append prepend "
     "stat setq addq replaceq deleteq incrq decrq quitq flushq appendq prependq verbosity touch gat "
     "gatq - sasl-list sasl-auth sasl-step gatk gatkq".split())}
-for n, verb in enumerate("cadd cset crem cchk cswp cclr cmrg cbat cget cdel".split()):
+for n, verb in enumerate("cadd cset crem cchk cswp cclr cmrg cbat cget cdel chst".split()):
     OPCODES[verb], OPCODES[verb + "q"] = 0xc0 + n, 0xd0 + n
 counter = itertools.count()
 
