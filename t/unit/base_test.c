@@ -161,12 +161,21 @@ START_TEST(real_files_say_what_is_wrong)
     ck_assert(env->file_close(NULL, fd) == 0);
     ck_assert(env->file_create(NULL, path, &fd) == CE_IO); /* must not exist */
     ck_assert(env->file_read(NULL, path, &out) == 0 && slice_eq(buf_slice(&out), text("one")));
+    out.len = 0;
+    ck_assert(env->file_read_part(NULL, path, 1, 1, &out) == 0);
+    ck_assert(env->file_read_part(NULL, path, 2, 9, &out) == 0); /* to its end */
+    ck_assert(env->file_read_part(NULL, path, 3, 9, &out) == 0); /* behind it */
+    ck_assert(slice_eq(buf_slice(&out), text("ne")));
     ck_assert(env->file_truncate(NULL, path, 1) == 0);
     out.len = 0;
     ck_assert(env->file_read(NULL, path, &out) == 0 && slice_eq(buf_slice(&out), text("o")));
     ck_assert(env->file_remove(NULL, path) == 0);
+    ck_assert(env->file_read_part(NULL, path, 0, 1, &out) == CE_NOTFOUND);
     ck_assert(env->dir_sync(NULL, dir) == 0);
+    uint64_t room = 0;
+    ck_assert(env->dir_free(NULL, dir, &room) == 0 && room > 0);
     remove(dir);
+    ck_assert(env->dir_free(NULL, dir, &room) == CE_NOTFOUND);
     buf_free(&out);
 }
 END_TEST
