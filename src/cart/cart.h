@@ -116,12 +116,12 @@ struct cart_step {
     uint64_t life_us;
     char currency[4];   /* "" = not given; else 3 capital letters, sets or must match */
     struct slice token; /* empty = none; 1..CART_TOKEN_MAX bytes */
-    struct slice args; /* what was asked for, when that is not the ops (they come of the carts) */
+    struct slice args;  /* what was asked for, when that is not the ops (they come of the carts) */
     /* Filled by cart_apply when limits are given; kept by replay. */
     uint64_t args_hash;
-    bool clamped, expired; /* what came of it, as in cart_result; for the history */
-    bool has_if_cas;       /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
-    uint64_t if_cas;       /* 0 = only if there is no cart (not exists) */
+    bool clamped, expired;            /* what came of it, as in cart_result; for the history */
+    bool has_if_cas;                  /* refuse with CE_EXISTS unless the cart's cas is if_cas; */
+    uint64_t if_cas;                  /* 0 = only if there is no cart (not exists) */
     const struct cart_limits *limits; /* NULL = replay: all was checked before it was journaled */
     struct cart_op *ops;              /* resolved in place: clamped quantities are written back */
     size_t ops_count; /* 0..CART_STEP_OPS_MAX; without any it changes nothing, but for its token */

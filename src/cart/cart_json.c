@@ -158,7 +158,7 @@ int cart_line_json(const struct cart_line *line, struct buf *out)
 int cart_json_key(struct slice key, struct buf *out)
 {
     bool utf8;
-    if (buf_reserve(out, member_max(key)))
+    if (buf_reserve(out, cart_member_max(key)))
         return CE_NOMEM;
     uint8_t *start = out->bytes + out->len, *at = start;
     *at++ = '"';
