@@ -39,6 +39,7 @@ struct tier_config {
     size_t l1_bytes_max;
     const struct tier_value *value;
     uint8_t state_record;        /* journal record type of a whole state: head (see below), state */
+    uint8_t pair_record;         /* ... of two records in one: varint length of the first, both */
     uint64_t history_bytes;      /* see journal_config */
     void (*advanced)(void *ctx); /* the journal moved; journal thread */
     void *ctx;

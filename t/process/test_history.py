@@ -252,3 +252,18 @@ def test_keys_of_any_bytes_are_json(server):
         document = json.loads(data.decode("utf-8"))
         assert base64.b64decode(document["cart_b64"]) == key
         assert document["cart"] == "cart:\ufffd\"\\"
+
+
+def test_a_merge_is_told_in_both_carts(server):
+    server.start()
+    with server.client() as client:
+        assert client.cmd("cadd cart:guest g 2") == "HD"
+        assert client.cmd(f"cadd {KEY} a 1") == "HD"
+        assert client.cmd(f"cmrg {KEY} cart:guest") == "HD"
+    server.crash()
+    with server.client() as client:
+        into, source = history(client), history(client, "cart:guest")
+        assert [step["cause"] for step in into["history"]] == ["merge", "user"]
+        assert [op["line"] for op in into["history"][0]["ops"]] == ["g"]
+        assert [op["op"] for step in source["history"] for op in step["ops"]] == ["move", "add"]
+        assert source["history"][0]["ops"][0]["new_line"] == KEY
