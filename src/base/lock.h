@@ -14,6 +14,7 @@
     X(HISTORY, "questions about a cart's history")                                                 \
     X(L3, "one database connection")                                                               \
     X(STRIPE, "a stripe of L1")                                                                    \
+    X(RECENT, "what clients of rescued keys have read")                                            \
     X(ROOM, "requests that wait for memory")                                                       \
     X(BEHIND, "the write-behind queue")                                                            \
     X(L2_QUEUE, "orders for the L2 writer")                                                        \
