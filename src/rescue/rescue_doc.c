@@ -57,12 +57,47 @@ void doc_link(struct doc *doc, uint32_t parent, uint32_t *last, uint32_t child)
     *last = child;
 }
 
+/* ---- what a value says ---- */
+
+/* FNV-1a, which goes byte by byte, since an escape is one byte or several. */
+uint64_t doc_hash_byte(uint64_t hash, uint8_t byte)
+{
+    return (hash ^ byte) * 0x100000001b3ull;
+}
+
+uint64_t doc_hash_string(struct slice text)
+{
+    uint64_t hash = DOC_HASH_STRING;
+    for (size_t i = 0; i < text.len; i++)
+        hash = doc_hash_byte(hash, text.bytes[i]);
+    return hash;
+}
+
+void doc_set_hash(struct node *scalar)
+{
+    if (!scalar->is_string)
+        scalar->hash = hash_64(scalar->raw);
+}
+
+/* Of a map in any order. What is empty is the same as a map and as a list. */
+static uint64_t hash_children(const struct doc *doc, const struct node *parent)
+{
+    uint64_t hash = 0;
+    for (const struct node *child = doc_child(doc, parent); child; child = doc_next(doc, child)) {
+        uint64_t pair[2] = {parent->kind == NODE_MAP ? child->key_hash : hash, child->hash};
+        uint64_t both = hash_64(slice_of(pair, sizeof pair));
+        hash = parent->kind == NODE_MAP ? hash + both : both;
+    }
+    return hash;
+}
+
 int doc_close(struct doc *doc, uint32_t parent)
 {
     uint32_t need = doc->sorted_count + doc->nodes[parent].count;
     if (grow((void **)&doc->sorted, need, &doc->sorted_cap, sizeof *doc->sorted))
         return CE_NOMEM;
     doc->nodes[parent].sorted = doc->sorted_count;
+    doc->nodes[parent].hash = hash_children(doc, &doc->nodes[parent]);
     doc->sorted_count = need;
     return 0;
 }
@@ -71,9 +106,9 @@ int doc_close(struct doc *doc, uint32_t parent)
 
 static int compare_keys(const void *left, const void *right, void *nodes)
 {
-    const struct node *a = (const struct node *)nodes + *(const uint32_t *)left;
-    const struct node *b = (const struct node *)nodes + *(const uint32_t *)right;
-    return slice_cmp(a->key, b->key);
+    uint64_t a = ((const struct node *)nodes)[*(const uint32_t *)left].key_hash;
+    uint64_t b = ((const struct node *)nodes)[*(const uint32_t *)right].key_hash;
+    return (a > b) - (a < b);
 }
 
 bool doc_sort(struct doc *doc, const struct node *parent)
@@ -85,21 +120,20 @@ bool doc_sort(struct doc *doc, const struct node *parent)
         sorted[count++] = (uint32_t)(child - doc->nodes);
     qsort_r(sorted, count, sizeof *sorted, compare_keys, doc->nodes);
     for (uint32_t i = 1; i < count; i++)
-        if (slice_eq(doc->nodes[sorted[i - 1]].key, doc->nodes[sorted[i]].key))
+        if (doc->nodes[sorted[i - 1]].key_hash == doc->nodes[sorted[i]].key_hash)
             return false;
     return true;
 }
 
-struct node *doc_find(const struct doc *doc, const struct node *parent, struct slice key)
+struct node *doc_find(const struct doc *doc, const struct node *parent, uint64_t key_hash)
 {
     uint32_t low = 0, high = parent ? parent->count : 0;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         struct node *child = &doc->nodes[doc->sorted[parent->sorted + middle]];
-        int order = slice_cmp(child->key, key);
-        if (order == 0)
+        if (child->key_hash == key_hash)
             return child;
-        if (order < 0)
+        if (child->key_hash < key_hash)
             low = middle + 1;
         else
             high = middle;
@@ -123,7 +157,7 @@ bool doc_identify(struct doc *doc, const struct node *list, struct slice name)
         const struct node *identity = doc_member(doc, child, name);
         if (!identity)
             return false;
-        child->key = identity->raw;
+        child->key_hash = identity->hash;
     }
     return doc_sort(doc, list);
 }

@@ -18,12 +18,14 @@ struct node {
     bool is_string, has_number;
     bool has_int_key; /* the key is an integer (JSON: a string of digits), in key_number */
     uint32_t first, next, count;
-    uint32_t sorted; /* where its children begin in doc->sorted */
-    int64_t number;  /* of an integer, or of a string of digits */
+    uint32_t sorted;   /* where its children begin in doc->sorted */
+    uint64_t hash;     /* of what it says, however that is written */
+    uint64_t key_hash; /* of the key; of a list's element: of its identity, once it is asked for */
+    int64_t number;    /* of an integer, or of a string of digits */
     int64_t key_number;
     struct slice raw;  /* as written */
     struct slice text; /* of a string: what is between the quotes */
-    struct slice key;  /* as written; of a list's element: its identity, once it is asked for */
+    struct slice key;  /* as written */
     struct slice name; /* the key's text */
 };
 
@@ -51,12 +53,17 @@ int doc_read(struct doc *doc, struct slice text) MUST_USE;
 int doc_add(struct doc *doc, uint32_t *at) MUST_USE;
 /* A child of `parent`; *last is the child before it, 0 for the first. */
 void doc_link(struct doc *doc, uint32_t parent, uint32_t *last, uint32_t child);
-/* All children of `parent` are linked. CE_NOMEM. */
+/* All children of `parent` are linked, and its kind is set. CE_NOMEM. */
 int doc_close(struct doc *doc, uint32_t parent) MUST_USE;
+/* Equal hashes are taken for equal: who writes texts to make two the same spoils his own cart. */
+uint64_t doc_hash_byte(uint64_t hash, uint8_t byte);
+#define DOC_HASH_STRING 0xcbf29ce484222325ull /* a string's hash begins with it */
+uint64_t doc_hash_string(struct slice text);
+void doc_set_hash(struct node *scalar);
 /* Sorts the children by key. False when two have the same. */
 bool doc_sort(struct doc *doc, const struct node *parent);
 /* After doc_sort. NULL when there is none, or no parent. */
-struct node *doc_find(const struct doc *doc, const struct node *parent, struct slice key);
+struct node *doc_find(const struct doc *doc, const struct node *parent, uint64_t key_hash);
 /* The identity: gives each element of a list its member `name` as key, and sorts. False when one
  * has none, or two have the same. */
 bool doc_identify(struct doc *doc, const struct node *list, struct slice name);

@@ -51,7 +51,7 @@ static int merge_texts(struct rescue *rescue, unsigned nest, struct slice base, 
 
 static bool same(const struct node *a, const struct node *b)
 {
-    return a && b && slice_eq(a->raw, b->raw);
+    return a && b && a->hash == b->hash;
 }
 
 static bool is_quantity(struct slice name)
@@ -191,8 +191,8 @@ static int write_theirs(struct merge *merge, struct three *three)
     int rc = 0;
     const struct node *child = doc_child(merge->theirs, three->theirs);
     for (; child && rc == 0; child = doc_next(merge->theirs, child)) {
-        const struct node *base = doc_find(merge->base, three->base, child->key);
-        const struct node *mine = doc_find(merge->mine, three->mine, child->key);
+        const struct node *base = doc_find(merge->base, three->base, child->key_hash);
+        const struct node *mine = doc_find(merge->mine, three->mine, child->key_hash);
         if (!mine && same(base, child))
             continue;
         rc = writer_key(&three->writer, child->key);
@@ -212,8 +212,8 @@ static int write_mine(struct merge *merge, struct three *three)
     int rc = 0;
     const struct node *child = doc_child(merge->mine, three->mine);
     for (; child && rc == 0; child = doc_next(merge->mine, child)) {
-        const struct node *base = doc_find(merge->base, three->base, child->key);
-        const struct node *theirs = doc_find(merge->theirs, three->theirs, child->key);
+        const struct node *base = doc_find(merge->base, three->base, child->key_hash);
+        const struct node *theirs = doc_find(merge->theirs, three->theirs, child->key_hash);
         if (theirs) {
             if (clashes(merge, three, base, child, theirs))
                 rc = write_clashing(merge, three, child);

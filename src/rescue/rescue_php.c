@@ -69,6 +69,7 @@ static bool read_scalar(struct reader *reader, struct node *node)
     case 's':
         node->is_string = read_string(reader, &node->text);
         node->has_number = node->is_string && doc_int(node->text, &node->number);
+        node->hash = doc_hash_string(node->text);
         return node->is_string;
     default: return false;
     }
@@ -101,6 +102,7 @@ static void set_key(struct node *node, const struct key *key)
     node->name = key->name;
     node->has_int_key = key->is_int;
     node->key_number = key->number;
+    node->key_hash = key->is_int ? hash_64(key->raw) : doc_hash_string(key->name);
 }
 
 /* An array whose keys are 0, 1, 2 ... in order is a list. */
@@ -150,6 +152,8 @@ int php_read_value(struct reader *reader, uint32_t *at)
         rc = read_scalar(reader, &doc->nodes[*at]) ? 0 : CE_BAD_DOC;
     }
     doc->nodes[*at].raw = reader_since(reader, from);
+    if (doc->nodes[*at].kind == NODE_SCALAR)
+        doc_set_hash(&doc->nodes[*at]);
     return rc;
 }
 

@@ -61,8 +61,12 @@ START_TEST(maps_merge_by_key)
         /* reals and large integers keep their text */
         {"{\"p\":1.10}", "{\"p\":1.10,\"a\":1}", "{\"p\":2.50,\"n\":9223372036854775808}",
          "{\"p\":2.50,\"n\":9223372036854775808,\"a\":1}"},
-        /* a name that differs only in how it is written is another name */
-        {"{}", "{\"\\u0061\":1}", "{\"a\":2}", "{\"a\":2,\"\\u0061\":1}"},
+        /* how it is written says nothing: spaces, order, escapes */
+        {"{\"a\":{\"x\":\"\\u00e9/\",\"y\":1},\"b\":1}",
+         "{\"a\": {\"y\": 1, \"x\": \"\xc3\xa9\\/\"}, \"b\": 2}", "{\"b\":1}", "{\"b\":2}"},
+        {"{\"\\ud83d\\ude00\":1,\"b\":1}", "{\"b\":2}", "{\"\xf0\x9f\x98\x80\":1,\"b\":1}",
+         "{\"b\":2}"},
+        {"{}", "{\"\\u0061\":1}", "{\"a\":2}", "{\"a\":1}"},
     };
     CHECK_ROWS(rows);
 }
