@@ -24,6 +24,7 @@
 #define MALLOC_TRIM_BYTES (4 << 20)
 #define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
 #define MESSAGE_BYTES     512
+#define RESCUE_MEMORY_MAX (16u << 20)
 
 _Static_assert(CONF_WORKERS_MAX == NET_WORKERS_MAX, "conf refuses what net can't do");
 _Static_assert((int)CONF_ACK_RAM == ACK_RAM && (int)CONF_ACK_OS == ACK_OS &&
@@ -232,6 +233,13 @@ static void on_settings(void *ctx, const struct stat_sink *sink)
     conf_settings(&((struct parts *)ctx)->conf, sink);
 }
 
+/* A sixteenth of -m, beside it. */
+static size_t rescue_bytes_of(const struct conf *conf)
+{
+    size_t bytes = ((size_t)conf->megabytes << 20) / 16;
+    return bytes < RESCUE_MEMORY_MAX ? bytes : RESCUE_MEMORY_MAX;
+}
+
 static int build_cmd(struct parts *parts)
 {
     const struct conf *conf = &parts->conf;
@@ -244,6 +252,7 @@ static int build_cmd(struct parts *parts)
                                       .buckets = buckets,
                                       .buckets_count = count,
                                       .value_bytes_max = conf->item_bytes_max,
+                                      .rescue_bytes_max = rescue_bytes_of(conf),
                                       .workers = conf->threads,
                                       .version = WIRE_VERSION,
                                       .protocol = (enum cmd_protocol)conf->protocol,

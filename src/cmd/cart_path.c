@@ -12,6 +12,7 @@ struct path_read {
     struct slice line;
     struct cart_summary summary;
     uint64_t now_us;
+    uint64_t known_cas; /* of a rescue: the cas that the client knows */
 };
 
 /* Into worker->text. */
@@ -91,6 +92,8 @@ enum run path_get(struct session *session, const struct request *request, struct
     if (run != RUN_DONE)
         return run;
     if (code == CE_NOTFOUND) {
+        if (session->rescues && kind == KEY_CART)
+            rescue_told_nothing(session, parsed->cart);
         count(&session->worker->get_misses);
         return reply_miss(session, request);
     }
@@ -99,6 +102,8 @@ enum run path_get(struct session *session, const struct request *request, struct
     count(&session->worker->get_hits);
     struct slice text = buf_slice(&session->worker->text);
     struct item_view view = view_of(&path.summary, path.now_us, text.len);
+    if (session->rescues && kind == KEY_CART)
+        rescue_told(session, parsed->cart, path.summary.cas, text);
     return reply_end(session, reply_value(session, request, key, &view, text));
 }
 
@@ -110,6 +115,7 @@ struct path_op {
     enum verdict done;
     int exists, not_found; /* the codes that CE_EXISTS and CE_NOTFOUND are told as */
     bool number;           /* the answer is the quantity of the line */
+    uint64_t told_cas;     /* instead of the cart's cas; 0 = that */
 };
 
 static int parse_value(struct session *session, const struct request *request,
@@ -288,6 +294,8 @@ static enum run answer(struct session *session, const struct request *request,
 {
     const struct cart_result *result = &op->write.result;
     struct item_view view = view_of(&result->summary, op->write.step.now_us, 0);
+    if (op->told_cas)
+        view.cas = op->told_cas;
     count_path(session->worker, request, code);
     if (code == CE_EXISTS)
         code = op->exists;
@@ -299,20 +307,124 @@ static enum run answer(struct session *session, const struct request *request,
                         &view);
 }
 
+/* With `if_cas`: only if that is the cart's cas. */
+static enum run write_once(struct session *session, const struct request *request,
+                           enum cart_key_kind kind, const struct cart_key *parsed,
+                           const uint64_t *if_cas, struct path_op *op, int *code)
+{
+    *op = (struct path_op){.write = {.key = parsed->cart,
+                                     .bucket = parsed->bucket,
+                                     .level = parsed->bucket->ack,
+                                     .step = {.ops = session->worker->ops, .ops_count = 1}},
+                           .exists = CE_EXISTS,
+                           .not_found = CE_NOTFOUND};
+    *code = prepare(session, request, kind, parsed, op);
+    if (*code)
+        return RUN_DONE;
+    if (if_cas) {
+        op->write.step.has_if_cas = true;
+        op->write.step.if_cas = *if_cas;
+    }
+    enum run run = cart_write_run(session, &op->write, code);
+    if (run == RUN_DONE && *code == CE_NOTFOUND && op->number && request->vivify)
+        run = vivify(session, request, op, code);
+    return run;
+}
+
+/* ---- rescue: a document is merged with the cart of now ---- */
+
+static bool is_rescue(const struct session *session, const struct request *request,
+                      enum cart_key_kind kind)
+{
+    if (!session->rescues || kind != KEY_CART || has_meta(request, 'I') || has_meta(request, 'E'))
+        return false;
+    switch (request->verb) {
+    case VERB_SET:
+    case VERB_REPLACE:
+    case VERB_CAS: return true;
+    case VERB_MS: return !joins(request) && request->meta.mode != 'E';
+    default: return false;
+    }
+}
+
+/* Renders the cart only when it is another one than the client knows. */
+static int render_other(struct cart_read *read, struct slice state,
+                        const struct cart_summary *summary, uint64_t now_us)
+{
+    struct path_read *path = (struct path_read *)read;
+    if (!summary->exists || summary->cas != path->known_cas)
+        return render(read, state, summary, now_us);
+    path->summary = *summary;
+    return 0;
+}
+
+/* What is to be written, and over which cas (*is_bound). */
+static enum run merge_document(struct session *session, const struct request *request,
+                               const struct cart_key *parsed, struct rescue_try *try,
+                               struct slice *value, uint64_t *if_cas, bool *is_bound, int *code)
+{
+    struct cmd_worker *worker = session->worker;
+    struct path_read path = {.read = {.key = parsed->cart, .look = render_other},
+                             .session = session,
+                             .kind = KEY_CART,
+                             .known_cas = try->base_cas};
+    enum run run = cart_read_run(session, &path.read, code);
+    bool is_new = *code == CE_NOTFOUND;
+    if (run != RUN_DONE || (*code && !is_new))
+        return run;
+    *code = 0;
+    *value = request->value;
+    *if_cas = is_new ? 0 : path.summary.cas;
+    *is_bound = !is_new || !has_condition(request);
+    if (is_new || path.summary.cas == try->base_cas)
+        return RUN_DONE;
+    *code = rescue_value(session, parsed->cart, try, *value, buf_slice(&worker->text));
+    if (*code == 0)
+        *value = buf_slice(&worker->merged);
+    if (*code == CE_BAD_DOC)
+        *code = 0, *is_bound = false;
+    return RUN_DONE;
+}
+
+static enum run write_rescued(struct session *session, const struct request *request,
+                              const struct cart_key *parsed, struct path_op *op, int *code)
+{
+    struct request now = *request;
+    struct rescue_try try;
+    enum run run = RUN_DONE;
+    if (!rescue_knows(session, request, parsed->cart, &try)) {
+        run = write_once(session, request, KEY_CART, parsed, NULL, op, code);
+    } else {
+        bool is_bound = true;
+        uint64_t if_cas;
+        *code = CE_EXISTS;
+        for (unsigned i = 0; *code == CE_EXISTS && is_bound && i < RESCUE_TRIES_MAX; i++) {
+            run = merge_document(session, request, parsed, &try, &now.value, &if_cas, &is_bound,
+                                 code);
+            if (run == RUN_DONE && *code == 0)
+                run = write_once(session, &now, KEY_CART, parsed, is_bound ? &if_cas : NULL, op,
+                                 code);
+            if (run != RUN_DONE)
+                return run;
+        }
+        if (*code == CE_EXISTS && is_bound)
+            *code = CE_BUSY;
+    }
+    if (run == RUN_DONE && *code == 0)
+        op->told_cas = rescue_stored(session, parsed->cart, &try, request->value,
+                                     op->write.result.summary.cas);
+    return run;
+}
+
 enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
                     const struct cart_key *parsed)
 {
-    struct path_op op = {.write = {.key = parsed->cart,
-                                   .bucket = parsed->bucket,
-                                   .level = parsed->bucket->ack,
-                                   .step = {.ops = session->worker->ops, .ops_count = 1}},
-                         .exists = CE_EXISTS,
-                         .not_found = CE_NOTFOUND};
+    struct path_op op = {0};
     size_t start = session->out->len;
-    int code = prepare(session, request, kind, parsed, &op);
-    enum run run = code ? RUN_DONE : cart_write_run(session, &op.write, &code);
-    if (run == RUN_DONE && code == CE_NOTFOUND && op.number && request->vivify)
-        run = vivify(session, request, &op, &code);
+    int code;
+    enum run run = is_rescue(session, request, kind)
+                       ? write_rescued(session, request, parsed, &op, &code)
+                       : write_once(session, request, kind, parsed, NULL, &op, &code);
     if (run != RUN_DONE)
         return run;
     run = answer(session, request, &op, code);

@@ -28,7 +28,8 @@ static int worker_init(struct cmd_worker *worker, struct cmd *cmd)
     worker->cmd = cmd;
     worker->ops = calloc(CART_STEP_OPS_MAX, sizeof *worker->ops);
     int rc = worker->ops ? cart_new(&worker->cart) : CE_NOMEM;
-    return rc ? rc : cart_new(&worker->source);
+    rc = rc ? rc : cart_new(&worker->source);
+    return rc ? rc : rescue_new(&worker->rescue);
 }
 
 static void worker_release(struct cmd_worker *worker)
@@ -37,10 +38,15 @@ static void worker_release(struct cmd_worker *worker)
         cart_free(&worker->cart);
     if (worker->source)
         cart_free(&worker->source);
+    if (worker->rescue)
+        rescue_free(&worker->rescue);
     free(worker->ops);
     buf_free(&worker->text);
     buf_free(&worker->key);
     buf_free(&worker->record);
+    buf_free(&worker->base);
+    buf_free(&worker->theirs);
+    buf_free(&worker->merged);
 }
 
 int cmd_new(const struct cmd_config *config, struct cmd **out)
@@ -62,6 +68,8 @@ int cmd_new(const struct cmd_config *config, struct cmd **out)
     cmd->config.buckets = NULL; /* the caller's */
     if (rc == 0)
         rc = buckets_begin(cmd, config->buckets, config->buckets_count);
+    if (rc == 0)
+        rc = rescue_recent_new(config->rescue_bytes_max, &cmd->recent);
     for (unsigned i = 0; i < config->workers && rc == 0; i++)
         rc = worker_init(&cmd->workers[i], cmd);
     if (rc)
@@ -83,6 +91,8 @@ void cmd_free(struct cmd **out)
     buckets_free(cmd);
     buf_free(&cmd->replay_state);
     free(cmd->workers);
+    if (cmd->recent)
+        rescue_recent_free(&cmd->recent);
     cmd->magic = 0;
     free(cmd);
 }

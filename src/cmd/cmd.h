@@ -78,7 +78,8 @@ struct cmd_config {
     const struct env *env;
     const struct cmd_bucket *buckets; /* copied */
     size_t buckets_count;
-    size_t value_bytes_max; /* -I */
+    size_t value_bytes_max;  /* -I */
+    size_t rescue_bytes_max; /* of what clients of buckets with rescue know; beside -m */
     unsigned workers;
     const char *version;
     enum cmd_protocol { CMD_PROTOCOL_ANY, CMD_PROTOCOL_TEXT, CMD_PROTOCOL_BINARY } protocol;

@@ -5,6 +5,7 @@
 #include "cmd/cmd.h"
 #include "cmd/item.h"
 #include "proto/proto.h"
+#include "rescue/rescue.h"
 
 #define CMD_MAGIC     0x636d6421
 #define SESSION_MAGIC 0x73657373
@@ -40,6 +41,8 @@
     X(cart_refused, "cart steps refused")                                                          \
     X(cart_repeats, "retries answered from a token")                                               \
     X(cart_parked, "requests that waited for a lower tier or for memory")                          \
+    X(rescue_merged, "sets of whole carts merged with what others wrote")                          \
+    X(rescue_unmerged, "... stored as they came: base gone, or not understood")                    \
     X(held_failed, "replies replaced because the journal failed")
 
 #define CMD_RESETS_MAX 16
@@ -56,6 +59,8 @@ struct cmd_worker {
     struct buf key;      /* decoded base64 key */
     struct buf record;   /* journal record */
     struct cart *source; /* the other cart of a merge */
+    struct rescue *rescue;
+    struct buf base, theirs, merged; /* of a rescue */
     uint8_t line[CART_LINE_KEY_MAX];
     uint8_t moved_to[CART_KEY_MAX];   /* the key that a request was led to */
     uint8_t source_key[CART_KEY_MAX]; /* decoded, of a merge */
@@ -70,6 +75,7 @@ struct cmd {
     unsigned magic;
     struct cmd_config config;
     _Atomic(const struct bucket_table *) buckets; /* buckets.c */
+    struct rescue_recent *recent;                 /* what clients of rescued keys know */
     struct net *net;
     struct tier *tier;
     struct net_handler handler;
@@ -117,6 +123,9 @@ struct session {
     struct admin_work *admin; /* what the thread of net_run does, or has done, for the request */
     struct history *history;  /* what the history thread finds, or has found, for the request */
     uint32_t dump_count;      /* keys listed so far */
+    bool rescues;             /* the key at hand is of a bucket with rescue */
+    uint64_t told_cas;        /* ... and this is what its reader was just told */
+    struct rescue_seen *seen; /* rescue_store.c; NULL: nothing yet */
 };
 
 /* session.c */
@@ -270,6 +279,31 @@ enum run path_get(struct session *session, const struct request *request, struct
                   enum cart_key_kind kind, const struct cart_key *parsed);
 enum run path_write(struct session *session, const struct request *request, enum cart_key_kind kind,
                     const struct cart_key *parsed);
+
+/* rescue_store.c: sets of whole carts where the bucket has rescue */
+#define RESCUE_TRIES_MAX 64 /* merges that others were faster than, then CE_BUSY */
+struct rescue_try {
+    uint64_t base_cas; /* what the client knows; 0: there was nothing */
+    bool merged, unmerged;
+};
+/* The session has been told a value, or that there is none. */
+void rescue_told(struct session *session, struct slice key, uint64_t cas, struct slice value);
+void rescue_told_nothing(struct session *session, struct slice key);
+/* What the request's author knows of the key, by its cas or by what the session was told; false:
+ * nothing. */
+bool rescue_knows(const struct session *session, const struct request *request, struct slice key,
+                  struct rescue_try *try);
+/* 0: worker->merged is what `theirs` becomes. CE_BAD_DOC: store `mine` as it is. CE_NOMEM. */
+int rescue_value(struct session *session, struct slice key, struct rescue_try *try,
+                 struct slice mine, struct slice theirs);
+/* `value` was stored as it came under `cas`, or merged. Returns the cas that the client is told. */
+uint64_t rescue_stored(struct session *session, struct slice key, const struct rescue_try *try,
+                       struct slice value, uint64_t cas);
+/* item_put for such a key. Also CE_BUSY, CE_TOO_LARGE (merged), CE_NOMEM. */
+int rescue_put(struct session *session, const struct request *request, const struct item_put *put,
+               struct item_view *view);
+/* The session ends. */
+void rescue_forget(struct session *session);
 
 /* cart_commands.c */
 enum run cart_command_run(struct session *session, const struct request *request);

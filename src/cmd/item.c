@@ -21,7 +21,7 @@ static struct l1 *l1_of(struct session *session)
     return tier_l1(session->cmd->tier);
 }
 
-static uint64_t next_cas(struct cmd *cmd)
+uint64_t item_next_cas(struct cmd *cmd)
 {
     return atomic_fetch_add(&cmd->next_cas, 1) + 1;
 }
@@ -45,7 +45,7 @@ void item_flush(struct cmd *cmd, int64_t delay_s)
     if (delay_s > 0)
         return;
     atomic_store(&cmd->oldest_live_s, now_s - 1);
-    atomic_store(&cmd->oldest_cas, next_cas(cmd));
+    atomic_store(&cmd->oldest_cas, item_next_cas(cmd));
     atomic_fetch_add(&cmd->flushes, 1);
 }
 
@@ -58,7 +58,7 @@ static unsigned flushes_mark(const struct cmd *cmd)
  */
 static void set_cas(struct cmd *cmd, struct l1_item *item, bool chosen, uint64_t cas)
 {
-    item->plain.cas = chosen ? cas : next_cas(cmd);
+    item->plain.cas = chosen ? cas : item_next_cas(cmd);
     item->marks &= MARK_FETCHED | MARK_STALE | MARK_SENT;
     if (chosen)
         item->marks |= (uint8_t)(MARK_CHOSEN_CAS | flushes_mark(cmd));
@@ -259,7 +259,7 @@ int item_get(struct session *session, const struct item_get *get, item_emit_fn *
 static int check_cas(struct cmd_worker *worker, const struct item_put *put,
                      const struct l1_item *item, bool *stale)
 {
-    bool counts = put->has_cas && put->mode <= ITEM_REPLACE; /* as memcached */
+    bool counts = put->has_cas && put->mode <= ITEM_REPLACE && !put->is_rescue; /* as memcached */
     if (!put->has_cas || item->plain.cas == put->cas) {
         if (counts)
             count(&worker->cas_hits);
@@ -282,7 +282,7 @@ static int check_put(struct session *session, const struct item_put *put,
     case ITEM_SET:
         if (item)
             return check_cas(session->worker, put, item, stale);
-        if (put->has_cas)
+        if (put->has_cas && !put->is_rescue)
             count(&session->worker->cas_misses);
         if (put->has_cas)
             return CE_NOTFOUND;

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 
+struct cmd;
 struct session;
 
 /* What can be said of an item; times in seconds. */
@@ -50,6 +51,7 @@ struct item_put {
     bool has_cas, has_new_cas;
     bool invalidate; /* with has_cas: an older cas stores too, and marks the item stale */
     bool vivify;     /* append and prepend make a missing item */
+    bool is_rescue;  /* the condition is not the client's: not counted */
     uint64_t cas, new_cas;
 };
 /* 0, CE_NOT_STORED, CE_EXISTS (cas differs), CE_NOTFOUND (cas and no item), CE_STORE_NOMEM. view:
@@ -79,15 +81,16 @@ struct item_arith {
 int item_arith(struct session *session, const struct item_arith *arith, struct item_view *view,
                uint64_t *value) MUST_USE;
 
+/* A cas that no item has, and none will get. */
+uint64_t item_next_cas(struct cmd *cmd);
+
 /* Takes an item away whose replacement failed, so that nobody reads what is stale (memcached). */
 void item_drop(struct session *session, struct slice key);
 
 /* flush_all: all items stored up to now, or up to delay_s from now, are gone. Carts stay. */
-struct cmd;
 void item_flush(struct cmd *cmd, int64_t delay_s);
 
 struct l1_item;
-struct cmd;
 /* Whether a plain item is neither over nor flushed. Under its stripe's lock. */
 bool item_alive(const struct cmd *cmd, const struct l1_item *item);
 bool item_fetched(const struct l1_item *item);

@@ -24,9 +24,27 @@ struct emit_to {
     struct slice key;
 };
 
+/* Does the client know the value behind it, or its cas? */
+static bool tells_value(const struct request *request)
+{
+    return request->verb != VERB_MG || has_meta(request, 'v') || has_meta(request, 'c');
+}
+
+/* Under the stripe's lock: told to the rescue behind it. */
+static void note_value(struct session *session, const struct item_view *view, struct slice value)
+{
+    struct buf *theirs = &session->worker->theirs;
+    theirs->len = 0;
+    session->told_cas = view->cas;
+    if (value.len <= RESCUE_BYTES_MAX && buf_append(theirs, value.bytes, value.len))
+        theirs->len = 0; /* no memory: a later set of it is not merged */
+}
+
 static int emit_value(void *ctx, const struct item_view *view, struct slice value)
 {
     const struct emit_to *to = ctx;
+    if (to->session->rescues && tells_value(to->request))
+        note_value(to->session, view, value);
     return reply_value(to->session, to->request, to->key, view, value);
 }
 
@@ -63,6 +81,10 @@ enum run plain_get(struct session *session, const struct request *request, struc
     int emitted = 0;
     int code = item_get(session, &get, emit_value, &to, &emitted);
     count_get(session->worker, request, code == 0);
+    if (session->rescues && code == 0 && tells_value(request))
+        rescue_told(session, key, session->told_cas, buf_slice(&session->worker->theirs));
+    else if (session->rescues && code == CE_NOTFOUND)
+        rescue_told_nothing(session, key);
     if (code == CE_NOTFOUND)
         return reply_miss(session, request);
     return code ? reply_error(session, request, code) : reply_end(session, emitted);
@@ -125,7 +147,8 @@ enum run plain_store(struct session *session, const struct request *request, str
                            .invalidate = has_meta(request, 'I'),
                            .has_new_cas = has_meta(request, 'E'),
                            .new_cas = request->meta.new_cas};
-    int code = item_put(session, &put, &view);
+    int code = session->rescues ? rescue_put(session, request, &put, &view)
+                                : item_put(session, &put, &view);
     if (code == CE_STORE_NOMEM)
         count(&session->worker->store_no_memory);
     return reply_code(session, request, VERDICT_STORED, code, &view);

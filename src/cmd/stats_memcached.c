@@ -150,6 +150,7 @@ static void gather_counters(const struct cmd *cmd, const struct stat_sink *sink)
     }
     CMD_STATS(X)
 #undef X
+    stat_u64(sink, "rescue_bytes", rescue_recent_bytes(cmd->recent));
     stat_u64(sink, "replayed", counted(&cmd->replayed));
     stat_u64(sink, "replay_gaps", counted(&cmd->replay_gaps));
 }

@@ -34,6 +34,7 @@ static enum run get_key(struct session *session, const struct request *request, 
 {
     struct cart_key parsed;
     enum cart_key_kind kind = cart_key_parse(session->worker, key, &parsed);
+    session->rescues = parsed.bucket && parsed.bucket->rescue;
     bool gat = request->verb == VERB_GAT || request->verb == VERB_GATS;
     if (kind == KEY_PLAIN)
         return plain_get(session, request, key);
@@ -86,6 +87,7 @@ static enum run run_mutation(struct session *session, const struct request *requ
     if (!table_key(session, request, &key))
         return refuse_key(session, request);
     enum cart_key_kind kind = cart_key_parse(session->worker, key, &parsed);
+    session->rescues = parsed.bucket && parsed.bucket->rescue;
     if (kind == KEY_PLAIN)
         return plain(session, request, key);
     return path_write(session, request, kind, &parsed);
