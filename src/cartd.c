@@ -24,6 +24,7 @@
 #define MALLOC_TRIM_BYTES (4 << 20)
 #define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
 #define MESSAGE_BYTES     512
+#define RESCUE_MEMORY_MIN (4u << 20)
 #define RESCUE_MEMORY_MAX (16u << 20)
 
 _Static_assert(CONF_WORKERS_MAX == NET_WORKERS_MAX, "conf refuses what net can't do");
@@ -233,10 +234,11 @@ static void on_settings(void *ctx, const struct stat_sink *sink)
     conf_settings(&((struct parts *)ctx)->conf, sink);
 }
 
-/* A sixteenth of -m, beside it. */
+/* A sixteenth of -m within bounds; beside it, and only taken when there is something to keep. */
 static size_t rescue_bytes_of(const struct conf *conf)
 {
     size_t bytes = ((size_t)conf->megabytes << 20) / 16;
+    bytes = bytes > RESCUE_MEMORY_MIN ? bytes : RESCUE_MEMORY_MIN;
     return bytes < RESCUE_MEMORY_MAX ? bytes : RESCUE_MEMORY_MAX;
 }
 
