@@ -391,6 +391,7 @@ static enum run write_rescued(struct session *session, const struct request *req
 {
     struct request now = *request;
     struct rescue_try try;
+    session->is_whole = true;
     enum run run = RUN_DONE;
     if (!rescue_knows(session, request, parsed->cart, &try)) {
         run = write_once(session, request, KEY_CART, parsed, NULL, op, code);

@@ -125,7 +125,8 @@ struct session {
     uint32_t dump_count;      /* keys listed so far */
     bool rescues;             /* the key at hand is of a bucket with rescue */
     uint64_t told_cas;        /* ... and this is what its reader was just told */
-    struct rescue_seen *seen; /* rescue_store.c; NULL: nothing yet */
+    bool is_whole;            /* ... and was set as a whole */
+    struct rescue_seen *seen; /* what it knows of such keys; NULL: nothing yet */
 };
 
 /* session.c */
@@ -302,8 +303,9 @@ uint64_t rescue_stored(struct session *session, struct slice key, const struct r
 /* item_put for such a key. Also CE_BUSY, CE_TOO_LARGE (merged), CE_NOMEM. */
 int rescue_put(struct session *session, const struct request *request, const struct item_put *put,
                struct item_view *view);
-/* The session ends. */
-void rescue_forget(struct session *session);
+/* The session has `seen` something, and has run a request that changes, or tells, in another way
+ * than as a whole value: what it knows of the key cannot be told from here. */
+void rescue_changed(struct session *session, const struct request *request);
 
 /* cart_commands.c */
 enum run cart_command_run(struct session *session, const struct request *request);

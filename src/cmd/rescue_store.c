@@ -9,45 +9,11 @@
 
 #include <stdlib.h>
 
-#define RESCUE_SEEN_MAX 16 /* keys that a session knows at a time */
-
-struct rescue_seen {
-    struct {
-        uint64_t hash, cas; /* hash 0: free. cas 0: there was nothing */
-    } keys[RESCUE_SEEN_MAX];
-    unsigned next;
-};
-
-static bool find_seen(const struct session *session, uint64_t hash, uint64_t *cas)
-{
-    for (size_t i = 0; session->seen && i < RESCUE_SEEN_MAX; i++) {
-        if (session->seen->keys[i].hash == hash) {
-            *cas = session->seen->keys[i].cas;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Without memory for it the session is one that never reads. */
 static void remember(struct session *session, uint64_t hash, uint64_t cas)
 {
-    if (!session->seen && !(session->seen = calloc(1, sizeof *session->seen)))
-        return;
-    struct rescue_seen *seen = session->seen;
-    size_t at = 0;
-    while (at < RESCUE_SEEN_MAX && seen->keys[at].hash != hash)
-        at++;
-    if (at == RESCUE_SEEN_MAX)
-        at = seen->next++ % RESCUE_SEEN_MAX;
-    seen->keys[at].hash = hash;
-    seen->keys[at].cas = cas;
-}
-
-void rescue_forget(struct session *session)
-{
-    free(session->seen);
-    session->seen = NULL;
+    if (session->seen || (session->seen = calloc(1, sizeof *session->seen)))
+        rescue_seen_put(session->seen, hash, cas, clock_now_s(session->cmd));
 }
 
 void rescue_told(struct session *session, struct slice key, uint64_t cas, struct slice value)
@@ -60,6 +26,22 @@ void rescue_told(struct session *session, struct slice key, uint64_t cas, struct
 void rescue_told_nothing(struct session *session, struct slice key)
 {
     remember(session, hash_64(key), 0);
+}
+
+void rescue_changed(struct session *session, const struct request *request)
+{
+    struct cart_key parsed;
+    struct slice key;
+    if (request->verb == VERB_TOUCH || !table_key(session, request, &key) || key.len == 0)
+        return;
+    enum cart_key_kind kind = cart_key_parse(session->worker, key, &parsed);
+    bool is_delete = request->verb == VERB_DELETE || request->verb == VERB_MD;
+    if (kind == KEY_LINE || kind == KEY_QTY)
+        key = parsed.cart;
+    if (is_delete && (kind == KEY_PLAIN || kind == KEY_CART))
+        rescue_seen_put(session->seen, hash_64(key), 0, clock_now_s(session->cmd));
+    else
+        rescue_seen_drop(session->seen, hash_64(key));
 }
 
 uint64_t rescue_stored(struct session *session, struct slice key, const struct rescue_try *try,
@@ -81,7 +63,8 @@ bool rescue_knows(const struct session *session, const struct request *request, 
         try->base_cas = request->cas;
         return true;
     }
-    return find_seen(session, hash_64(key), &try->base_cas);
+    return session->seen &&
+           rescue_seen_find(session->seen, hash_64(key), clock_now_s(session->cmd), &try->base_cas);
 }
 
 /* 0: worker->merged is what `theirs` becomes. CE_BAD_DOC: not to be merged. CE_NOMEM. */
@@ -188,6 +171,7 @@ int rescue_put(struct session *session, const struct request *request, const str
         if (again)
             return CE_BUSY;
     }
+    session->is_whole = put->mode <= ITEM_ADD;
     if (rc == 0 && put->mode <= ITEM_ADD)
         view->cas = rescue_stored(session, put->key, &try, put->value, view->cas);
     return rc;

@@ -37,7 +37,7 @@ static void session_close(void *arg)
     if (session->login)
         guard_login_free(&session->login);
     admin_close(session);
-    rescue_forget(session);
+    free(session->seen);
     session->magic = 0;
     free(session);
 }

@@ -231,5 +231,10 @@ enum run table_run(struct session *session, const struct request *request)
     MUST(request->verb < VERB_COUNT_ && rows[request->verb].run);
     if (!auth_admits(session, request, rows[request->verb].right, &run))
         return run;
-    return rows[request->verb].run(session, request);
+    session->is_whole = false;
+    run = rows[request->verb].run(session, request);
+    bool tells = rows[request->verb].right == GUARD_WRITE || request->verb == VERB_CGET;
+    if (session->seen && tells && !session->is_whole && run == RUN_DONE)
+        rescue_changed(session, request);
+    return run;
 }

@@ -22,6 +22,26 @@ void rescue_free(struct rescue **rescue);
 int rescue_merge(struct rescue *rescue, struct slice base, struct slice mine, struct slice theirs,
                  struct buf *out) MUST_USE;
 
+/* ---- what one client knows ---- */
+
+#define RESCUE_SEEN_MAX 16 /* keys that a client knows at a time; the oldest is forgotten */
+#define RESCUE_SEEN_S   60 /* what it read longer ago is not what it writes back */
+
+/* By key: the cas that it was told last, 0 when it was told that there is nothing. Zeroed is empty.
+ * One thread at a time. Times in seconds of any clock that does not go back. */
+struct rescue_seen {
+    struct rescue_known {
+        uint64_t hash, cas;
+        uint32_t at_s;
+        bool is_set;
+    } keys[RESCUE_SEEN_MAX];
+    unsigned next;
+};
+void rescue_seen_put(struct rescue_seen *seen, uint64_t hash, uint64_t cas, uint32_t now_s);
+/* False: nothing is known of the key. */
+bool rescue_seen_find(struct rescue_seen *seen, uint64_t hash, uint32_t now_s, uint64_t *cas);
+void rescue_seen_drop(struct rescue_seen *seen, uint64_t hash);
+
 /* ---- what clients have read ---- */
 
 struct rescue_recent;

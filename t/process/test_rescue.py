@@ -313,6 +313,22 @@ def test_a_base_that_is_gone_is_a_plain_set_and_memory_has_a_limit(server, tmp_p
     assert server.stats()["rescue_unmerged"] == 1
 
 
+def test_who_changes_it_in_another_way_is_taken_as_one_who_has_not_read_it(clients):
+    """What he knows then cannot be told; nothing may be counted twice."""
+    one, two, _ = clients
+    put(one, basket(a=1))
+    one.get(KEY)
+    assert one.store(f"append {KEY} 0 0", " ") == "STORED"
+    two.get(KEY)
+    put(two, basket(a=4))
+    put(one, basket(a=2))
+    assert quantities(one.get(KEY)) == {"a": 2}
+    assert one.cmd(f"delete {KEY}") == "DELETED"  # now there is nothing that he knows of
+    put(two, basket(a=5))
+    put(one, basket(a=1))
+    assert quantities(two.get(KEY)) == {"a": 6}
+
+
 # ---- our own carts -------------------------------------------------------------------------------
 
 def lines(client, key="cart:u1"):
@@ -377,6 +393,31 @@ def test_a_document_with_an_older_cas_is_merged(clients):
     assert lines(one) == {"a": 1, "b": 1, "c": 1}
     assert two.cas("cart:u1", 5, json.dumps(cart)) == "EXISTS"
     assert two.cas("cart:none", 5, json.dumps(cart)) == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("other", ["cadd cart:u1 a 1", "incr cart:u1/a/qty 1", "cget cart:u1"])
+def test_a_document_behind_other_commands_counts_nothing_twice(clients, other):
+    one, two, _ = clients
+    assert one.cmd("cadd cart:u1 a 1") == "HD"
+    two.get("cart:u1")
+    assert one.cmd("cadd cart:u1 a 3") == "HD"
+    if other.startswith("cget"):
+        two.cart("cart:u1")
+    else:
+        assert two.cmd(other) in ("HD", "5")
+    write_document(two, {"lines": [{"line": "a", "qty": 6}]})
+    assert lines(one) == {"a": 6}
+
+
+def test_reading_a_line_changes_nothing(clients):
+    one, two, _ = clients
+    assert one.cmd("cadd cart:u1 a 1") == "HD"
+    cart = document(two)
+    assert one.cmd("cadd cart:u1 b 1") == "HD"
+    assert two.get("cart:u1/a/qty") == b"1"
+    assert two.cmd("touch cart:u1 0") == "TOUCHED"
+    write_document(two, cart)
+    assert lines(one) == {"a": 1, "b": 1}
 
 
 def test_a_document_that_is_none_is_refused_as_ever(clients):

@@ -297,6 +297,31 @@ START_TEST(nodes_have_a_limit)
 }
 END_TEST
 
+/* ---- what a client knows ---- */
+
+START_TEST(a_client_knows_the_last_keys_for_a_while)
+{
+    struct rescue_seen seen = {0};
+    uint64_t cas = 99;
+    ck_assert(!rescue_seen_find(&seen, 0, 5, &cas));
+    for (uint64_t key = 0; key < RESCUE_SEEN_MAX; key++)
+        rescue_seen_put(&seen, key, key + 100, 5);
+    rescue_seen_put(&seen, 3, 0, 6); /* the same key again takes no other's place */
+    for (uint64_t key = 0; key < RESCUE_SEEN_MAX; key++) {
+        ck_assert(rescue_seen_find(&seen, key, 5 + RESCUE_SEEN_S, &cas));
+        ck_assert_uint_eq(cas, key == 3 ? 0 : key + 100);
+        ck_assert(rescue_seen_find(&seen, key, 6 + RESCUE_SEEN_S, &cas) == (key == 3));
+    }
+    rescue_seen_put(&seen, RESCUE_SEEN_MAX, 7, 7);
+    ck_assert(!rescue_seen_find(&seen, 0, 7, &cas)); /* the oldest made room */
+    ck_assert(rescue_seen_find(&seen, 1, 7, &cas));
+    rescue_seen_drop(&seen, 1);
+    rescue_seen_drop(&seen, 1);
+    ck_assert(!rescue_seen_find(&seen, 1, 7, &cas));
+    ck_assert(rescue_seen_find(&seen, RESCUE_SEEN_MAX, 7, &cas));
+}
+END_TEST
+
 /* ---- recent values ---- */
 
 START_TEST(a_value_is_found_by_key_and_cas)
@@ -355,6 +380,7 @@ int main(void)
     tcase_add_test(rules, other_shapes_are_refused);
     tcase_add_test(rules, limits_hold);
     tcase_add_test(rules, nodes_have_a_limit);
+    tcase_add_test(recent, a_client_knows_the_last_keys_for_a_while);
     tcase_add_test(recent, a_value_is_found_by_key_and_cas);
     tcase_add_test(recent, the_oldest_make_room_and_the_limit_holds);
     suite_add_tcase(suite, rules);
