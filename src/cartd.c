@@ -229,6 +229,11 @@ static void on_advanced(void *ctx)
     net_advanced(((struct parts *)ctx)->net);
 }
 
+static int on_expire(void *ctx, struct slice key)
+{
+    return cmd_expire(((struct parts *)ctx)->cmd, key);
+}
+
 static void on_settings(void *ctx, const struct stat_sink *sink)
 {
     conf_settings(&((struct parts *)ctx)->conf, sink);
@@ -320,6 +325,7 @@ static int build_tier(struct parts *parts)
                                        .pair_record = CMD_RECORD_PAIR,
                                        .history_bytes = parts->conf.history_bytes,
                                        .advanced = on_advanced,
+                                       .expire = on_expire,
                                        .ctx = parts};
     return tier_open(&config, &parts->tier, parts->message, sizeof parts->message);
 }

@@ -48,7 +48,8 @@ enum cart_op_kind {
     CART_CLEAR,   /* n = enum cart_scope */
     CART_RETAIN,  /* drops every line that no earlier op of this step wrote (replace a document);
                      makes the cart, even an empty one */
-    CART_FORGET,  /* clear, and the cart no longer exists; life and currency are forgotten too */
+    CART_FORGET,  /* clear, and the cart no longer exists; life and currency are forgotten too. One
+                     whose life has ended is forgotten, too, and that is a change */
     CART_TOUCH,   /* nothing but the step's life; makes no cart: absent cart is CE_NOTFOUND */
     CART_MOVE,    /* as FORGET, and leaves behind which cart, `new_line`, it became part of; the
                      step's life is that of this redirect */

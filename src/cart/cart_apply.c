@@ -223,14 +223,14 @@ static int run_ops(struct cart_run *run)
 static int run_step(struct cart_run *run)
 {
     struct cart *cart = run->cart;
-    bool expired = cart_head_expired(&cart->head, run->step->now_us);
+    run->expired = cart_head_expired(&cart->head, run->step->now_us);
     int err = cart_actor_next(cart, run->step->actor, &run->dot);
     if (err)
         return err;
     const struct cart_head before = cart->head;
     const size_t bytes_before = cart->lines.len;
     run->meta = before.meta;
-    if (expired)
+    if (run->expired)
         drop_expired(run);
     const struct cart_counts counts = cart->head.all;
     const size_t bytes = cart->lines.len;
@@ -246,7 +246,7 @@ static int run_step(struct cart_run *run)
         return cart_actor_undo(cart, run->dot);
     }
     run->result->changed = true;
-    run->result->expired = expired;
+    run->result->expired = run->expired;
     err = check_limits(run, &counts, bytes);
     return err ? err : finish(run);
 }

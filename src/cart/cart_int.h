@@ -287,6 +287,7 @@ struct cart_run {
     bool stamp_taken;      /* a line was made at stamp_us; the next one made is one later */
     uint64_t token;        /* id, 0 = none */
     struct cart_meta meta; /* as it will be */
+    bool expired;          /* its life had ended: lines and meta are gone already */
     bool changed;
     size_t made_index; /* the last op that made a line */
 };

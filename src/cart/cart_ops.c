@@ -570,7 +570,8 @@ static void leave_nothing(struct cart_run *run)
 static int run_forget(struct cart_run *run, struct cart_op *op)
 {
     (void)op;
-    if (exists(run) || run->meta.moved_to.len)
+    /* An ended cart reads as absent, and now it is. */
+    if (exists(run) || run->meta.moved_to.len || run->expired)
         leave_nothing(run);
     return 0;
 }

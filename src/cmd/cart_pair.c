@@ -47,6 +47,7 @@ static struct cart_write leaving(const struct session *session, const struct car
     write.step.ops_count = 1;
     write.step.cause = CART_BY_MERGE;
     cart_write_begin(session, &write);
+    write.step.now_us = pair->write.step.now_us; /* its life has not ended: it was looked at then */
     write.step.life = CART_LIFE_FIXED;
     write.step.life_us = write.step.now_us + bucket->redirect_life_us;
     return write;
@@ -92,32 +93,46 @@ static int put_both(struct session *session, struct cart_pair *pair, struct cart
                                      buf_slice(&session->worker->record), into->level, &into->lsn);
 }
 
+/* Puts what was applied to the destination, and what that leaves of a source that is not empty. */
+static int put_joined(struct session *session, struct cart_pair *pair,
+                      const struct cmd_bucket *source_bucket, const struct cart_found found[2],
+                      struct slice after[2])
+{
+    struct cart_write *into = &pair->write;
+    struct cart_op op;
+    if (found[FROM].summary.lines == 0)
+        return into->result.changed
+                   ? put_one(session, into, found[INTO].hash, after[INTO], &into->lsn)
+                   : 0;
+    struct cart_write from = leaving(session, pair, source_bucket, &op);
+    int rc = cart_write_apply(session->worker, session->worker->source, &from, &found[FROM],
+                              &after[FROM]);
+    if (rc)
+        return rc;
+    return into->result.changed
+               ? put_both(session, pair, &from, found, after)
+               : put_one(session, &from, found[FROM].hash, after[FROM], &into->lsn);
+}
+
 /* Plans, applies and puts; both stripes are held. */
 static int join_locked(struct session *session, struct cart_pair *pair,
                        const struct cmd_bucket *source_bucket, const struct cart_found found[2])
 {
     struct cmd_worker *worker = session->worker;
     struct cart_write *into = &pair->write;
+    struct tier_event *event;
     struct slice after[2];
-    struct cart_op op;
-    bool empty = found[FROM].summary.lines == 0;
     into->lsn = found[INTO].lsn > found[FROM].lsn ? found[INTO].lsn : found[FROM].lsn;
     int rc = plan(pair, found);
     if (rc == 0)
         rc = cart_write_apply(worker, worker->cart, into, &found[INTO], &after[INTO]);
     if (rc || into->result.repeated)
         return rc;
-    if (empty)
-        return into->result.changed
-                   ? put_one(session, into, found[INTO].hash, after[INTO], &into->lsn)
-                   : 0;
-    struct cart_write from = leaving(session, pair, source_bucket, &op);
-    rc = cart_write_apply(worker, worker->source, &from, &found[FROM], &after[FROM]);
-    if (rc)
-        return rc;
-    return into->result.changed
-               ? put_both(session, pair, &from, found, after)
-               : put_one(session, &from, found[FROM].hash, after[FROM], &into->lsn);
+    rc = cart_write_event(worker, into, found[INTO].state, &event);
+    if (rc == 0)
+        rc = put_joined(session, pair, source_bucket, found, after);
+    tier_event_settle(session->cmd->tier, &event, rc, into->lsn);
+    return rc;
 }
 
 /* One try with the keys as they are. *led: the destination is elsewhere, try again; *absent: the
@@ -171,6 +186,8 @@ enum run cart_pair_run(struct session *session, struct cart_pair *pair, int *cod
     }
     if (absent.len)
         return session_park_fill(session, absent, code);
+    if (*code == CE_NOMEM && into->result.expired) /* as many events wait for L2 as may */
+        return session_park_room(session, code);
     cart_write_count(session->worker, into, *code);
     return RUN_DONE;
 }

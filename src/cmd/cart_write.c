@@ -70,12 +70,26 @@ int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_w
     return rc || !write->result.changed ? rc : cart_store(cart, after);
 }
 
+/* Whoever does not ask the clock still sees a cart in `before`: a redirect that ended is none. */
+int cart_write_event(struct cmd_worker *worker, const struct cart_write *write,
+                     struct slice before, struct tier_event **event)
+{
+    struct cart_summary summary;
+    *event = NULL;
+    if (!write->result.expired)
+        return 0;
+    cart_summary(before, 0, &summary);
+    return summary.exists ? tier_event_new(worker->cmd->tier, TIER_EVENT_EXPIRED, write->key,
+                                           write->step.now_us, before, event)
+                          : 0;
+}
+
 /* Applies the step to what was found, and puts what came of it. */
-static int apply_locked(struct session *session, struct cart_write *write,
+static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
                         const struct cart_found *found)
 {
-    struct cmd_worker *worker = session->worker;
     struct slice after;
+    struct tier_event *event = NULL;
     write->lsn = found->lsn;
     int rc = cart_write_apply(worker, worker->cart, write, found, &after);
     if (rc || !write->result.changed)
@@ -83,9 +97,12 @@ static int apply_locked(struct session *session, struct cart_write *write,
     worker->record.len = 0;
     rc = cart_write_record(&worker->record, write, cart_seq(after, write->step.actor));
     if (rc == 0)
-        rc =
-            tier_put_locked(session->cmd->tier, found->hash, write->key, write->step.actor, after,
-                            CMD_RECORD_STEP, buf_slice(&worker->record), write->level, &write->lsn);
+        rc = cart_write_event(worker, write, found->state, &event);
+    if (rc == 0)
+        rc = tier_put_locked(worker->cmd->tier, found->hash, write->key, write->step.actor, after,
+                             CMD_RECORD_STEP, buf_slice(&worker->record), write->level,
+                             &write->lsn);
+    tier_event_settle(worker->cmd->tier, &event, rc, write->lsn);
     return rc;
 }
 
@@ -115,7 +132,7 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         bool known = cart_find_locked(session, hash, write->key, write->step.now_us, &found);
         struct slice moved_to = write->stays ? slice_of(NULL, 0) : found.summary.moved_to;
         if (known && !moved_to.len)
-            *code = apply_locked(session, write, &found);
+            *code = apply_locked(session->worker, write, &found);
         else if (known)
             *code = cart_follow(session, moved_to, hops, GUARD_WRITE, &write->key, &write->bucket);
         l1_unlock(l1, hash);
@@ -126,6 +143,39 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         write->moved = true;
         write->step.limits = &write->bucket->limits;
     }
+    if (*code == CE_NOMEM && write->result.expired) /* as many events wait for L2 as may */
+        return session_park_room(session, code);
     cart_write_count(session->worker, write, *code);
     return RUN_DONE;
+}
+
+int cmd_expire(struct cmd *cmd, struct slice key)
+{
+    struct cart_op op = {.kind = CART_FORGET};
+    struct cart_write write = {.key = key,
+                               .level = ACK_RAM, /* nobody waits for it */
+                               .step = {.now_us = env_wall_us(cmd->config.env),
+                                        .fold = CART_FOLD_ALONE,
+                                        .cause = CART_BY_EXPIRY,
+                                        .life = CART_LIFE_NONE,
+                                        .ops = &op,
+                                        .ops_count = 1}};
+    struct cart_found found = {.hash = hash_64(key)};
+    struct l1 *l1 = tier_l1(cmd->tier);
+    struct l1_item *item;
+    if (l1_room(l1, cart_write_growth_bytes(&write.step)))
+        return CE_NOMEM;
+    l1_lock(l1, found.hash);
+    enum tier_found where = tier_find_locked(cmd->tier, found.hash, key, &item);
+    int rc = where == TIER_ASK ? CE_BUSY : 0; /* evicted again */
+    if (where == TIER_HERE) {
+        found.state = l1_value_slice(item);
+        found.actor = item->cart.actor;
+        cart_summary(found.state, write.step.now_us, &found.summary);
+        uint64_t expiry_us = found.summary.expiry_us;
+        if (expiry_us && expiry_us <= write.step.now_us)
+            rc = apply_locked(&cmd->reaper, &write, &found);
+    }
+    l1_unlock(l1, found.hash);
+    return rc;
 }

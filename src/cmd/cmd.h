@@ -114,6 +114,11 @@ int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
  * CMD_PREFIXES_MAX): all is as before. Thread of net_run. */
 int cmd_buckets_reload(struct cmd *cmd, const struct cmd_bucket *buckets, size_t count) MUST_USE;
 
+/* For tier_config.expire: ends a cart that is in L1 and whose life has ended, by a step with cause
+ * CART_BY_EXPIRY. 0 also when there is no such cart; CE_BUSY: it is not in L1; as cart_apply and
+ * tier_put_locked. One thread at a time. */
+int cmd_expire(struct cmd *cmd, struct slice key) MUST_USE;
+
 /* Hands the parts over once they exist; before the first connection. */
 void cmd_attach(struct cmd *cmd, struct net *net, struct tier *tier);
 

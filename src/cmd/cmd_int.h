@@ -80,6 +80,7 @@ struct cmd {
     struct tier *tier;
     struct net_handler handler;
     struct cmd_worker *workers;
+    struct cmd_worker reaper; /* scratch of the thread that calls cmd_expire */
     uint64_t start_mono_ms, start_wall_s;
     _Atomic uint64_t next_cas;      /* of plain items */
     _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
@@ -262,6 +263,11 @@ int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_w
                      const struct cart_found *found, struct slice *after) MUST_USE;
 /* Appends the payload of its journal record; `seq` as in CMD_RECORD_STEP. CE_NOMEM. */
 int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq) MUST_USE;
+/* The event of a step that dropped the lines of a cart whose life had ended, `before` being its
+ * state; *event NULL when there is none. Under the stripe; then comes tier_event_settle. CE_NOMEM:
+ * session_park_room. */
+int cart_write_event(struct cmd_worker *worker, const struct cart_write *write,
+                     struct slice before, struct tier_event **event) MUST_USE;
 void cart_write_count(struct cmd_worker *worker, const struct cart_write *write, int code);
 
 /* cart_pair.c: one cart becomes part of another */

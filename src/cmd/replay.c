@@ -25,6 +25,7 @@ static int replay_step(struct cmd *cmd, const struct record *record, struct slic
     struct slice payload = record->body;
     struct cart_step step;
     struct cart_result result;
+    struct cart_summary before;
     uint64_t seq, version;
     if (!varint_take(&payload, &seq) || !varint_take(&payload, &version) ||
         cart_step_decode(payload, cmd->replay_ops, &step))
@@ -37,6 +38,10 @@ static int replay_step(struct cmd *cmd, const struct record *record, struct slic
     int rc = cart_load(cmd->replay_cart, state);
     if (rc == 0)
         rc = cart_apply(cmd->replay_cart, &step, &result);
+    cart_summary(state, 0, &before);
+    if (rc == 0 && result.expired && before.exists) /* as cart_write_event */
+        rc = tier_replay_event(cmd->tier, TIER_EVENT_EXPIRED, record->key, step.now_us, state,
+                               record->end_lsn);
     return rc ? rc : put_cart(cmd, record);
 }
 

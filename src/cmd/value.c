@@ -1,6 +1,8 @@
 /* value: what the tiers must know of carts (struct tier_value). */
 #include "cmd/cmd_int.h"
 
+#include <stdio.h>
+
 static int merge_states(struct slice a, struct slice b, struct buf *out)
 {
     struct cart *cart;
@@ -67,11 +69,59 @@ static int describe_row(struct slice key, struct slice state, struct buf *arena,
     return 0;
 }
 
+static uint64_t find_expiry(struct slice state)
+{
+    struct cart_summary summary;
+    cart_summary(state, 0, &summary);
+    return summary.expiry_us; /* also of a redirect */
+}
+
+/* The same for the same event of the same cart, also when it comes from a replay; the cas differs
+ * between two carts that had the same key and the same version. A UUID of version 8 (RFC 9562). */
+static void make_event_id(const char *type, struct slice key, const struct cart_summary *summary,
+                          char id[L3_EVENT_ID_BYTES])
+{
+    uint64_t seed = hash_64_seed(slice_str(type), summary->version);
+    seed = hash_64_seed(slice_of(&summary->cas, sizeof summary->cas), seed);
+    uint64_t high = hash_64_seed(key, seed), low = hash_64_seed(key, high);
+    high = (high & ~0xf000ull) | 0x8000;
+    low = (low & ~(3ull << 62)) | 1ull << 63;
+    snprintf(id, L3_EVENT_ID_BYTES, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 32),
+             (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff), (unsigned)(low >> 48),
+             (unsigned long long)(low & 0xffffffffffff));
+}
+
+/* The document as clients saw it last, with the end of its life in front. */
+static int describe_event(enum tier_event_kind kind, struct slice key, uint64_t at_us,
+                          struct slice state, struct buf *arena, struct l3_event *out)
+{
+    struct cart_summary summary;
+    MUST(kind == TIER_EVENT_EXPIRED);
+    cart_summary(state, 0, &summary);
+    size_t at = arena->len;
+    int rc = buf_printf(arena, "{\"expired\":%llu", (unsigned long long)summary.expiry_us / 1000);
+    size_t document_at = arena->len;
+    if (rc == 0)
+        rc = cart_json(state, 0, key, CART_JSON_ALL, arena);
+    if (rc)
+        return rc;
+    arena->bytes[document_at] = ','; /* instead of its '{' */
+    *out = (struct l3_event){.type = "cart.expired",
+                             .key = key,
+                             .payload = slice_of(arena->bytes + at, arena->len - at),
+                             .version = summary.version,
+                             .created_us = at_us};
+    make_event_id(out->type, key, &summary, out->id);
+    return 0;
+}
+
 static const struct tier_value value = {
     .check = cart_check,
     .merge = merge_states,
     .covers = cart_covers,
     .row = describe_row,
+    .expiry_us = find_expiry,
+    .event = describe_event,
 };
 
 const struct tier_value *cmd_tier_value(void)

@@ -105,6 +105,7 @@ int down_resume(struct tier *tier)
     /* One more than the queue holds, so that it knows when there are more. */
     int rc = refill(tier, BEHIND_QUEUE_MAX + 1);
     tier->refill_cursor.len = 0;
+    behind_events_add(tier->behind, 0, 0); /* how many there are is found out by reading them */
     return rc == CE_NOTFOUND ? 0 : rc;
 }
 
@@ -115,7 +116,11 @@ int down_new(struct tier *tier)
                                                .row = row,
                                                .merge = merge,
                                                .flushed = flushed,
-                                               .refill = refill};
+                                               .refill = refill,
+                                               .events = events_read,
+                                               .events_back = events_back,
+                                               .event_row = events_row,
+                                               .event_done = events_done};
     struct behind_config config = {.env = tier->config.env,
                                    .owner = &tier->behind_owner,
                                    .url = tier->l3_url,

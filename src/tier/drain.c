@@ -91,6 +91,7 @@ static int fill_batch(struct tier *tier)
 {
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
+    events_to_batch(tier); /* whoever made one of these states had queued its event before */
     while (next_taken(&rest, &taken, &key, &state)) {
         struct l2_cart cart = {.boot = tier->boot,
                                .actor = taken.actor,
@@ -100,6 +101,7 @@ static int fill_batch(struct tier *tier)
                                .state = state};
         if (l2_batch_put(tier->drain.batch, key, &cart))
             return CE_NOMEM;
+        reap_enter(tier, key, state, 1);
         if (tier->l3_url)
             l2_batch_mark(tier->drain.batch, key);
     }
@@ -110,13 +112,22 @@ static int fill_batch(struct tier *tier)
 static int commit_gathered(struct tier *tier)
 {
     int rc = 0;
-    if (tier->drain.gather.len &&
-        tier->replayed) /* L2 is never ahead of what the journal would survive with */
+    bool more = tier->drain.gather.len || tier->drain.leaving.len || events_wait(tier);
+    if (more && tier->replayed) /* L2 is never ahead of what the journal would survive with */
         rc = journal_flush(tier->journal, ACK_SYNC, JOURNAL_WAIT_MS);
     if (rc == 0)
         rc = fill_batch(tier);
     if (rc == 0 && l2_batch_bytes(tier->drain.batch))
         rc = l2_batch_commit(tier->l2, tier->drain.batch);
+    if (rc == 0) {
+        tier->drain.leaving.len = 0;
+        reap_committed(tier);
+        events_committed(tier);
+    } else {
+        /* The next sweep puts it in again, but for unmarks: the mark of a cart that L3 has costs
+         * writing it once more. */
+        l2_batch_clear(tier->drain.batch);
+    }
     unpin_taken(tier, rc == 0);
     wake_room(tier, rc ? CE_NOMEM : 0);
     return rc;
@@ -175,6 +186,66 @@ static void batch_unmarks(struct tier *tier)
     buf_free(&storage);
 }
 
+/* ---- entries of lists that may go ---- */
+
+void drain_leave(struct tier *tier, enum l2_list list, uint64_t number, struct slice key)
+{
+    struct leave leave = {.number = number, .list = (uint8_t)list, .key_bytes = (uint8_t)key.len};
+    struct buf *leaves = &tier->drain.leaves;
+    lock_take(&tier->drain.lock);
+    /* Without memory the entry stays, and is met again after a restart. */
+    if (buf_reserve(leaves, sizeof leave + key.len) == 0) {
+        memcpy(leaves->bytes + leaves->len, &leave, sizeof leave);
+        memcpy(leaves->bytes + leaves->len + sizeof leave, key.bytes, key.len);
+        leaves->len += sizeof leave + key.len;
+    }
+    if (atomic_load(&tier->drain.idle))
+        cond_wake(&tier->drain.cond);
+    lock_drop(&tier->drain.lock);
+}
+
+size_t drain_leaves_bytes(struct tier *tier)
+{
+    lock_take(&tier->drain.lock);
+    size_t bytes = tier->drain.leaves.len;
+    lock_drop(&tier->drain.lock);
+    return bytes;
+}
+
+/* Takes over what may go, unless the last of it is still to be written. */
+static void take_leaves(struct drain *drain)
+{
+    if (drain->leaving.len)
+        return;
+    lock_take(&drain->lock);
+    struct buf taken = drain->leaves;
+    drain->leaves = drain->leaving;
+    drain->leaving = taken;
+    lock_drop(&drain->lock);
+}
+
+/* In front of this sweep's states, whose entries then win. The cart of an end of life is entered
+ * again from what L2 has: whatever came of it, L2 never has a life that ends and no entry for it.
+ */
+static void batch_leaves(struct tier *tier)
+{
+    struct buf storage = {0};
+    struct l2_cart cart;
+    take_leaves(&tier->drain);
+    struct slice rest = buf_slice(&tier->drain.leaving);
+    while (rest.len) {
+        struct leave leave;
+        memcpy(&leave, rest.bytes, sizeof leave);
+        struct slice key = slice_of(rest.bytes + sizeof leave, leave.key_bytes);
+        rest = slice_from(rest, sizeof leave + key.len);
+        l2_batch_leave(tier->drain.batch, (enum l2_list)leave.list, leave.number, key);
+        if (leave.list == L2_EXPIRIES && l2_get(tier->l2, key, &storage, &cart) == 0 &&
+            tier->config.value->check(cart.state) == 0)
+            reap_enter(tier, key, cart.state, REAP_AGAIN_S);
+    }
+    buf_free(&storage);
+}
+
 /* ---- the sweep ---- */
 
 int drain_sweep(struct tier *tier)
@@ -182,6 +253,7 @@ int drain_sweep(struct tier *tier)
     uint64_t end = journal_end(tier->journal);
     int rc = 0;
     batch_unmarks(tier);
+    batch_leaves(tier);
     for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
         rc = sweep_stripe(tier, stripe);
     if (rc == 0 && tier->replayed && end != tier->drain.checkpoint)
@@ -227,7 +299,7 @@ static bool wait_for_work(struct tier *tier, bool failed)
     struct drain *drain = &tier->drain;
     lock_take(&drain->lock);
     atomic_store(&drain->idle, true);
-    while (!drain->stopping && !drain->kicked && !drain->unmarks && !failed &&
+    while (!drain->stopping && !drain->kicked && !drain->unmarks && !drain->leaves.len && !failed &&
            atomic_load(&drain->idle) && l1_dirty_count(tier->l1) == 0)
         cond_wait(&drain->cond, &drain->lock, 0);
     atomic_store(&drain->idle, false);

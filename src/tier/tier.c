@@ -144,6 +144,10 @@ static void free_parts(struct tier *tier)
     if (tier->drain.batch)
         l2_batch_free(&tier->drain.batch);
     buf_free(&tier->drain.gather);
+    buf_free(&tier->drain.leaves);
+    buf_free(&tier->drain.leaving);
+    events_fini(tier);
+    reap_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
@@ -178,6 +182,8 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     cond_init(&tier->fills.cond);
     history_init(tier);
     tier->fills.queue_tail = &tier->fills.queue;
+    events_init(tier);
+    reap_init(tier);
     int rc = open_parts(tier, &what);
     bool told = rc == 0 && (rc = check_l3_url(tier, message, message_bytes)) != 0;
     if (rc == 0)
@@ -208,6 +214,8 @@ int tier_start(struct tier *tier,
     if (rc == 0 && tier->l3_url)
         rc = drain_mark_all(tier);
     if (rc == 0)
+        rc = reap_enter_all(tier);
+    if (rc == 0)
         rc = drain_start(tier);
     if (rc == 0)
         rc = fill_start(tier);
@@ -217,6 +225,8 @@ int tier_start(struct tier *tier,
         rc = down_resume(tier);
     if (rc == 0 && tier->behind)
         rc = behind_start(tier->behind);
+    if (rc == 0)
+        rc = reap_start(tier);
     return rc;
 }
 
@@ -250,6 +260,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     struct tier *tier = *out;
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
+    reap_stop(tier);
     int rc = sweep_stopped(tier);
     if (tier->behind && tier->replayed)
         rc = first_error(rc, empty_behind(tier, timeout_ms));
@@ -463,6 +474,9 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t fill_errors = atomic_load(&of->errors);
     uint64_t drain_errors = atomic_load(&tier->drain.errors);
     uint64_t drain_pending = l1_dirty_count(tier->l1);
+    uint64_t carts_expired = atomic_load(&tier->events.expired);
+    uint64_t events_pending = atomic_load(&tier->events.pending);
+    uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     lock_take(&of->lock);
     uint64_t fill_waiting = of->waiting;

@@ -21,7 +21,14 @@
 #define TIER_FILL_THREADS     2
 #define TIER_ROOM_WAIT_MS     1000 /* how long a write waits for memory before CE_NOMEM */
 
+#define TIER_EVENTS_BYTES_MAX (32u << 20) /* of events that L2 does not have yet */
+
 struct tier;
+
+/* What happens to carts and is told to L3 as an event. The numbers are those of the records. */
+enum tier_event_kind {
+    TIER_EVENT_EXPIRED = 1, /* its life has ended; the state is the last it had */
+};
 
 /* What tiers need to know of a state. Any thread, several at once. */
 struct tier_value {
@@ -30,6 +37,10 @@ struct tier_value {
     bool (*covers)(struct slice a, struct slice b);                /* a has all of b */
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
                struct l3_cart *out);
+    uint64_t (*expiry_us)(struct slice state); /* end of its life; 0 = none */
+    /* Describes what happened at at_us to a cart whose state was `state`; as `row`. */
+    int (*event)(enum tier_event_kind kind, struct slice key, uint64_t at_us, struct slice state,
+                 struct buf *arena, struct l3_event *out);
 };
 
 struct tier_config {
@@ -42,6 +53,9 @@ struct tier_config {
     uint8_t pair_record;         /* ... of two records in one: varint length of the first, both */
     uint64_t history_bytes;      /* see journal_config */
     void (*advanced)(void *ctx); /* the journal moved; journal thread */
+    /* Ends a cart in L1 whose life has ended, if it has. 0 also when there is nothing to do; else
+     * it is asked again later. The reaper's thread; blocks for nothing but a stripe. */
+    int (*expire)(void *ctx, struct slice key);
     void *ctx;
 };
 
@@ -116,6 +130,17 @@ struct tier_change {
 int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2], uint8_t type,
                          struct slice record, enum ack_level level, uint64_t *lsn) MUST_USE;
 
+/* An event of the step that is about to be put. tier_event_new copies the state that was; then
+ * comes tier_put_locked or tier_put_both_locked, and under the same hold of the stripe tier_event_settle with its result:
+ * 0 keeps the event, which reaches L2 no later than the state after the step, and from there L3 at
+ * least once. It is not journaled: a replay of the step makes it again. Without L3 it is dropped.
+ * CE_NOMEM, also when TIER_EVENTS_BYTES_MAX wait for L2 (tier_wait_room helps). */
+struct tier_event;
+int tier_event_new(struct tier *tier, enum tier_event_kind kind, struct slice key, uint64_t at_us,
+                   struct slice state, struct tier_event **event) MUST_USE;
+/* `lsn`: end of the step's record. Takes and nulls; NULL is fine. */
+void tier_event_settle(struct tier *tier, struct tier_event **event, int rc, uint64_t lsn);
+
 /* ---- waiting, workers, no lock held ---- */
 
 /* Embedded in the request that waits; `done` is called exactly once, on another thread. */
@@ -163,6 +188,10 @@ int tier_replay_get(struct tier *tier, struct slice key, struct buf *state) MUST
 int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn,
                     uint32_t record_bytes) MUST_USE;
 
+/* The event of a replayed record that ends at lsn; before tier_replay_put. */
+int tier_replay_event(struct tier *tier, enum tier_event_kind kind, struct slice key,
+                      uint64_t at_us, struct slice state, uint64_t lsn) MUST_USE;
+
 /* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
 uint64_t tier_behind_age_ms(const struct tier *tier);
 
@@ -175,6 +204,9 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(fill_errors, "read-throughs that failed")                                                    \
     X(drain_errors, "failed writes to L2")                                                         \
     X(drain_pending, "carts that L2 does not have yet")                                            \
+    X(carts_expired, "carts whose life has ended")                                                 \
+    X(reap_checks, "ends of lives that came and were looked at")                                   \
+    X(events_pending, "events that L2 does not have yet")                                          \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);
 

@@ -15,6 +15,10 @@
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
 
+#define REAP_TURN_MS  1000 /* how often the reaper looks for lives that have ended ... */
+#define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
+#define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
+
 struct fill;
 
 /* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
@@ -25,18 +29,53 @@ struct unmark {
     uint8_t key[];
 };
 
+/* An entry of a list in L2 that may go. The key follows. */
+struct leave {
+    uint64_t number;
+    uint8_t list; /* enum l2_list */
+    uint8_t key_bytes;
+};
+
 struct drain {
     pthread_t thread;
     bool started;
-    struct lock lock; /* LOCK_L2_QUEUE: kicked, stopping, unmarks */
+    struct lock lock; /* LOCK_L2_QUEUE: kicked, stopping, unmarks, leaves */
     struct cond cond;
     bool kicked, stopping;
     struct unmark *unmarks;
-    _Atomic bool idle; /* the thread sleeps and wants to hear of the first dirty cart */
-    struct buf gather; /* thread's own: states on their way into a batch */
+    struct buf leaves;  /* struct leave[] with their keys */
+    struct buf leaving; /* thread's own: those in the batch */
+    _Atomic bool idle;  /* the thread sleeps and wants to hear of the first dirty cart */
+    struct buf gather;  /* thread's own: states on their way into a batch */
     struct l2_batch *batch;
     uint64_t checkpoint; /* everything before it is in L2 */
     _Atomic uint64_t errors;
+};
+
+/* events.c: what happened to carts and is on its way to L2. */
+struct events {
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct tier_event *queue, **queue_tail;
+    size_t bytes;                           /* of those in queue and batch */
+    struct tier_event *batch, **batch_tail; /* the L2 writer's own: being written */
+    struct l2_place place;                  /* the write-behind thread's own: how far it has read */
+    _Atomic uint64_t pending, expired;
+};
+
+/* reap.c: whose life has ended. */
+struct reap {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    uint64_t low_s;       /* L2 has new entries from this second on; UINT64_MAX = none */
+    uint64_t batch_low_s; /* the L2 writer's own: the same of the batch it makes */
+    /* The thread's own. */
+    struct l2_place place;
+    struct buf found;
+    bool told;
+    _Atomic uint64_t checks;
 };
 
 struct fills {
@@ -78,6 +117,8 @@ struct tier {
     struct drain drain;
     struct fills fills;
     struct histories histories;
+    struct events events;
+    struct reap reap;
     struct lock room_lock; /* LOCK_ROOM */
     struct tier_wait *room_waits;
     bool room_open; /* the L2 writer runs and will answer them */
@@ -92,8 +133,41 @@ int drain_sweep(struct tier *tier) MUST_USE;
 void drain_kick(struct tier *tier);
 void drain_dirty(struct tier *tier); /* a cart became dirty; cheap; under a stripe's lock */
 void drain_unmark(struct tier *tier, struct slice key, struct slice state);
+/* An entry of a list in L2 may go. Of L2_EXPIRIES: its cart is looked at again first, and entered
+ * anew if it still has a life that ends. Any thread. */
+void drain_leave(struct tier *tier, enum l2_list list, uint64_t number, struct slice key);
+/* How many bytes of them the L2 writer has not taken. */
+size_t drain_leaves_bytes(struct tier *tier);
 /* Marks every cart of L2 when the database is another than the marks were made for. */
 int drain_mark_all(struct tier *tier) MUST_USE;
+
+/* events.c */
+void events_init(struct tier *tier);
+void events_fini(struct tier *tier);
+/* The L2 writer: do any wait; puts all that wait into the batch; the batch is in L2. */
+bool events_wait(struct tier *tier);
+void events_to_batch(struct tier *tier);
+void events_committed(struct tier *tier);
+/* For struct behind_owner. */
+int events_read(void *ctx, size_t max,
+                bool (*take)(void *arg, uint64_t number, struct slice key, struct slice record),
+                void *arg, size_t *count);
+void events_back(void *ctx, uint64_t number);
+int events_row(void *ctx, struct slice key, struct slice record, struct buf *arena,
+               struct l3_event *out);
+void events_done(void *ctx, uint64_t number, struct slice key);
+
+/* reap.c */
+void reap_init(struct tier *tier);
+void reap_fini(struct tier *tier);
+int reap_start(struct tier *tier) MUST_USE;
+void reap_stop(struct tier *tier);
+/* The L2 writer: enters the end of a cart's life into the batch; the batch is in L2. An end that is
+ * over comes again_s from now. */
+void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigned again_s);
+void reap_committed(struct tier *tier);
+/* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
+int reap_enter_all(struct tier *tier) MUST_USE;
 
 /* fill.c: L2, L3 -> L1 */
 int fill_start(struct tier *tier) MUST_USE;

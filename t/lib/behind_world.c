@@ -132,6 +132,12 @@ static int flush_fake(struct l3 *l3, struct l3_cart *carts, size_t count)
     return fault() ? fail_fake(l3, "timeout") : 0;
 }
 
+static int put_events_fake(struct l3 *l3, struct l3_event *events, size_t count)
+{
+    int err = world_put_events(events, count);
+    return err ? fail_fake(l3, "events refused") : 0;
+}
+
 static int load_fake(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
 {
     uint32_t cart = cart_of(key);
@@ -146,8 +152,11 @@ static int load_fake(struct l3 *l3, struct slice key, struct buf *image, uint32_
 
 static int open_fake_l3(const char *url, struct l3 **l3, char *message, size_t message_bytes)
 {
-    static const struct l3_driver driver = {
-        .open = open_fake, .close = close_fake, .flush = flush_fake, .load = load_fake};
+    static const struct l3_driver driver = {.open = open_fake,
+                                            .close = close_fake,
+                                            .flush = flush_fake,
+                                            .load = load_fake,
+                                            .put_events = put_events_fake};
     return l3_open_driver(&driver, url, l3, message, message_bytes);
 }
 
@@ -286,11 +295,16 @@ void world_set_up(void)
     world->now_ms = FIRST_MS;
     world->random = 88172645463325252ull;
     world->poison = world->bad_load = world->bad_row = world->bad_cart = WORLD_NO_CART;
+    world->poison_event = world->bad_event = world->corrupt_event = UINT32_MAX;
     world->owner = (struct behind_owner){.snapshot = snapshot_cart,
                                          .row = describe_cart,
                                          .merge = merge_cart,
                                          .flushed = note_flushed,
-                                         .refill = refill_marks};
+                                         .refill = refill_marks,
+                                         .events = world_read_events,
+                                         .events_back = world_events_back,
+                                         .event_row = world_event_row,
+                                         .event_done = world_event_done};
     world->env = (struct env){.mono_ms = now_ms, .random_u64 = draw_random};
     world_remake(&world->env, BEHIND_BATCH_MAX, WORLD_DELAY_MS);
     log_level_set(LOG_ERROR);

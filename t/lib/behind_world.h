@@ -6,11 +6,12 @@
 
 #include "tier/behind/behind_int.h"
 
-#define WORLD_CARTS_MAX 2000
-#define WORLD_TIMES_MAX 64
-#define WORLD_KEY_MAX   16
-#define WORLD_DELAY_MS  500
-#define WORLD_NO_CART   UINT32_MAX
+#define WORLD_CARTS_MAX  2000
+#define WORLD_TIMES_MAX  64
+#define WORLD_KEY_MAX    16
+#define WORLD_EVENTS_MAX 1000
+#define WORLD_DELAY_MS   500
+#define WORLD_NO_CART    UINT32_MAX
 
 struct world_row {
     bool present;
@@ -28,6 +29,12 @@ struct world_held {
     uint32_t joined_rev;
 };
 
+struct world_event {
+    bool held;      /* in L2 */
+    unsigned rows;  /* inserts that succeeded */
+    uint32_t order; /* among the first inserts of all */
+};
+
 struct world {
     uint64_t now_ms;
     uint64_t random;
@@ -39,14 +46,25 @@ struct world {
     struct world_row rows[WORLD_CARTS_MAX]; /* the database */
     struct world_held held[WORLD_CARTS_MAX];
 
+    struct world_event events[WORLD_EVENTS_MAX];
+    uint32_t events_at; /* of the walk through them */
+    uint32_t events_inserted;
+    size_t event_batches[WORLD_TIMES_MAX]; /* sizes of all tried */
+    size_t event_batches_count;
+
     /* What goes wrong. */
-    bool down;         /* open fails */
-    bool read_only;    /* flush fails, whatever is in it */
-    uint32_t poison;   /* flush fails with this cart in it */
-    uint32_t bad_load; /* load fails for this cart */
-    uint32_t bad_row;  /* flush succeeds but for this cart */
-    int lost_replies;  /* so many flushes commit and then fail */
-    uint32_t bad_cart; /* the owner's calls fail with: */
+    bool events_refused;    /* their transactions fail */
+    bool events_stay;       /* L2 is slow to let them go */
+    uint32_t poison_event;  /* a transaction with it fails */
+    uint32_t bad_event;     /* it is refused, and the others are not */
+    uint32_t corrupt_event; /* it can't be described */
+    bool down;              /* open fails */
+    bool read_only;         /* flush fails, whatever is in it */
+    uint32_t poison;        /* flush fails with this cart in it */
+    uint32_t bad_load;      /* load fails for this cart */
+    uint32_t bad_row;       /* flush succeeds but for this cart */
+    int lost_replies;       /* so many flushes commit and then fail */
+    uint32_t bad_cart;      /* the owner's calls fail with: */
     int snapshot_err, row_err, merge_err;
     unsigned fault_percent;     /* any of the above, at random */
     size_t pad_bytes;           /* added to each state */
@@ -86,6 +104,21 @@ void world_write_foreign(uint32_t cart, uint64_t mask);
 void world_run_for(uint64_t ms);
 /* Turns until nothing is left to do; returns how long that took. */
 uint64_t world_run_dry(void);
+
+/* Events happen: L2 has them, behind_events_add is called. A number is an event. */
+void world_happen(uint32_t number);
+void world_happen_all(uint32_t from, uint32_t to);
+void world_expect_events_in_l3(uint32_t from, uint32_t to);
+/* What the fake database and the fake owner do with them. */
+int world_put_events(struct l3_event *events, size_t count);
+int world_read_events(void *ctx, size_t max,
+                      bool (*take)(void *arg, uint64_t number, struct slice key,
+                                   struct slice record),
+                      void *arg, size_t *count);
+void world_events_back(void *ctx, uint64_t number);
+int world_event_row(void *ctx, struct slice key, struct slice record, struct buf *arena,
+                    struct l3_event *out);
+void world_event_done(void *ctx, uint64_t number, struct slice key);
 
 uint64_t world_stat(const char *name);
 void world_expect_in_l3(uint32_t cart);

@@ -138,7 +138,7 @@ struct play {
     oracle_set known;
     struct oracle_event event;
     struct oracle_meta meta;
-    bool stamp_taken, changed;
+    bool stamp_taken, expired, changed;
     int64_t line_qty;
 };
 
@@ -337,7 +337,7 @@ static void leave_nothing(struct play *play)
 
 static void play_forget(struct play *play)
 {
-    if (!exists_now(play) && !play->meta.moved)
+    if (!exists_now(play) && !play->meta.moved && !play->expired)
         return;
     leave_nothing(play);
 }
@@ -410,7 +410,7 @@ struct oracle_verdict oracle_step(struct oracle *oracle, oracle_set known,
     play.event.stamp_us = step->now_us > stamp_us ? step->now_us : stamp_us;
     play.meta = oracle_meta(oracle, known);
     if (play.meta.expiry_us && play.meta.expiry_us <= step->now_us) {
-        verdict.expired = true;
+        verdict.expired = play.expired = true;
         for (int key = 0; key < ORACLE_KEYS; key++)
             kill_line(&play, key);
         play.meta = (struct oracle_meta){0};

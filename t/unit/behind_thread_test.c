@@ -298,8 +298,12 @@ START_TEST(threads_add_and_sqlite_has_all)
     world_tear_down();
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(url, sizeof url, "sqlite:%s/carts.db", dir);
-    struct behind_owner owner = {&flushed,     snapshot_number, describe_number,
-                                 merge_number, count_flushed,   refill_nothing};
+    struct behind_owner owner = {.ctx = &flushed,
+                                 .snapshot = snapshot_number,
+                                 .row = describe_number,
+                                 .merge = merge_number,
+                                 .flushed = count_flushed,
+                                 .refill = refill_nothing};
     struct behind_config config = {
         .env = env_real(), .owner = &owner, .url = url, .delay_ms = 1, .batch_max = 100};
     ck_assert_int_eq(behind_new(&config, &world->behind), 0);

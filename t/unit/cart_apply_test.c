@@ -583,6 +583,25 @@ START_TEST(an_expired_cart_starts_anew)
 }
 END_TEST
 
+START_TEST(forgetting_an_expired_cart_is_a_change)
+{
+    kit.step.life = CART_LIFE_FIXED;
+    kit.step.life_us = KIT_START_US + 500000;
+    kit_add(&kit, "a", 3);
+    kit.step.life = CART_LIFE_KEEP;
+    ck_assert_int_eq(kit_op(&kit, op_of(CART_FORGET, "", 0)), 0);
+    ck_assert(kit.result.changed);
+    ck_assert(kit.result.expired);
+    struct cart_summary summary;
+    cart_summary(kit_state(&kit), 0, &summary); /* also for those who do not ask the clock */
+    ck_assert(!summary.exists);
+    ck_assert_uint_eq(summary.expiry_us, 0);
+    ck_assert_uint_eq(summary.version, 2);
+    ck_assert_int_eq(kit_op(&kit, op_of(CART_FORGET, "", 0)), 0);
+    ck_assert(!kit.result.changed);
+}
+END_TEST
+
 START_TEST(nothing_to_do_leaves_an_expired_cart_alone)
 {
     kit.step.life = CART_LIFE_FIXED;
@@ -656,6 +675,7 @@ int main(void)
                                   one_currency_per_cart,
                                   a_batch_is_all_or_nothing,
                                   an_expired_cart_starts_anew,
+                                  forgetting_an_expired_cart_is_a_change,
                                   nothing_to_do_leaves_an_expired_cart_alone,
                                   sliding_life_slides,
                                   touch_makes_no_cart};

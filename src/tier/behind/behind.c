@@ -8,7 +8,8 @@ static int allocate(struct behind *behind, const struct behind_config *config)
     behind->items = calloc(config->batch_max, sizeof *behind->items);
     behind->rows = calloc(config->batch_max, sizeof(struct behind_item *));
     behind->carts = calloc(config->batch_max, sizeof *behind->carts);
-    return behind->url && behind->items && behind->rows && behind->carts ? 0 : CE_NOMEM;
+    int rc = behind_events_init(&behind->events);
+    return behind->url && behind->items && behind->rows && behind->carts ? rc : CE_NOMEM;
 }
 
 static void release(struct behind *behind)
@@ -17,6 +18,7 @@ static void release(struct behind *behind)
         buf_free(&behind->items[i].state);
         buf_free(&behind->items[i].arena);
     }
+    behind_events_fini(&behind->events);
     buf_free(&behind->image);
     free(behind->url);
     free(behind->items);
@@ -126,7 +128,7 @@ void behind_add(struct behind *behind, struct slice key)
 
 static bool is_drained_locked(const struct behind *behind)
 {
-    return behind_queue_count(&behind->queue) == 0 && !behind->overflow;
+    return behind_queue_count(&behind->queue) == 0 && !behind->overflow && !behind->events.more;
 }
 
 int behind_drain(struct behind *behind, unsigned timeout_ms)
@@ -136,7 +138,11 @@ int behind_drain(struct behind *behind, unsigned timeout_ms)
     uint64_t end_ms = now_ms + timeout_ms;
     lock_take(&behind->lock);
     behind->drains++;
-    behind->retry_at_ms = 0;
+    behind->retry_at_ms = behind->events.retry_at_ms = 0;
+    if (atomic_load(&behind->stats[BEHIND_STAT_behind_events_parked])) {
+        behind->events.more = true;
+        behind->events.back_to = 0;
+    }
     behind_queue_recall(&behind->queue, now_ms);
     wake_locked(behind);
     while (!is_drained_locked(behind) && now_ms < end_ms) {

@@ -7,15 +7,19 @@
  * Conflict: l3_load -> merge() -> the cart waits its delay again, so that the joined state can
  * reach where snapshot() reads. Batch fails: back off (100 ms doubling to 5 s, jitter), then
  * smaller batches down to one to find a poison cart; a cart that failed alone is parked with its
- * own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever dropped. */
+ * own backoff (1 s doubling to 60 s) and the others go on. Nothing is ever dropped.
+ *
+ * Events (what happened to a cart, with its lines) are not coalesced: they are read from L2 in
+ * order, inserted, and leave L2 after the commit. */
 #ifndef TIER_BEHIND_BEHIND_H
 #define TIER_BEHIND_BEHIND_H
 
 #include "base/base.h"
 #include "tier/l3/l3.h"
 
-#define BEHIND_QUEUE_MAX 100000
-#define BEHIND_BATCH_MAX 500
+#define BEHIND_QUEUE_MAX  100000
+#define BEHIND_BATCH_MAX  500
+#define BEHIND_EVENTS_MAX 256 /* in one transaction */
 
 /* What the queue needs from its owner; all are called on the write-behind thread. */
 struct behind_owner {
@@ -34,6 +38,17 @@ struct behind_owner {
     /* More marked keys: calls behind_add for up to `max`; CE_NOTFOUND when there are none left.
      * Goes on where it stopped; the call after CE_NOTFOUND starts with the first mark again. */
     int (*refill)(void *ctx, size_t max);
+    /* Events that L3 lacks: calls `take`, which copies, for up to `max` of them in order, until it
+     * returns false; *count = how many it took. Goes on behind the last it took; events_back: at
+     * `number`, unless it is not that far. event_row describes one; slices may point into `arena`,
+     * key and record. event_done: it is in L3. CE_IO, CE_CORRUPT, CE_NOMEM. */
+    int (*events)(void *ctx, size_t max,
+                  bool (*take)(void *arg, uint64_t number, struct slice key, struct slice record),
+                  void *arg, size_t *count);
+    void (*events_back)(void *ctx, uint64_t number);
+    int (*event_row)(void *ctx, struct slice key, struct slice record, struct buf *arena,
+                     struct l3_event *out);
+    void (*event_done)(void *ctx, uint64_t number, struct slice key);
 };
 
 struct behind_config {
@@ -54,6 +69,9 @@ int behind_start(struct behind *behind) MUST_USE;
  * the key and finds it there again. Coalesces. Any thread; never blocks on the database. */
 void behind_add(struct behind *behind, struct slice key);
 
+/* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
+void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
+
 /* Waits until nothing is queued or in flight, without delay, at most timeout_ms. CE_BUSY. */
 int behind_drain(struct behind *behind, unsigned timeout_ms) MUST_USE;
 
@@ -71,6 +89,9 @@ uint64_t behind_age_ms(const struct behind *behind);
     X(behind_batches, "transactions committed")                                                    \
     X(behind_conflicts, "rows changed by somebody else and merged")                                \
     X(behind_errors, "transactions failed")                                                        \
+    X(behind_events, "events written")                                                             \
+    X(behind_events_waiting, "events waiting to be written to L3, as far as known")                \
+    X(behind_events_parked, "of them set aside after failing alone")                               \
     X(behind_overflow, "1 while the queue is refilled from the marks in L2")
 void behind_stats(const struct behind *behind, const struct stat_sink *sink);
 

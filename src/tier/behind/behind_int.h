@@ -1,5 +1,5 @@
-/* behind inside: the queue (behind_queue.c), one turn of the work (behind_turn.c), and the thread
- * with the public calls (behind.c). */
+/* behind inside: the queue (behind_queue.c), one turn of the work (behind_turn.c), its part with
+ * events (behind_events.c), and the thread with the public calls (behind.c). */
 #ifndef TIER_BEHIND_BEHIND_INT_H
 #define TIER_BEHIND_BEHIND_INT_H
 
@@ -103,6 +103,31 @@ struct behind_item {
     struct l3_cart cart; /* points into them */
 };
 
+/* An event on its way to L3. */
+struct behind_event {
+    uint64_t number;
+    struct buf key, record, arena;
+};
+
+struct behind_events {
+    /* Guarded by the lock. */
+    bool more;            /* L2 may have events behind where the walk is */
+    uint64_t back_to;     /* ... or from here on; UINT64_MAX = no */
+    uint64_t retry_at_ms; /* not before */
+
+    /* The write-behind thread's own. */
+    struct behind_event *items; /* BEHIND_EVENTS_MAX */
+    struct l3_event *rows;      /* as many */
+    size_t taken, taken_bytes;  /* items of this turn */
+    bool no_memory;             /* for one more item */
+    size_t limit;               /* of the next turn; small after a failure */
+    unsigned streak;            /* failed transactions since the last success */
+    size_t parked;              /* events passed over since the walk was last there */
+    uint64_t parked_from;       /* the first of them; UINT64_MAX = none */
+    uint64_t parked_due_ms;     /* when the walk goes back to them */
+    unsigned parkings;          /* walks in a row that left some */
+};
+
 struct behind {
     unsigned magic;
     const struct env *env;
@@ -113,7 +138,7 @@ struct behind {
     size_t queue_max; /* BEHIND_QUEUE_MAX; tests use less */
     int (*open)(const char *url, struct l3 **l3, char *message, size_t message_bytes); /* l3_open */
 
-    struct lock lock; /* guards what follows up to retry_at_ms */
+    struct lock lock; /* guards what follows up to events */
     struct cond work; /* the thread waits here */
     struct cond idle; /* behind_drain waits here */
     struct behind_queue queue;
@@ -121,6 +146,7 @@ struct behind {
     bool woken, stopping, overflow;
     uint64_t dropped;     /* keys not taken, ever */
     uint64_t retry_at_ms; /* the database is left alone until then */
+    struct behind_events events;
 
     /* The write-behind thread's own. */
     struct l3 *l3; /* NULL = to be opened */
@@ -146,6 +172,20 @@ struct behind {
  * is work again, 0 = at once, or BEHIND_IDLE. The thread calls it; tests do so with a fake clock.
  */
 unsigned behind_turn(struct behind *behind);
+
+/* first_ms doubling up to max_ms with every repeat; random between half of it and all of it, so
+ * that nodes don't come back in step. */
+uint64_t behind_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
+                         uint64_t max_ms);
+
+/* ---- events -------------------------------------------------------------------------- */
+
+int behind_events_init(struct behind_events *events) MUST_USE;
+void behind_events_fini(struct behind_events *events);
+/* At most one batch, when there is a connection. */
+void behind_events_turn(struct behind *behind);
+/* When there is something to do, UINT64_MAX = never. */
+uint64_t behind_events_at_locked(const struct behind *behind);
 
 static inline void behind_stat_set(struct behind *behind, enum behind_stat stat, uint64_t value)
 {

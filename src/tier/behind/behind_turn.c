@@ -17,10 +17,8 @@ static struct slice key_of(const struct behind_entry *entry)
     return slice_of(entry->key, entry->key_len);
 }
 
-/* first_ms doubling up to max_ms with every repeat; random between half of it and all of it, so
- * that nodes don't come back in step. */
-static uint64_t draw_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
-                              uint64_t max_ms)
+uint64_t behind_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
+                         uint64_t max_ms)
 {
     uint64_t pause_ms = first_ms;
     for (unsigned i = 1; i < repeats && pause_ms < max_ms; i++)
@@ -40,7 +38,7 @@ static void note_failure(struct behind *behind, const char *words, bool is_cart_
         if (behind->streak++ == 0)
             log_warn("behind", "database: %s; carts wait, trying again", words);
         uint64_t pause_ms =
-            draw_pause_ms(behind, behind->streak, BEHIND_BACKOFF_FIRST_MS, BEHIND_BACKOFF_MAX_MS);
+            behind_pause_ms(behind, behind->streak, BEHIND_BACKOFF_FIRST_MS, BEHIND_BACKOFF_MAX_MS);
         lock_take(&behind->lock);
         behind->retry_at_ms = env_mono_ms(behind->env) + pause_ms;
         lock_drop(&behind->lock);
@@ -280,8 +278,8 @@ static void settle_locked(struct behind *behind, struct behind_item *item, uint6
     case BEHIND_FATE_PARK:
         entry->failures++;
         behind_queue_park(&behind->queue, entry,
-                          now_ms + draw_pause_ms(behind, entry->failures, BEHIND_PARK_FIRST_MS,
-                                                 BEHIND_PARK_MAX_MS));
+                          now_ms + behind_pause_ms(behind, entry->failures, BEHIND_PARK_FIRST_MS,
+                                                   BEHIND_PARK_MAX_MS));
         break;
     }
 }
@@ -376,7 +374,8 @@ static void publish_locked(struct behind *behind)
     atomic_store_explicit(&behind->oldest_ms, behind_queue_oldest(queue), memory_order_relaxed);
     behind_stat_set(behind, BEHIND_STAT_behind_queue, count);
     behind_stat_set(behind, BEHIND_STAT_behind_parked, queue->counts[BEHIND_PARKED]);
-    if (count == 0 && !behind->overflow)
+    behind_stat_set(behind, BEHIND_STAT_behind_events_parked, behind->events.parked);
+    if (count == 0 && !behind->overflow && !behind->events.more)
         cond_wake_all(&behind->idle);
 }
 
@@ -399,14 +398,16 @@ static uint64_t next_work_at_locked(const struct behind *behind)
         at_ms = behind->retry_at_ms;
     if (wants_refill_locked(behind))
         at_ms = earlier(at_ms, behind->refill_at_ms);
-    return at_ms;
+    return earlier(at_ms, behind_events_at_locked(behind));
 }
 
 unsigned behind_turn(struct behind *behind)
 {
     MUST_OBJ(behind, BEHIND_MAGIC);
     if (connect_database(behind)) {
-        fly(behind, take_due(behind), false);
+        behind_events_turn(behind); /* first, so that L3 has what a cart was before what it is */
+        if (behind->l3)
+            fly(behind, take_due(behind), false);
         if (behind->l3)
             fly(behind, take_parked(behind), true);
     }

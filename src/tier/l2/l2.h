@@ -2,7 +2,8 @@
  * reply path: one thread writes (WriteBatch, each synced: leveldb#193), pool threads read.
  *
  * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than
- * L2; 'M' name -> daemon's own values. be32(ring hash) first, so that an arc of the ring is one
+ * L2; 'M' name -> daemon's own values; 'E' and 'X' be64(number) key -> entries of two lists in
+ * order of their numbers (enum l2_list). be32(ring hash) first, so that an arc of the ring is one
  * range (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, place of its
  * newest journal record, XXH3 of the rest, state. A directory that does not open is moved aside to
  * <path>.broken-<time> and a new one is begun. */
@@ -55,6 +56,15 @@ void l2_batch_delete(struct l2_batch *batch, struct slice key); /* the cart and 
 void l2_batch_mark(struct l2_batch *batch, struct slice key);   /* L3 is older */
 void l2_batch_unmark(struct l2_batch *batch, struct slice key); /* L3 has it */
 void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value);
+
+/* Lists in order of a number, then of the key: events that L3 lacks, by journal position; ends of
+ * lives, by second. */
+enum l2_list { L2_EVENTS = 'E', L2_EXPIRIES = 'X' };
+void l2_batch_enter(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key,
+                    struct slice value);
+void l2_batch_leave(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key);
+/* Forgets all that was put in. */
+void l2_batch_clear(struct l2_batch *batch);
 size_t l2_batch_bytes(const struct l2_batch *batch);
 
 /* Writes all of the batch, synced, and clears it on success. On an error LevelDB refuses for good
@@ -66,6 +76,23 @@ int l2_batch_commit(struct l2 *l2, struct l2_batch *batch) MUST_USE;
  * CE_IO, CE_CORRUPT, CE_NOMEM. */
 int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
              void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
+
+/* Where a walk through a list goes on: behind this entry; all zero is in front of the first. A new
+ * walk from the front meets what LevelDB keeps of deleted entries (cluster-notes 6): go on from
+ * where the last one ended. */
+struct l2_place {
+    uint64_t number;
+    size_t key_len;
+    uint8_t key[L2_KEY_MAX];
+};
+
+/* Calls `each` for up to `max` entries behind *place with numbers up to `number_max`, until it
+ * returns false, and moves *place behind the last that it took (true). *count = how many it took.
+ * `each` copies and does not call l2. CE_IO, CE_CORRUPT. */
+int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t number_max,
+            size_t max,
+            bool (*each)(void *arg, uint64_t number, struct slice key, struct slice value),
+            void *arg, size_t *count) MUST_USE;
 
 /* Calls `each` for every cart in ring order until it returns non-zero; returns that. A record that
  * fails its checksum is passed with state.bytes == NULL. For verify and rebuilds; blocks. `each`

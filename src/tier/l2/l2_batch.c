@@ -85,6 +85,33 @@ void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value)
     put(batch, &dbkey, value);
 }
 
+void l2_batch_enter(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key,
+                    struct slice value)
+{
+    struct l2_dbkey dbkey;
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    MUST(key.len > 0);
+    l2_dbkey_entry(&dbkey, list, number, key);
+    put(batch, &dbkey, value);
+}
+
+void l2_batch_leave(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key)
+{
+    struct l2_dbkey dbkey;
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    l2_dbkey_entry(&dbkey, list, number, key);
+    leveldb_writebatch_delete(batch->writes, dbkey.bytes, dbkey.len);
+    batch->bytes += dbkey.len;
+}
+
+void l2_batch_clear(struct l2_batch *batch)
+{
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    leveldb_writebatch_clear(batch->writes);
+    batch->bytes = 0;
+    batch->carts = 0;
+}
+
 size_t l2_batch_bytes(const struct l2_batch *batch)
 {
     return batch->bytes;
@@ -115,8 +142,6 @@ int l2_batch_commit(struct l2 *l2, struct l2_batch *batch)
     atomic_fetch_add_explicit(&l2->writes, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l2->carts_written, batch->carts, memory_order_relaxed);
     atomic_fetch_add_explicit(&l2->bytes_written, batch->bytes, memory_order_relaxed);
-    leveldb_writebatch_clear(batch->writes);
-    batch->bytes = 0;
-    batch->carts = 0;
+    l2_batch_clear(batch);
     return 0;
 }

@@ -23,8 +23,9 @@ enum l2_kind {
 };
 
 #define L2_KEY_HEAD  5 /* kind and ring hash */
+#define L2_LIST_HEAD 9 /* list and number */
 #define L2_NAME_MAX  L2_KEY_MAX
-#define L2_DBKEY_MAX (L2_KEY_HEAD + L2_KEY_MAX)
+#define L2_DBKEY_MAX (L2_LIST_HEAD + L2_KEY_MAX)
 
 struct l2_dbkey {
     size_t len;
@@ -67,6 +68,9 @@ struct l2_batch {
  */
 
 void l2_dbkey_cart(struct l2_dbkey *dbkey, enum l2_kind kind, struct slice key);
+void l2_dbkey_entry(struct l2_dbkey *dbkey, enum l2_list list, uint64_t number, struct slice key);
+/* Takes such a key apart. False: it is none that this room has written. */
+bool l2_dbkey_take_entry(struct slice dbkey, uint64_t *number, struct slice *key);
 void l2_dbkey_meta(struct l2_dbkey *dbkey, const char *name);
 /* Replaces what is in `out`. */
 int l2_record_encode(struct slice key, const struct l2_cart *cart, struct buf *out) MUST_USE;

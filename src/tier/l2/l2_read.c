@@ -63,7 +63,7 @@ static struct slice iter_value(const leveldb_iterator_t *iter)
 }
 
 /* True when the iterator is at a key of this kind. */
-static bool is_at(const leveldb_iterator_t *iter, enum l2_kind kind)
+static bool is_at(const leveldb_iterator_t *iter, int kind)
 {
     if (!leveldb_iter_valid(iter))
         return false;
@@ -87,17 +87,19 @@ static int end_iter(struct l2 *l2, leveldb_iterator_t *iter)
     return l2_take_error(l2, error);
 }
 
+/* To the first key behind `dbkey`. */
+static void seek_behind(leveldb_iterator_t *iter, struct slice dbkey)
+{
+    leveldb_iter_seek(iter, (const char *)dbkey.bytes, dbkey.len);
+    if (leveldb_iter_valid(iter) && slice_eq(iter_key(iter), dbkey))
+        leveldb_iter_next(iter);
+}
+
 /* To the first marker behind the cursor. */
 static void seek_mark(leveldb_iterator_t *iter, const struct buf *cursor)
 {
-    const char first = L2_MARK;
-    if (cursor->len == 0) {
-        leveldb_iter_seek(iter, &first, 1);
-        return;
-    }
-    leveldb_iter_seek(iter, (const char *)cursor->bytes, cursor->len);
-    if (leveldb_iter_valid(iter) && slice_eq(iter_key(iter), buf_slice(cursor)))
-        leveldb_iter_next(iter);
+    const uint8_t first = L2_MARK;
+    seek_behind(iter, cursor->len ? buf_slice(cursor) : slice_of(&first, 1));
 }
 
 /* Room was made before. */
@@ -125,6 +127,36 @@ int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
             continue;
         set_cursor(cursor, iter_key(iter));
         each(arg, key);
+        ++*count;
+    }
+    rc = end_iter(l2, iter);
+    l2_leave(l2);
+    return rc;
+}
+
+int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t number_max,
+            size_t max,
+            bool (*each)(void *arg, uint64_t number, struct slice key, struct slice value),
+            void *arg, size_t *count)
+{
+    struct l2_dbkey from;
+    struct slice key;
+    uint64_t number;
+    *count = 0;
+    int rc = l2_enter(l2);
+    if (rc)
+        return rc;
+    l2_dbkey_entry(&from, list, place->number, slice_of(place->key, place->key_len));
+    leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
+    seek_behind(iter, slice_of(from.bytes, from.len));
+    for (; *count < max && is_at(iter, list); leveldb_iter_next(iter)) {
+        if (!l2_dbkey_take_entry(iter_key(iter), &number, &key))
+            continue;
+        if (number > number_max || !each(arg, number, key, iter_value(iter)))
+            break;
+        place->number = number;
+        place->key_len = key.len;
+        memcpy(place->key, key.bytes, key.len);
         ++*count;
     }
     rc = end_iter(l2, iter);

@@ -30,6 +30,29 @@ void l2_dbkey_cart(struct l2_dbkey *dbkey, enum l2_kind kind, struct slice key)
     dbkey->len = L2_KEY_HEAD + key.len;
 }
 
+/* Big-endian, so that the order of bytes is that of numbers. */
+void l2_dbkey_entry(struct l2_dbkey *dbkey, enum l2_list list, uint64_t number, struct slice key)
+{
+    MUST(key.len <= L2_KEY_MAX);
+    dbkey->bytes[0] = (char)list;
+    for (int i = 0; i < 8; i++)
+        dbkey->bytes[1 + i] = (char)(number >> (56 - 8 * i));
+    if (key.len)
+        memcpy(dbkey->bytes + L2_LIST_HEAD, key.bytes, key.len);
+    dbkey->len = L2_LIST_HEAD + key.len;
+}
+
+bool l2_dbkey_take_entry(struct slice dbkey, uint64_t *number, struct slice *key)
+{
+    *number = 0;
+    if (dbkey.len <= L2_LIST_HEAD || dbkey.len > L2_DBKEY_MAX)
+        return false;
+    for (int i = 0; i < 8; i++)
+        *number = *number << 8 | dbkey.bytes[1 + i];
+    *key = slice_from(dbkey, L2_LIST_HEAD);
+    return true;
+}
+
 void l2_dbkey_meta(struct l2_dbkey *dbkey, const char *name)
 {
     size_t len = strlen(name);

@@ -96,6 +96,15 @@ int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
     return err;
 }
 
+int l3_put_events(struct l3 *l3, struct l3_event *events, size_t count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    int err = count ? l3->driver->put_events(l3, events, count) : 0;
+    for (size_t i = 0; err && i < count; i++)
+        events[i].outcome = L3_FAILED;
+    return err;
+}
+
 int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
 {
     MUST_OBJ(l3, L3_MAGIC);

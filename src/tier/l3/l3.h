@@ -39,6 +39,18 @@ struct l3_cart {
     enum l3_outcome outcome;     /* out */
 };
 
+#define L3_EVENT_ID_BYTES 37 /* a UUID as text, and its end */
+
+/* One event: a row of the outbox `cart_event`, inserted once and never changed. Slices are borrowed
+ * for the call. */
+struct l3_event {
+    char id[L3_EVENT_ID_BYTES]; /* the same event always has the same */
+    const char *type;           /* "cart.expired" */
+    struct slice key, payload;  /* the cart; a JSON document */
+    uint64_t version, created_us;
+    enum l3_outcome outcome; /* out: L3_DONE; L3_FAILED: the database takes all but this one */
+};
+
 struct l3;
 
 /* Opens `url`: "sqlite:PATH". Makes or checks the schema. CE_INVAL (unknown driver, bad URL),
@@ -50,6 +62,10 @@ void l3_close(struct l3 **l3);
  * look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: nothing is known to be written (a commit may
  * have happened: then the next try is a conflict), all L3_FAILED. Blocks. */
 int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
+
+/* Inserts events in their order in one transaction; one whose id is there already is done. 0:
+ * committed, look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: as l3_flush. Blocks. */
+int l3_put_events(struct l3 *l3, struct l3_event *events, size_t count) MUST_USE;
 
 /* Reads a cart's binary state and revision; `image` is replaced. CE_NOTFOUND, CE_DB, CE_NODISK,
  * CE_NOMEM. Blocks. */

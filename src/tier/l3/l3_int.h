@@ -27,6 +27,7 @@ struct l3_driver {
     /* Sets outcomes (L3_DONE, L3_CONFLICT), not revisions. On an error the outcomes do not count.
      */
     int (*flush)(struct l3 *l3, struct l3_cart *carts, size_t count);
+    int (*put_events)(struct l3 *l3, struct l3_event *events, size_t count);
     int (*load)(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev); /* appends */
     int (*each)(struct l3 *l3,
                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),

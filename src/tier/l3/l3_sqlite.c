@@ -33,6 +33,9 @@
                    "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
     X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
     X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
+    X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
+                 "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
+                 "ON CONFLICT (id) DO NOTHING")                                                    \
     X(LINES, "SELECT line FROM cart_line WHERE cart_id=?1")                                        \
     X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
     X(LINE_PUT, "INSERT INTO cart_line (cart_id, line, " LINE_VALUES ") "                          \
@@ -335,19 +338,61 @@ static void roll_back(struct l3 *l3)
         sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-static int flush_sqlite(struct l3 *l3, struct l3_cart *carts, size_t count)
+static int begin(struct l3 *l3)
 {
-    struct call begin = prepare_call(l3, STATEMENT_BEGIN);
-    int err = run(&begin);
-    for (size_t i = 0; !err && i < count; i++)
-        err = write_cart(l3, &carts[i]);
-    if (!err) {
-        struct call commit = prepare_call(l3, STATEMENT_COMMIT);
+    struct call call = prepare_call(l3, STATEMENT_BEGIN);
+    return run(&call);
+}
+
+/* Commits when all went well so far, else takes all back. */
+static int finish(struct l3 *l3, int err)
+{
+    struct call commit = prepare_call(l3, STATEMENT_COMMIT);
+    if (!err)
         err = run(&commit);
-    }
     if (err)
         roll_back(l3);
     return err;
+}
+
+static int flush_sqlite(struct l3 *l3, struct l3_cart *carts, size_t count)
+{
+    int err = begin(l3);
+    for (size_t i = 0; !err && i < count; i++)
+        err = write_cart(l3, &carts[i]);
+    return finish(l3, err);
+}
+
+/* True when the last error was about the values of one statement: SQLite has taken back only that
+ * statement, and the transaction goes on. */
+static bool refused_values(const struct l3 *l3)
+{
+    const struct sqlite *conn = l3->conn;
+    int code = sqlite3_errcode(conn->db) & 0xff;
+    return (code == SQLITE_TOOBIG || code == SQLITE_CONSTRAINT || code == SQLITE_MISMATCH) &&
+           !sqlite3_get_autocommit(conn->db);
+}
+
+static int put_event(struct l3 *l3, struct l3_event *event)
+{
+    struct call call = prepare_call(l3, STATEMENT_EVENT_PUT);
+    put_copy(&call, event->id);
+    put_text(&call, event->key);
+    put_copy(&call, event->type);
+    put_text(&call, event->payload);
+    put_i64(&call, event->version > INT64_MAX ? INT64_MAX : (int64_t)event->version);
+    put_time(&call, event->created_us);
+    int err = run(&call);
+    event->outcome = err ? L3_FAILED : L3_DONE;
+    return err && refused_values(l3) ? 0 : err;
+}
+
+static int put_events_sqlite(struct l3 *l3, struct l3_event *events, size_t count)
+{
+    int err = begin(l3);
+    for (size_t i = 0; !err && i < count; i++)
+        err = put_event(l3, &events[i]);
+    return finish(l3, err);
 }
 
 /* ---- reading ------------------------------------------------------------------------- */
@@ -568,6 +613,7 @@ const struct l3_driver *l3_sqlite_driver(void)
         .open = open_sqlite,
         .close = close_sqlite,
         .flush = flush_sqlite,
+        .put_events = put_events_sqlite,
         .load = load_sqlite,
         .each = each_sqlite,
     };

@@ -34,6 +34,25 @@ static const char *const schema_steps[] = {
     "CREATE INDEX cart_line_sku ON cart_line (sku);"
     "CREATE TABLE schema_version (version INT NOT NULL);"
     "INSERT INTO schema_version VALUES (1);",
+    /* 2: the outbox */
+    "CREATE TABLE cart_event ("
+    " id TEXT NOT NULL PRIMARY KEY,"
+    " aggregatetype TEXT NOT NULL,"
+    " aggregateid TEXT NOT NULL,"
+    " type TEXT NOT NULL,"
+    " payload TEXT NOT NULL,"
+    " version BIGINT NOT NULL,"
+    " created_at TEXT NOT NULL);"
+    "CREATE INDEX cart_event_aggregateid ON cart_event (aggregateid);"
+    "CREATE VIEW cart_events AS SELECT"
+    " id AS event_id, aggregateid AS cart_id, type, version, created_at,"
+    " json_extract(payload, '$.currency') AS currency,"
+    " json_extract(payload, '$.count') AS lines_count,"
+    " json_extract(payload, '$.qty') AS qty,"
+    " json_extract(payload, '$.amount') AS amount,"
+    " json_extract(payload, '$.lines') AS lines"
+    " FROM cart_event;"
+    "UPDATE schema_version SET version = 2;",
 };
 
 const char *l3_sqlite_schema_step(unsigned version)

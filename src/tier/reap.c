@@ -1,0 +1,213 @@
+/* reap: carts whose life has ended are ended, though nobody touches them.
+ *
+ * L2 has an entry for every cart with a life that ends: second, cart's key. The L2 writer makes it
+ * in the batch of the state, so a cart that L2 has is found, whether L1 has it or not. An entry
+ * says only when to look: its cart may have changed since. Far-off ends are entered earlier than
+ * they are, by up to an eighth of what is left, so a sliding life has some ten entries, not one for
+ * each change; when such an entry comes, the cart is entered again.
+ *
+ * A thread looks every second for entries that have come. When L2 and L1 say that the cart's life
+ * has ended, the owner ends it by a step as a client's (tier_config.expire). The entry goes back to
+ * the L2 writer, which drops it and enters the cart again from what L2 has then; so what could not
+ * be done is tried again, and a life never ends without an entry. */
+#include "tier/tier_int.h"
+
+#define US_PER_S         1000000
+#define GRAIN_PART       8 /* an end is entered too early by no more than this part of what is left */
+#define LEAVES_BYTES_MAX (1u << 20) /* of entries that L2 has not dropped yet; then they wait */
+
+void reap_init(struct tier *tier)
+{
+    lock_init(&tier->reap.lock, LOCK_L2_QUEUE);
+    cond_init(&tier->reap.cond);
+    tier->reap.low_s = tier->reap.batch_low_s = UINT64_MAX;
+}
+
+void reap_fini(struct tier *tier)
+{
+    buf_free(&tier->reap.found);
+    cond_fini(&tier->reap.cond);
+    lock_fini(&tier->reap.lock);
+}
+
+/* ---- entries: the L2 writer ---- */
+
+static uint64_t choose_second(uint64_t expiry_us, uint64_t now_us, unsigned again_s)
+{
+    uint64_t now_s = now_us / US_PER_S;
+    uint64_t end_s = expiry_us / US_PER_S + (expiry_us % US_PER_S != 0);
+    uint64_t grain_s = 1;
+    if (end_s <= now_s)
+        return now_s + again_s;
+    while (grain_s * 2 <= (end_s - now_s) / GRAIN_PART)
+        grain_s *= 2;
+    return end_s - end_s % grain_s;
+}
+
+void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigned again_s)
+{
+    uint64_t expiry_us = tier->config.value->expiry_us(state);
+    if (expiry_us == 0)
+        return;
+    uint64_t second = choose_second(expiry_us, env_wall_us(tier->config.env), again_s);
+    l2_batch_enter(tier->drain.batch, L2_EXPIRIES, second, key, slice_of(NULL, 0));
+    if (second < tier->reap.batch_low_s)
+        tier->reap.batch_low_s = second;
+}
+
+/* The walk may be further already. */
+void reap_committed(struct tier *tier)
+{
+    struct reap *reap = &tier->reap;
+    lock_take(&reap->lock);
+    if (reap->batch_low_s < reap->low_s)
+        reap->low_s = reap->batch_low_s;
+    lock_drop(&reap->lock);
+    reap->batch_low_s = UINT64_MAX;
+}
+
+static int enter_one(void *arg, struct slice key, const struct l2_cart *cart)
+{
+    struct tier *tier = arg;
+    if (cart->state.bytes && tier->config.value->check(cart->state) == 0)
+        reap_enter(tier, key, cart->state, 1);
+    if (l2_batch_bytes(tier->drain.batch) < DRAIN_BATCH_BYTES)
+        return 0;
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}
+
+int reap_enter_all(struct tier *tier)
+{
+    struct buf value = {0};
+    int rc = l2_meta_get(tier->l2, "expiries", &value);
+    buf_free(&value);
+    if (rc != CE_NOTFOUND)
+        return rc;
+    rc = l2_each(tier->l2, enter_one, tier);
+    if (rc)
+        return rc;
+    l2_batch_meta(tier->drain.batch, "expiries", slice_str("1"));
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}
+
+/* ---- the reaper ---- */
+
+/* Reads L2 only: most entries that come are of carts that live on, and need no place in memory. */
+static bool has_ended(struct tier *tier, struct slice key, struct buf *storage)
+{
+    const struct tier_value *value = tier->config.value;
+    struct l2_cart cart;
+    if (l2_get(tier->l2, key, storage, &cart) || value->check(cart.state))
+        return false;
+    uint64_t expiry_us = value->expiry_us(cart.state);
+    return expiry_us && expiry_us <= env_wall_us(tier->config.env);
+}
+
+static int look_at(struct tier *tier, uint64_t second, struct slice key, struct buf *storage)
+{
+    int rc = 0;
+    if (has_ended(tier, key, storage)) {
+        rc = fill_now(tier, key);
+        if (rc == 0)
+            rc = tier->config.expire(tier->config.ctx, key);
+    }
+    atomic_fetch_add(&tier->reap.checks, 1);
+    drain_leave(tier, L2_EXPIRIES, second, key);
+    return rc;
+}
+
+static bool note_found(void *arg, uint64_t number, struct slice key, struct slice record)
+{
+    struct buf *found = arg;
+    uint8_t key_bytes = (uint8_t)key.len;
+    (void)record;
+    if (buf_reserve(found, sizeof number + 1 + key.len))
+        return false;
+    memcpy(found->bytes + found->len, &number, sizeof number);
+    found->bytes[found->len + sizeof number] = key_bytes;
+    memcpy(found->bytes + found->len + sizeof number + 1, key.bytes, key.len);
+    found->len += sizeof number + 1 + key.len;
+    return true;
+}
+
+/* Gathers entries that have come; the walk goes on where it was, or at a new entry before that. */
+static int find(struct tier *tier)
+{
+    struct reap *reap = &tier->reap;
+    uint64_t now_s = env_wall_us(tier->config.env) / US_PER_S;
+    size_t count;
+    lock_take(&reap->lock);
+    uint64_t low_s = reap->low_s;
+    reap->low_s = UINT64_MAX;
+    lock_drop(&reap->lock);
+    if (low_s <= reap->place.number)
+        reap->place = (struct l2_place){.number = low_s};
+    reap->found.len = 0;
+    return l2_walk(tier->l2, L2_EXPIRIES, &reap->place, now_s, REAP_TURN_MAX, note_found,
+                   &reap->found, &count);
+}
+
+static bool is_stopping(struct reap *reap)
+{
+    lock_take(&reap->lock);
+    bool stopping = reap->stopping;
+    lock_drop(&reap->lock);
+    return stopping;
+}
+
+static void turn(struct tier *tier)
+{
+    struct reap *reap = &tier->reap;
+    struct buf storage = {0};
+    if (drain_leaves_bytes(tier) > LEAVES_BYTES_MAX)
+        return;
+    int failed = find(tier);
+    struct slice rest = buf_slice(&reap->found);
+    while (rest.len && !is_stopping(reap)) {
+        uint64_t second;
+        memcpy(&second, rest.bytes, sizeof second);
+        struct slice key = slice_of(rest.bytes + sizeof second + 1, rest.bytes[sizeof second]);
+        rest = slice_from(rest, sizeof second + 1 + key.len);
+        int rc = look_at(tier, second, key, &storage);
+        failed = rc ? rc : failed;
+    }
+    buf_free(&storage);
+    if (failed && !reap->told)
+        log_warn("tier", "ending carts whose life has ended: %s; trying again", err_text(failed));
+    reap->told = failed != 0;
+}
+
+static void *run_reap(void *arg)
+{
+    struct tier *tier = arg;
+    struct reap *reap = &tier->reap;
+    thread_background();
+    while (!is_stopping(reap)) {
+        turn(tier);
+        lock_take(&reap->lock);
+        if (!reap->stopping)
+            cond_wait(&reap->cond, &reap->lock, REAP_TURN_MS);
+        lock_drop(&reap->lock);
+    }
+    return NULL;
+}
+
+int reap_start(struct tier *tier)
+{
+    int rc = thread_start(&tier->reap.thread, "reaper", run_reap, tier);
+    tier->reap.started = rc == 0;
+    return rc;
+}
+
+void reap_stop(struct tier *tier)
+{
+    struct reap *reap = &tier->reap;
+    if (!reap->started)
+        return;
+    lock_take(&reap->lock);
+    reap->stopping = true;
+    cond_wake(&reap->cond);
+    lock_drop(&reap->lock);
+    MUST(pthread_join(reap->thread, NULL) == 0);
+    reap->started = false;
+}
