@@ -13,7 +13,7 @@
 #include "tier/tier_int.h"
 
 #define US_PER_S         1000000
-#define GRAIN_PART       8 /* an end is entered too early by no more than this part of what is left */
+#define GRAIN_PART       8 /* an end is entered early by at most this part of what is left */
 #define LEAVES_BYTES_MAX (1u << 20) /* of entries that L2 has not dropped yet; then they wait */
 
 void reap_init(struct tier *tier)

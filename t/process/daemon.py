@@ -133,5 +133,6 @@ class Server:
         def caught_up():
             stats = self.stats()
             return not any(stats[name] for name in
-                           ("dirty_carts", "drain_pending", "behind_queue", "behind_age_ms"))
+                           ("dirty_carts", "drain_pending", "behind_queue", "behind_age_ms",
+                            "events_pending", "behind_events_waiting"))
         wait_until(caught_up, "L2 and L3 have everything")

@@ -661,6 +661,91 @@ START_TEST(readers_go_on_while_it_is_reopened)
 }
 END_TEST
 
+/* ---- lists ----------------------------------------------------------------- */
+
+struct seen {
+    char text[256];
+    uint64_t stop_at; /* refuses this one */
+};
+
+static bool note_entry(void *arg, uint64_t number, struct slice key, struct slice value)
+{
+    struct seen *seen = arg;
+    size_t len = strlen(seen->text);
+    if (number == seen->stop_at)
+        return false;
+    snprintf(seen->text + len, sizeof seen->text - len, "%llu %.*s %.*s,",
+             (unsigned long long)number, (int)key.len, (const char *)key.bytes, (int)value.len,
+             (const char *)value.bytes);
+    return true;
+}
+
+static void expect_walk(struct l2_place *place, uint64_t number_max, size_t max, const char *want)
+{
+    struct seen seen = {.stop_at = UINT64_MAX};
+    size_t count, commas = 0;
+    ck_assert_int_eq(l2_walk(l2, L2_EVENTS, place, number_max, max, note_entry, &seen, &count), 0);
+    ck_assert_str_eq(seen.text, want);
+    for (const char *at = want; *at; at++)
+        commas += *at == ',';
+    ck_assert_uint_eq(count, commas);
+}
+
+static void enter(enum l2_list list, uint64_t number, const char *key, const char *value)
+{
+    l2_batch_enter(batch, list, number, slice_str(key), slice_str(value));
+}
+
+START_TEST(lists_are_walked_in_order_of_numbers)
+{
+    struct l2_place place = {0};
+    put_text("cart", "state");
+    l2_batch_mark(batch, slice_str("cart"));
+    enter(L2_EVENTS, 300, "b", "three");
+    enter(L2_EVENTS, 2, "b", "two");
+    enter(L2_EVENTS, 2, "a", "");
+    enter(L2_EVENTS, UINT64_MAX - 1, "z", "last");
+    enter(L2_EXPIRIES, 3, "other", "");
+    commit();
+    reopen();
+    expect_walk(&place, UINT64_MAX, 9, "2 a ,2 b two,300 b three,18446744073709551614 z last,");
+    expect_walk(&place, UINT64_MAX, 9, "");
+    place = (struct l2_place){.number = 2};
+    expect_walk(&place, 299, 9, "2 a ,2 b two,");
+    expect_walk(&place, 300, 9, "300 b three,");
+    place = (struct l2_place){0};
+    expect_walk(&place, UINT64_MAX, 1, "2 a ,"); /* in the middle of a number */
+    expect_walk(&place, UINT64_MAX, 1, "2 b two,");
+    enter(L2_EVENTS, 2, "c", "late");
+    commit();
+    expect_walk(&place, 299, 9, "2 c late,");
+    place = (struct l2_place){0};
+    struct seen seen = {.stop_at = 300}; /* what is not taken comes again */
+    size_t count;
+    ck_assert_int_eq(l2_walk(l2, L2_EVENTS, &place, 300, 9, note_entry, &seen, &count), 0);
+    ck_assert_str_eq(seen.text, "2 a ,2 b two,2 c late,");
+    expect_walk(&place, 300, 9, "300 b three,");
+}
+END_TEST
+
+START_TEST(entries_leave_one_by_one)
+{
+    struct l2_place place = {0};
+    enter(L2_EVENTS, 1, "a", "");
+    enter(L2_EVENTS, 1, "b", "");
+    enter(L2_EXPIRIES, 1, "b", "");
+    commit();
+    l2_batch_leave(batch, L2_EVENTS, 1, slice_str("a"));
+    l2_batch_leave(batch, L2_EXPIRIES, 1, slice_str("b"));
+    commit();
+    l2_batch_leave(batch, L2_EVENTS, 1, slice_str("b"));
+    l2_batch_clear(batch); /* what was cleared is not written */
+    enter(L2_EVENTS, 2, "c", "");
+    commit();
+    expect_walk(&place, UINT64_MAX, 9, "1 b ,2 c ,");
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     const TTest *const all[] = {
@@ -682,6 +767,8 @@ static void add_tests(TCase *tests)
         failed_write_is_followed_by_a_reopen,
         database_that_went_away_is_an_error_until_it_is_back,
         readers_go_on_while_it_is_reopened,
+        lists_are_walked_in_order_of_numbers,
+        entries_leave_one_by_one,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         tcase_add_test(tests, all[i]);

@@ -179,10 +179,10 @@ START_TEST(the_schema_is_made_once)
     open_l3();
     l3_close(&l3);
     open_l3();
-    expect("SELECT version FROM schema_version", "1\n");
+    expect("SELECT version FROM schema_version", "2\n");
     expect("SELECT name FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
            " ORDER BY 1",
-           "cart\ncart_line\ncart_line_sku\nschema_version\n");
+           "cart\ncart_event\ncart_event_aggregateid\ncart_line\ncart_line_sku\nschema_version\n");
 }
 END_TEST
 
@@ -191,9 +191,9 @@ START_TEST(a_newer_schema_is_refused)
     open_l3();
     flush_one(make_cart("cart:1", 0, NULL, 0), L3_DONE);
     l3_close(&l3);
-    execute_raw("UPDATE schema_version SET version=2");
-    expect_refused(url, CE_DB, "version 2");
-    expect("SELECT schema_version.version, rev FROM schema_version, cart", "2|1\n");
+    execute_raw("UPDATE schema_version SET version=3");
+    expect_refused(url, CE_DB, "version 3");
+    expect("SELECT schema_version.version, rev FROM schema_version, cart", "3|1\n");
     execute_raw("UPDATE schema_version SET version='x'");
     expect_refused(url, CE_DB, "schema_version");
     execute_raw("DELETE FROM schema_version");
