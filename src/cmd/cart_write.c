@@ -71,8 +71,8 @@ int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_w
 }
 
 /* Whoever does not ask the clock still sees a cart in `before`: a redirect that ended is none. */
-int cart_write_event(struct cmd_worker *worker, const struct cart_write *write,
-                     struct slice before, struct tier_event **event)
+int cart_write_event(struct cmd_worker *worker, const struct cart_write *write, struct slice before,
+                     struct tier_event **event)
 {
     struct cart_summary summary;
     *event = NULL;
@@ -99,9 +99,9 @@ static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
     if (rc == 0)
         rc = cart_write_event(worker, write, found->state, &event);
     if (rc == 0)
-        rc = tier_put_locked(worker->cmd->tier, found->hash, write->key, write->step.actor, after,
-                             CMD_RECORD_STEP, buf_slice(&worker->record), write->level,
-                             &write->lsn);
+        rc =
+            tier_put_locked(worker->cmd->tier, found->hash, write->key, write->step.actor, after,
+                            CMD_RECORD_STEP, buf_slice(&worker->record), write->level, &write->lsn);
     tier_event_settle(worker->cmd->tier, &event, rc, write->lsn);
     return rc;
 }

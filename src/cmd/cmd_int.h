@@ -266,8 +266,8 @@ int cart_write_record(struct buf *record, const struct cart_write *write, uint64
 /* The event of a step that dropped the lines of a cart whose life had ended, `before` being its
  * state; *event NULL when there is none. Under the stripe; then comes tier_event_settle. CE_NOMEM:
  * session_park_room. */
-int cart_write_event(struct cmd_worker *worker, const struct cart_write *write,
-                     struct slice before, struct tier_event **event) MUST_USE;
+int cart_write_event(struct cmd_worker *worker, const struct cart_write *write, struct slice before,
+                     struct tier_event **event) MUST_USE;
 void cart_write_count(struct cmd_worker *worker, const struct cart_write *write, int code);
 
 /* cart_pair.c: one cart becomes part of another */

@@ -131,10 +131,11 @@ int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2],
                          struct slice record, enum ack_level level, uint64_t *lsn) MUST_USE;
 
 /* An event of the step that is about to be put. tier_event_new copies the state that was; then
- * comes tier_put_locked or tier_put_both_locked, and under the same hold of the stripe tier_event_settle with its result:
- * 0 keeps the event, which reaches L2 no later than the state after the step, and from there L3 at
- * least once. It is not journaled: a replay of the step makes it again. Without L3 it is dropped.
- * CE_NOMEM, also when TIER_EVENTS_BYTES_MAX wait for L2 (tier_wait_room helps). */
+ * comes tier_put_locked or tier_put_both_locked, and under the same hold of the stripe
+ * tier_event_settle with its result: 0 keeps the event, which reaches L2 no later than the state
+ * after the step, and from there L3 at least once. It is not journaled: a replay of the step makes
+ * it again. Without L3 it is dropped. CE_NOMEM, also when TIER_EVENTS_BYTES_MAX wait for L2
+ * (tier_wait_room helps). */
 struct tier_event;
 int tier_event_new(struct tier *tier, enum tier_event_kind kind, struct slice key, uint64_t at_us,
                    struct slice state, struct tier_event **event) MUST_USE;
