@@ -3,7 +3,7 @@
  * L2 has an entry for every cart with a life that ends: second, cart's key. The L2 writer makes it
  * in the batch of the state, so a cart that L2 has is found, whether L1 has it or not. An entry
  * says only when to look: its cart may have changed since. Far-off ends are entered earlier than
- * they are, by up to an eighth of what is left, so a sliding life has some ten entries, not one for
+ * they are, by up to a quarter of what is left, so a sliding life has some ten entries, not one for
  * each change; when such an entry comes, the cart is entered again.
  *
  * A thread looks every second for entries that have come. When L2 and L1 say that the cart's life
@@ -13,7 +13,7 @@
 #include "tier/tier_int.h"
 
 #define US_PER_S         1000000
-#define GRAIN_PART       8 /* an end is entered early by at most this part of what is left */
+#define GRAIN_PART       4 /* an end is entered early by at most this part of what is left */
 #define LEAVES_BYTES_MAX (1u << 20) /* of entries that L2 has not dropped yet; then they wait */
 
 void reap_init(struct tier *tier)
