@@ -171,6 +171,7 @@ int cmd_expire(struct cmd *cmd, struct slice key)
     if (where == TIER_HERE) {
         found.state = l1_value_slice(item);
         found.actor = item->cart.actor;
+        found.newest = tier_newest_of(item);
         cart_summary(found.state, write.step.now_us, &found.summary);
         uint64_t expiry_us = found.summary.expiry_us;
         if (expiry_us && expiry_us <= write.step.now_us)
