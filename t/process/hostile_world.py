@@ -20,6 +20,7 @@ SENTINEL, SENTINEL_VALUE = "sentinel", b"intact " * 1000
 CART = "cart:sentinel"
 FILES_SLACK = 8        # tables of L2, a segment of the journal, the database's own files
 CALM_POLLS = 20
+LOOK_BYTES = 16384  # more than one answer of `stats`
 OWN_CONNECTIONS = 2    # the observer's and the bystander's
 MEGABYTE = 1 << 20
 
@@ -340,7 +341,7 @@ def wait_stuck(world, name="bytes_read", seconds=20):
 
     def still():
         now = world.stats()[name]
-        calm[0] = calm[0] + 1 if 0 <= now - last[0] < 4096 else 0
+        calm[0] = calm[0] + 1 if 0 <= now - last[0] < LOOK_BYTES else 0
         last[0] = now
         return calm[0] >= CALM_POLLS
     wait_until(still, f"{name} stands still", seconds)

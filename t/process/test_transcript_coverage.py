@@ -77,7 +77,7 @@ META_FLAGS = {  # memcached's protocol.txt, 1.6.42
     "mg": "bcfhklOqstvENRTuC", "ms": "bcCEFIkOqsTMN", "md": "bCEIkOqTx", "ma": "bCENJDTMOqtcvk",
 }
 META_MODES = {"ms": "EAPRS", "ma": "ID+-"}
-CART = "cadd cset crem cget cdel chst".split()  # t/proto/cart_*.txt
+CART = "cadd cset crem cchk cswp cclr cmrg cbat cget cdel chst".split()  # t/proto/cart_*.txt
 
 OK, MISS, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NON_NUMBER = range(7)
 REFUSED, GO_ON, UNKNOWN = 0x20, 0x21, 0x81

@@ -181,6 +181,6 @@ int main(int argc, char **argv)
         buf_free(all[i]);
     rescue_free(&rescue);
     if (status == 0)
-        printf("%lu histories\n", histories);
+        printf("rescue_prop: %lu histories, 0 failures\n", histories);
     return status;
 }

@@ -132,7 +132,7 @@ START_TEST(unknown_verbs_are_ERROR)
 {
     static const char *const lines[] = {
         "",     " ",    "g",      "GET a", "Get a", "gett a",          "ge a",           "\r",
-        "mg a", "sets", "get\ta", "cadds", "\t",    "CADD cart:1 a 1", "cchk cart:1 a 1"};
+        "mg a", "sets", "get\ta", "cadds", "\t",    "CADD cart:1 a 1", "cnix cart:1 a 1"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct request r = bad_line(lines[i], CE_UNKNOWN);
         ck_assert_int_eq(r.verb, VERB_COUNT_);
