@@ -54,6 +54,8 @@ class Bench:
         self.memcached = find_program("memcached", options.memcached)
         self.redis = find_program("redis-server", options.redis)
         self.cores = sorted(os.sched_getaffinity(0))
+        self.before = []  # words in front of a server's command
+        self.environment = {}
         self.raw = []
         self.seed = 0
         self.broken = False

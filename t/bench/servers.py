@@ -74,10 +74,12 @@ class Server:
         self.folder = Path(bench.folder) / f"{name}-{self.port}"
         self.folder.mkdir()
         make, options = SERVERS[name]
-        command = [str(part) for part in make(bench, self.port, self.folder, **options)]
+        command = [str(part) for part in
+                   (*bench.before, *make(bench, self.port, self.folder, **options))]
         with open(self.folder / "output", "wb") as output:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=output, cwd=self.folder,
+                                            env=dict(os.environ, **bench.environment),
                                             preexec_fn=bench.pin_server)
         self._await_port()
         self.rss_empty = self.rss_bytes()
