@@ -6,10 +6,8 @@
 
 #define BUF_CAP_MIN 64
 
-int buf_reserve(struct buf *buf, size_t more)
+int buf_grow(struct buf *buf, size_t more)
 {
-    if (buf->cap - buf->len >= more)
-        return 0;
     if (more > SIZE_MAX / 2 - buf->len)
         return CE_NOMEM;
     size_t cap = buf->cap ? buf->cap : BUF_CAP_MIN;

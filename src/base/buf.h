@@ -12,8 +12,14 @@ struct buf {
     size_t cap;
 };
 
+/* buf_reserve where there is not enough room yet. */
+int buf_grow(struct buf *buf, size_t more) MUST_USE;
+
 /* Makes room for `more` bytes behind len. */
-int buf_reserve(struct buf *buf, size_t more) MUST_USE;
+MUST_USE static inline int buf_reserve(struct buf *buf, size_t more)
+{
+    return buf->cap - buf->len >= more ? 0 : buf_grow(buf, more);
+}
 
 int buf_append(struct buf *buf, const void *bytes, size_t len) MUST_USE;
 int buf_append_str(struct buf *buf, const char *text) MUST_USE;

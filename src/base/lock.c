@@ -8,10 +8,16 @@
 /* Ranks are increasing per thread, and at most two locks have the same, so bit masks are enough. */
 static _Thread_local unsigned held_mask, held_twice_mask;
 
+/* Of the calling thread; unlike pthread_self() no call. */
+static unsigned long thread_id(void)
+{
+    return (unsigned long)&held_mask;
+}
+
 static void mark_taken(struct lock *lock)
 {
     held_mask |= 1u << lock->_rank;
-    atomic_store_explicit(&lock->_owner, (unsigned long)pthread_self(), memory_order_relaxed);
+    atomic_store_explicit(&lock->_owner, thread_id(), memory_order_relaxed);
 }
 
 static void mark_dropped(struct lock *lock)
@@ -72,8 +78,7 @@ void lock_drop(struct lock *lock)
 
 bool lock_held(const struct lock *lock)
 {
-    return atomic_load_explicit(&lock->_owner, memory_order_relaxed) ==
-           (unsigned long)pthread_self();
+    return atomic_load_explicit(&lock->_owner, memory_order_relaxed) == thread_id();
 }
 
 void cond_init(struct cond *cond)

@@ -31,7 +31,7 @@ enum lock_rank {
 struct lock {
     pthread_mutex_t _mutex;
     enum lock_rank _rank;
-    _Atomic unsigned long _owner; /* pthread_self() of the holder, 0 when free */
+    _Atomic unsigned long _owner; /* thread that holds it, 0 when free */
     _Atomic unsigned _firsts;     /* who waits in lock_take_first */
 };
 

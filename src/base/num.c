@@ -41,14 +41,11 @@ bool num_i64(struct slice text, int64_t *out)
 
 size_t num_put_u64(char *out, uint64_t value)
 {
-    char digits[NUM_DIGITS_MAX];
-    size_t count = 0;
-    do {
-        digits[count++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    for (size_t i = 0; i < count; i++)
-        out[i] = digits[count - 1 - i];
+    size_t count = 1;
+    for (uint64_t rest = value; rest >= 10; rest /= 10)
+        count++;
+    for (size_t at = count; at > 0; at--, value /= 10)
+        out[at - 1] = (char)('0' + value % 10);
     return count;
 }
 

@@ -37,7 +37,9 @@ static inline int slice_cmp(struct slice a, struct slice b)
 
 static inline bool slice_starts(struct slice s, struct slice prefix)
 {
-    return s.len >= prefix.len && (prefix.len == 0 || !memcmp(s.bytes, prefix.bytes, prefix.len));
+    if (s.len < prefix.len || prefix.len == 0)
+        return prefix.len == 0;
+    return s.bytes[0] == prefix.bytes[0] && !memcmp(s.bytes, prefix.bytes, prefix.len);
 }
 
 static inline struct slice slice_from(struct slice s, size_t at)

@@ -6,9 +6,18 @@
     (60 * 60 * 24 * 30) /* a longer exptime is a Unix time (memcached protocol) */
 #define EXPIRED_S 1     /* a time that is over, and not 0 */
 
+/* Another worker may have read the clock later and been faster: never back. */
+void clock_read(struct cmd *cmd)
+{
+    uint64_t ms = env_mono_ms(cmd->config.env) - cmd->start_mono_ms;
+    uint32_t now_s = (uint32_t)(ms / 1000) + CLOCK_START_S, seen_s = clock_now_s(cmd);
+    while (now_s > seen_s && !atomic_compare_exchange_weak(&cmd->now_s, &seen_s, now_s))
+        ;
+}
+
 uint32_t clock_now_s(const struct cmd *cmd)
 {
-    return (uint32_t)((env_mono_ms(cmd->config.env) - cmd->start_mono_ms) / 1000) + CLOCK_START_S;
+    return atomic_load_explicit(&cmd->now_s, memory_order_relaxed);
 }
 
 uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime)

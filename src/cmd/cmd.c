@@ -59,6 +59,7 @@ int cmd_new(const struct cmd_config *config, struct cmd **out)
     cmd->config = *config;
     cmd->start_mono_ms = env_mono_ms(config->env);
     cmd->start_wall_s = env_wall_us(config->env) / 1000000;
+    clock_read(cmd);
     session_handler(cmd, &cmd->handler);
     cmd->workers = calloc(config->workers, sizeof *cmd->workers);
     cmd->replay_ops = calloc(CART_STEP_OPS_MAX, sizeof *cmd->replay_ops);

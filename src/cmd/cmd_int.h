@@ -82,6 +82,7 @@ struct cmd {
     struct cmd_worker *workers;
     struct cmd_worker reaper; /* scratch of the thread that calls cmd_expire */
     uint64_t start_mono_ms, start_wall_s;
+    _Atomic uint32_t now_s;         /* clock.c */
     _Atomic uint64_t next_cas;      /* of plain items */
     _Atomic uint32_t oldest_live_s; /* flush_all: plain items stored up to here are gone ... */
     _Atomic uint64_t oldest_cas;    /* ... and those with a smaller cas (same second) */
@@ -181,7 +182,9 @@ enum run plain_delete(struct session *session, const struct request *request, st
 enum run plain_arith(struct session *session, const struct request *request, struct slice key);
 enum run plain_touch(struct session *session, const struct request *request, struct slice key);
 
-/* clock.c: memcached's relative seconds */
+/* clock.c: memcached's relative seconds. The clock is read once for all requests that came
+ * together; clock_now_s is for what runs on behalf of one. */
+void clock_read(struct cmd *cmd);
 uint32_t clock_now_s(const struct cmd *cmd);
 uint32_t clock_exptime_s(const struct cmd *cmd, int64_t exptime);
 /* An exptime that is so long from now. */

@@ -218,6 +218,7 @@ static enum net_next session_input(void *arg, struct slice in, size_t *used, siz
     struct session *session = arg;
     MUST_OBJ(session, SESSION_MAGIC);
     *used = 0;
+    clock_read(session->cmd);
     for (unsigned turn = 0; turn < NET_TURN_REQUESTS; turn++) {
         size_t length = 0;
         bool more = false;

@@ -48,6 +48,10 @@ static enum run get_key(struct session *session, const struct request *request, 
 /* A classic get. Goes on where it stopped when it had to wait in the middle. */
 static enum run run_keys(struct session *session, const struct request *request)
 {
+    if (request->keys.len == 0) { /* one key, as nearly always */
+        enum run run = get_key(session, request, request->key);
+        return run == RUN_DONE ? reply_end(session, text_line(session->out, "END")) : run;
+    }
     const uint8_t *end = request->keys.len ? request->keys.bytes + request->keys.len
                                            : request->key.bytes + request->key.len;
     struct slice all = slice_of(request->key.bytes, (size_t)(end - request->key.bytes));

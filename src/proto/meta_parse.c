@@ -44,6 +44,8 @@ bool meta_starts(struct slice in)
 
 bool meta_before(const struct meta_flags *flags, char first, char second)
 {
+    if (flags->order_count < 2)
+        return false;
     const char *a = memchr(flags->order, first, flags->order_count);
     const char *b = memchr(flags->order, second, flags->order_count);
     return a && b && a < b;

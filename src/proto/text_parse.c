@@ -10,7 +10,8 @@
 #include "proto/proto_int.h"
 
 #define WORDS_MAX          7               /* one more than any command takes */
-#define WORDS_ANY          UINT8_MAX       /* no upper limit */
+#define WORDS_ANY          (UINT8_MAX - 1) /* no upper limit */
+#define WORDS_LIST         UINT8_MAX       /* nor is the line cut into them: `read` does that */
 #define LEADING_SPACES_MAX 100             /* before the verb of a long get line */
 #define VALUE_BYTES_HARD   (INT32_MAX - 2) /* a length above it is not believed */
 #define CRLF_BYTES         2
@@ -35,14 +36,18 @@ struct command {
 
 bool text_take_word(struct slice *rest, struct slice *word)
 {
-    while (rest->len && rest->bytes[0] == ' ')
-        *rest = slice_from(*rest, 1);
     if (rest->len == 0)
         return false;
-    const uint8_t *space = memchr(rest->bytes, ' ', rest->len);
-    size_t len = space ? (size_t)(space - rest->bytes) : rest->len;
-    *word = slice_of(rest->bytes, len);
-    *rest = slice_from(*rest, len);
+    const uint8_t *at = rest->bytes, *end = at + rest->len;
+    while (at < end && *at == ' ')
+        at++;
+    const uint8_t *space = at < end ? memchr(at, ' ', (size_t)(end - at)) : end;
+    if (!space)
+        space = end;
+    *rest = slice_of(space, (size_t)(end - space));
+    if (at == end)
+        return false;
+    *word = slice_of(at, (size_t)(space - at));
     return true;
 }
 
@@ -69,6 +74,37 @@ struct slice text_trim_number(struct slice word)
             return slice_of(word.bytes, i);
     }
     return word;
+}
+
+#define SHORT_DIGITS_MAX 9 /* fits every kind of number */
+
+/* Most numbers are a few digits and nothing else: read at once. */
+static bool read_short(struct slice word, uint32_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < word.len; i++) {
+        unsigned digit = (unsigned)word.bytes[i] - '0';
+        if (digit > 9)
+            return false;
+        *value = *value * 10 + digit;
+    }
+    return word.len > 0;
+}
+
+static bool read_u32(struct slice word, uint32_t *value)
+{
+    if (word.len <= SHORT_DIGITS_MAX && read_short(word, value))
+        return true;
+    return num_u32(text_trim_number(word), value);
+}
+
+static bool read_i64(struct slice word, int64_t *value)
+{
+    uint32_t number;
+    if (word.len > SHORT_DIGITS_MAX || !read_short(word, &number))
+        return num_i64(text_trim_number(word), value);
+    *value = number;
+    return true;
 }
 
 static void trim_end(struct slice *text)
@@ -142,8 +178,7 @@ static int read_storage(const struct line *line, struct request *request)
     const struct slice *word = line->word;
     if (read_key(word[0], request))
         return CE_FORMAT;
-    if (!num_u32(text_trim_number(word[1]), &request->flags) ||
-        !num_i64(text_trim_number(word[2]), &request->exptime) ||
+    if (!read_u32(word[1], &request->flags) || !read_i64(word[2], &request->exptime) ||
         !text_read_length(word[3], &request->value))
         return CE_FORMAT;
     if (request->verb == VERB_CAS && !num_u64(text_trim_number(word[4]), &request->cas))
@@ -219,22 +254,22 @@ static int read_cart(const struct line *line, struct request *request)
 
 /* In order of frequency: the search is linear. */
 static const struct command commands[] = {
-    {NAME("get"), VERB_GET, 1, WORDS_ANY, 0, read_get},
+    {NAME("get"), VERB_GET, 1, WORDS_LIST, 0, read_get},
     {NAME("set"), VERB_SET, 4, 5, 1, read_storage},
-    {NAME("cadd"), VERB_CADD, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cget"), VERB_CGET, 0, WORDS_ANY, 0, read_cart},
-    {NAME("chst"), VERB_CHST, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cset"), VERB_CSET, 0, WORDS_ANY, 0, read_cart},
-    {NAME("crem"), VERB_CREM, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cchk"), VERB_CCHK, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cswp"), VERB_CSWP, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cclr"), VERB_CCLR, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cmrg"), VERB_CMRG, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cbat"), VERB_CBAT, 0, WORDS_ANY, 0, read_cart},
-    {NAME("cdel"), VERB_CDEL, 0, WORDS_ANY, 0, read_cart},
-    {NAME("gets"), VERB_GETS, 1, WORDS_ANY, 0, read_get},
-    {NAME("gat"), VERB_GAT, 1, WORDS_ANY, 0, read_gat},
-    {NAME("gats"), VERB_GATS, 1, WORDS_ANY, 0, read_gat},
+    {NAME("cadd"), VERB_CADD, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cget"), VERB_CGET, 0, WORDS_LIST, 0, read_cart},
+    {NAME("chst"), VERB_CHST, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cset"), VERB_CSET, 0, WORDS_LIST, 0, read_cart},
+    {NAME("crem"), VERB_CREM, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cchk"), VERB_CCHK, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cswp"), VERB_CSWP, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cclr"), VERB_CCLR, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cmrg"), VERB_CMRG, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cbat"), VERB_CBAT, 0, WORDS_LIST, 0, read_cart},
+    {NAME("cdel"), VERB_CDEL, 0, WORDS_LIST, 0, read_cart},
+    {NAME("gets"), VERB_GETS, 1, WORDS_LIST, 0, read_get},
+    {NAME("gat"), VERB_GAT, 1, WORDS_LIST, 0, read_gat},
+    {NAME("gats"), VERB_GATS, 1, WORDS_LIST, 0, read_gat},
     {NAME("add"), VERB_ADD, 4, 5, 1, read_storage},
     {NAME("replace"), VERB_REPLACE, 4, 5, 1, read_storage},
     {NAME("append"), VERB_APPEND, 4, 5, 1, read_storage},
@@ -249,7 +284,7 @@ static const struct command commands[] = {
     {NAME("stats"), VERB_STATS, 0, WORDS_ANY, 0, read_rest},
     {NAME("verbosity"), VERB_VERBOSITY, 1, 2, 1, read_verbosity},
     {NAME("quit"), VERB_QUIT, 0, WORDS_ANY, 0, read_nothing},
-    {NAME("bget"), VERB_GET, 1, WORDS_ANY, 0, read_get},
+    {NAME("bget"), VERB_GET, 1, WORDS_LIST, 0, read_get},
     {NAME("cache_memlimit"), VERB_CACHE_MEMLIMIT, 1, 2, 1, read_rest},
     {NAME("lru_crawler"), VERB_LRU_CRAWLER, 1, WORDS_ANY, 0, read_rest},
     {NAME("lru"), VERB_LRU, 1, WORDS_ANY, 1, read_rest},
@@ -319,8 +354,11 @@ bool text_cut_at_nul(struct slice *text)
 
 static int read_line(struct slice text, bool checked, struct request *request)
 {
-    struct line line = {.cut = text_cut_at_nul(&text), .checked = checked};
+    struct line line; /* only the words that are counted are set */
     struct slice verb, rest;
+    line.cut = text_cut_at_nul(&text);
+    line.checked = checked;
+    line.count = 0;
     if (!text_take_word(&text, &verb))
         return CE_UNKNOWN;
     const struct command *command = find_command(verb);
@@ -328,7 +366,8 @@ static int read_line(struct slice text, bool checked, struct request *request)
         return CE_UNKNOWN;
     request->verb = command->verb;
     line.args = rest = text;
-    while (line.count < WORDS_MAX && text_take_word(&rest, &line.word[line.count]))
+    size_t kept = command->words_max == WORDS_LIST ? 1 : WORDS_MAX;
+    while (line.count < kept && text_take_word(&rest, &line.word[line.count]))
         line.count++;
     if (line.count < command->words_min || line.count > command->words_max)
         return CE_UNKNOWN;
@@ -356,7 +395,7 @@ static bool takes_value(enum verb verb)
 bool text_read_length(struct slice word, struct slice *value)
 {
     int64_t length;
-    if (!num_i64(text_trim_number(word), &length) || length < 0 || length > VALUE_BYTES_HARD)
+    if (!read_i64(word, &length) || length < 0 || length > VALUE_BYTES_HARD)
         return false;
     *value = slice_of(NULL, (size_t)length);
     return true;

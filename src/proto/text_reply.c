@@ -15,9 +15,10 @@
 
 int text_line(struct buf *out, const char *line)
 {
-    if (buf_reserve(out, strlen(line) + CRLF_BYTES))
+    struct slice text = slice_str(line);
+    if (buf_reserve(out, text.len + CRLF_BYTES))
         return CE_NOMEM;
-    put_text(out, line);
+    put(out, text);
     put_text(out, "\r\n");
     return 0;
 }

@@ -21,7 +21,7 @@ from servers import Broken, Server, find_program
 TOP = Path(__file__).resolve().parents[2]
 FILE = TOP / "doc/bench/instructions.md"
 GROWTH_MAX = 1.05
-OPS = 6_400
+OPS = 16_000
 KEYS = 500
 DEPTH = 16
 
