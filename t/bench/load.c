@@ -20,7 +20,7 @@
 /* letter, name, argument, what it is */
 #define OPTION_TABLE(X)                                                                            \
     X('p', "port", "PORT", "of the server, on 127.0.0.1")                                          \
-    X('P', "protocol", "NAME", "text, resp or null")                                               \
+    X('P', "protocol", "NAME", "text, meta, binary, resp or null")                                 \
     X('w', "work", "NAME", "see below")                                                            \
     X('c', "conns", "N", "connections (50)")                                                       \
     X('d', "depth", "N", "requests that are on their way per connection (1)")                      \
@@ -36,6 +36,8 @@
     X('S', "seed", "N", "of keys and tokens (1)")                                                  \
     X('L', "preload", NULL,                                                                        \
       "first write all keys or carts; with neither ops nor seconds, only that")                    \
+    X('x', "scan", "PART", "part of the requests for keys that are asked for only once (0)")       \
+    X('f', "fill", NULL, "what is missed is written then, as in front of a cache; closed loop")    \
     X('M', "misses", NULL, "a miss is no error")                                                   \
     X('t', "timeout-s", "S", "give up after so long (60)")                                         \
     X('H', "header", NULL, "name the columns")                                                     \
@@ -47,9 +49,9 @@ struct options {
     struct pick pick;
     const char *protocol, *work;
     unsigned keys;
-    double theta;
+    double theta, scan_part;
     uint64_t seed;
-    bool preload, misses, header, help;
+    bool preload, fill, misses, header, help;
 };
 
 static const struct option_row {
@@ -132,6 +134,8 @@ static bool set_option(struct options *options, int letter, const char *text)
     case 'a': return parse_ack(text, &options->shape.ack);
     case 'S': return parse_u64(text, 0, UINT64_MAX, &options->seed);
     case 'L': options->preload = true; return true;
+    case 'x': return parse_positive(text, &options->scan_part) && options->scan_part < 1;
+    case 'f': options->fill = options->misses = true; return true;
     case 'M': options->misses = true; return true;
     case 't': return parse_unsigned(text, 1, 86400, &plan->timeout_s);
     case 'H': options->header = true; return true;
@@ -159,6 +163,8 @@ static const char *read_options(int argc, char **argv, struct options *options)
     options->plan.work = work_find(options->protocol, options->work);
     if (!options->plan.work)
         return "no such work in this protocol";
+    if (options->fill && (options->plan.sliding || options->plan.rate > 0))
+        return "--fill goes with neither --window nor --rate";
     if (!options->preload && !options->plan.ops && options->plan.seconds <= 0)
         return "--ops, --seconds or --preload is needed";
     return NULL;
@@ -225,7 +231,10 @@ static int run_phases(struct options *options)
     if (status || (!options->plan.ops && options->plan.seconds <= 0))
         return status;
     pick_init(&options->pick, options->seed, options->keys, options->theta);
+    options->pick.scan_part = options->scan_part;
     options->plan.pick = &options->pick;
+    if (options->fill)
+        options->plan.fill = work_find(options->protocol, options->plan.work->preload);
     options->plan.shape = &options->shape;
     bool carried_through = run_plan(&options->plan, &outcome);
     if (carried_through)

@@ -33,11 +33,13 @@ struct pick {
     uint32_t keys;
     double theta; /* 0 = uniform */
     double low, high, shortcut;
+    double scan_part;   /* of the picks go to keys that are asked for once, behind the others */
+    uint32_t scan_next; /* the next of these */
 };
 
 void pick_init(struct pick *pick, uint64_t seed, uint32_t keys, double theta);
 uint64_t pick_random(struct pick *pick);
-/* 0..keys-1; with theta > 0 the lower, the more often. */
+/* 0..keys-1; with theta > 0 the lower, the more often. With scan_part also higher ones, in turn. */
 uint32_t pick_key(struct pick *pick);
 
 /* ---- work: what is asked, and what a good answer is ------------------------------------------ */
@@ -56,6 +58,7 @@ struct op {
     uint64_t number;
     uint64_t start_ns; /* sent, or, at a given rate, when it should have been */
     uint32_t key, line;
+    bool is_fill; /* writes what was missed */
 };
 
 enum reply { REPLY_MORE, REPLY_GOOD, REPLY_MISS, REPLY_BAD };
@@ -82,10 +85,12 @@ struct plan {
     const struct shape *shape;
     struct pick *pick; /* NULL: every key (and line) once, in turn */
     unsigned port, conns, depth;
-    uint64_t ops;   /* 0: as many as fit into `seconds` */
-    double seconds; /* 0: until all ops are done */
-    double rate;    /* ops per second over all connections; 0: closed loop */
-    bool sliding;   /* refill as replies come, instead of when all of a batch are in */
+    uint64_t ops;            /* 0: as many as fit into `seconds` */
+    double seconds;          /* 0: until all ops are done */
+    double rate;             /* ops per second over all connections; 0: closed loop */
+    const struct work *fill; /* closed loop: what is missed is written with it, as an application
+                                does it in front of a cache; NULL: not */
+    bool sliding;            /* refill as replies come, instead of when all of a batch are in */
     unsigned timeout_s;
 };
 

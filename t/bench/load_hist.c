@@ -89,6 +89,8 @@ static uint32_t pick_zipf(struct pick *pick)
 
 uint32_t pick_key(struct pick *pick)
 {
+    if (pick->scan_part > 0 && (double)(pick_random(pick) >> 11) * 0x1p-53 < pick->scan_part)
+        return pick->keys + pick->scan_next++;
     if (pick->theta > 0)
         return pick_zipf(pick);
     return (uint32_t)((pick_random(pick) >> 32) * pick->keys >> 32);

@@ -29,6 +29,8 @@ struct conn {
     struct event *readable, *writable;
     struct op *ops; /* asked and not answered: a ring of `depth` */
     unsigned first, count;
+    uint32_t *missed; /* keys to write before more is asked; at most `depth` */
+    unsigned missed_count;
     char *in, *out;
     size_t in_len, out_len, out_sent;
 };
@@ -108,14 +110,36 @@ static struct op next_op(struct run *run, uint64_t start_ns)
     return op;
 }
 
+static const struct work *work_of(const struct run *run, const struct op *op)
+{
+    return op->is_fill ? run->plan->fill : run->plan->work;
+}
+
+static struct op *push_op(struct conn *conn, struct op op)
+{
+    struct op *place = &conn->ops[(conn->first + conn->count++) % conn->run->plan->depth];
+    *place = op;
+    return place;
+}
+
 /* Room for a whole batch is always there: `out` is empty whenever its replies are in. A sliding
  * window may still have bytes to send; then it waits until they are gone. */
 static void ask(struct conn *conn, uint64_t start_ns)
 {
     struct run *run = conn->run;
-    struct op *op = &conn->ops[(conn->first + conn->count++) % run->plan->depth];
-    *op = next_op(run, start_ns);
+    struct op *op = push_op(conn, next_op(run, start_ns));
     conn->out_len += run->plan->work->write(run->plan->shape, op, conn->out + conn->out_len);
+}
+
+/* Writes what was missed. */
+static void fill(struct conn *conn)
+{
+    const struct plan *plan = conn->run->plan;
+    while (conn->missed_count) {
+        struct op *op =
+            push_op(conn, (struct op){.key = conn->missed[--conn->missed_count], .is_fill = true});
+        conn->out_len += plan->fill->write(plan->shape, op, conn->out + conn->out_len);
+    }
 }
 
 static bool may_ask(const struct conn *conn)
@@ -126,6 +150,7 @@ static bool may_ask(const struct conn *conn)
 
 static void ask_batch(struct conn *conn, uint64_t start_ns)
 {
+    fill(conn);
     while (may_ask(conn))
         ask(conn, start_ns);
     send_out(conn);
@@ -175,14 +200,18 @@ static void read_replies(struct conn *conn, uint64_t now)
         size_t used = 0;
         struct op *op = &conn->ops[conn->first];
         enum reply reply =
-            plan->work->read(plan->shape, op, conn->in + at, conn->in_len - at, &used);
+            work_of(run, op)->read(plan->shape, op, conn->in + at, conn->in_len - at, &used);
         if (reply == REPLY_MORE)
             break;
         if (reply == REPLY_BAD)
             note_bad(run, conn->in + at, used);
-        run->outcome->misses += reply == REPLY_MISS;
-        hist_add(&run->outcome->hist, now - op->start_ns);
-        run->outcome->ops++;
+        if (!op->is_fill) {
+            run->outcome->misses += reply == REPLY_MISS;
+            hist_add(&run->outcome->hist, now - op->start_ns);
+            run->outcome->ops++;
+        }
+        if (reply == REPLY_MISS && plan->fill)
+            conn->missed[conn->missed_count++] = op->key;
         at += used;
         conn->first = (conn->first + 1) % plan->depth;
         conn->count--;
@@ -282,11 +311,12 @@ static bool open_conn(struct run *run, struct conn *conn)
         return false;
     }
     conn->ops = calloc(plan->depth, sizeof *conn->ops);
+    conn->missed = calloc(plan->depth, sizeof *conn->missed);
     conn->in = malloc(IN_BYTES);
     conn->out = malloc(plan->shape->request_bytes_max * plan->depth);
     conn->readable = event_new(run->base, conn->fd, EV_READ | EV_PERSIST, on_readable, conn);
     conn->writable = event_new(run->base, conn->fd, EV_WRITE, on_writable, conn);
-    if (conn->ops && conn->in && conn->out && conn->readable && conn->writable &&
+    if (conn->ops && conn->missed && conn->in && conn->out && conn->readable && conn->writable &&
         event_add(conn->readable, NULL) == 0)
         return true;
     fail(run, "out of memory");
@@ -304,6 +334,7 @@ static void close_conn(struct conn *conn)
     if (conn->fd >= 0)
         close(conn->fd);
     free(conn->ops);
+    free(conn->missed);
     free(conn->in);
     free(conn->out);
 }

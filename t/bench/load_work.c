@@ -155,6 +155,111 @@ static enum reply read_stored(const struct shape *shape, const struct op *op, co
     return read_exact(in, len, "STORED" CRLF, 8, "", used);
 }
 
+/* ---- meta and binary: plain items ---------------------------------------------------------------
+ */
+
+static size_t write_mg(const struct shape *shape, const struct op *op, char *out)
+{
+    (void)shape;
+    char *at = put(put_key(put(out, "mg "), op), " v" CRLF);
+    return (size_t)(at - out);
+}
+
+static enum reply read_mg(const struct shape *shape, const struct op *op, const char *in,
+                          size_t len, size_t *used)
+{
+    (void)op;
+    char *at = put(put_number(put(shape->scratch, "VA "), shape->value_bytes), CRLF);
+    at = put(put_bytes(at, shape->value, shape->value_bytes), CRLF);
+    return read_exact(in, len, shape->scratch, (size_t)(at - shape->scratch), "EN" CRLF, used);
+}
+
+static size_t write_ms(const struct shape *shape, const struct op *op, char *out)
+{
+    char *at = put(put_key(put(out, "ms "), op), " ");
+    at = put(put_number(at, shape->value_bytes), CRLF);
+    at = put(put_bytes(at, shape->value, shape->value_bytes), CRLF);
+    return (size_t)(at - out);
+}
+
+static enum reply read_done(const struct shape *shape, const struct op *op, const char *in,
+                            size_t len, size_t *used)
+{
+    (void)shape;
+    (void)op;
+    return read_exact(in, len, "HD" CRLF, 4, "", used);
+}
+
+enum { BINARY_GET = 0x00, BINARY_SET = 0x01, BINARY_HEAD = 24, BINARY_MISS = 1 };
+
+/* A header: magic, opcode, lengths, and zeros for the rest. */
+static char *put_binary(char *out, unsigned char opcode, size_t key, size_t extras, size_t body)
+{
+    memset(out, 0, BINARY_HEAD);
+    out[0] = (char)0x80;
+    out[1] = (char)opcode;
+    out[3] = (char)key;
+    out[4] = (char)extras;
+    for (size_t at = 11; at >= 8; at--, body >>= 8)
+        out[at] = (char)(body & 0xff);
+    return out + BINARY_HEAD;
+}
+
+#define BINARY_KEY_BYTES (sizeof "key:" - 1 + KEY_DIGITS)
+
+static size_t write_binary_get(const struct shape *shape, const struct op *op, char *out)
+{
+    (void)shape;
+    char *at = put_binary(out, BINARY_GET, BINARY_KEY_BYTES, 0, BINARY_KEY_BYTES);
+    return (size_t)(put_key(at, op) - out);
+}
+
+static size_t write_binary_set(const struct shape *shape, const struct op *op, char *out)
+{
+    char *at =
+        put_binary(out, BINARY_SET, BINARY_KEY_BYTES, 8, 8 + BINARY_KEY_BYTES + shape->value_bytes);
+    memset(at, 0, 8); /* flags and exptime */
+    at = put_bytes(put_key(at + 8, op), shape->value, shape->value_bytes);
+    return (size_t)(at - out);
+}
+
+/* A whole reply of this opcode; `body` is the length that a good one has. */
+static enum reply read_binary(const char *in, size_t len, unsigned char opcode, size_t body,
+                              size_t *used)
+{
+    const unsigned char *head = (const unsigned char *)in;
+    if (len < BINARY_HEAD)
+        return REPLY_MORE;
+    size_t total = (size_t)head[8] << 24 | head[9] << 16 | head[10] << 8 | head[11];
+    *used = BINARY_HEAD + total;
+    if (len < *used)
+        return REPLY_MORE;
+    unsigned status = (unsigned)head[6] << 8 | head[7];
+    if (head[0] != 0x81 || head[1] != opcode || (status && status != BINARY_MISS))
+        return REPLY_BAD;
+    if (status)
+        return REPLY_MISS;
+    return total == body ? REPLY_GOOD : REPLY_BAD;
+}
+
+static enum reply read_binary_get(const struct shape *shape, const struct op *op, const char *in,
+                                  size_t len, size_t *used)
+{
+    (void)op;
+    enum reply reply = read_binary(in, len, BINARY_GET, 4 + shape->value_bytes, used);
+    bool same =
+        reply != REPLY_GOOD || !memcmp(in + BINARY_HEAD + 4, shape->value, shape->value_bytes);
+    return same ? reply : REPLY_BAD;
+}
+
+static enum reply read_binary_set(const struct shape *shape, const struct op *op, const char *in,
+                                  size_t len, size_t *used)
+{
+    (void)shape;
+    (void)op;
+    return read_binary(in, len, BINARY_SET, 0, used);
+}
+
 /* ---- text: carts -------------------------------------------------------------------------------
  */
 
@@ -183,14 +288,6 @@ static size_t write_cset(const struct shape *shape, const struct op *op, char *o
     at = put(put_sku(at, op->key, op->line), " 2 P1999 UEUR");
     at = put(put_ack(at, shape), CRLF);
     return (size_t)(at - out);
-}
-
-static enum reply read_done(const struct shape *shape, const struct op *op, const char *in,
-                            size_t len, size_t *used)
-{
-    (void)shape;
-    (void)op;
-    return read_exact(in, len, "HD" CRLF, 4, "", used);
 }
 
 static size_t write_cget(const struct shape *shape, const struct op *op, char *out)
@@ -394,6 +491,10 @@ static const struct work works[] = {
     {"text", "cadd-token", "cset", false, write_cadd_token, read_done},
     {"text", "cset", "cset", true, write_cset, read_done},
     {"text", "cget", "cset", false, write_cget, read_cget},
+    {"meta", "get", "set", false, write_mg, read_mg},
+    {"meta", "set", "set", false, write_ms, read_done},
+    {"binary", "get", "set", false, write_binary_get, read_binary_get},
+    {"binary", "set", "set", false, write_binary_set, read_binary_set},
     {"resp", "get", "set", false, write_resp_get, read_resp_get},
     {"resp", "set", "set", false, write_resp_set, read_resp_ok},
     {"resp", "hincrby", "hset", false, write_hincrby, read_integer},
