@@ -17,22 +17,27 @@ from pathlib import Path
 from statistics import median
 
 import rows as table
+from chart import draw
+from memory import run_hits, run_weights
 from servers import TICKS, Broken, Server, find_program
 
 TOP = Path(__file__).resolve().parents[2]
 LOAD_SECONDS_MAX = 180
+PRELOAD_SECONDS_MAX = 1200
 SETTLE_SECONDS_MAX = 30
 QUIET_SECONDS = 0.6
 LOAD_AVERAGE_MAX = 0.5
-KEYS = {"items": 100_000, "carts": 100_000, "steady carts": 200_000}
+KEYS = {"items": 100_000, "carts": 100_000, "steady carts": 200_000, "many": 10_000_000}
+MANY_NEEDS_BYTES = 9 << 30
 
 # How long things take. cpu: what a server is to use in a run; wall: no run is longer.
-FULL = {"rounds": 3, "warm": 1.0, "cpu": 2.5, "wall": 12.0, "keys": KEYS}
-QUICK = {"rounds": 2, "warm": 0.25, "cpu": 0.6, "wall": 1.2,
-         "keys": dict(KEYS, items=50_000, carts=20_000)}
+# part: of the keys and operations of the rows about memory.
+FULL = {"rounds": 3, "warm": 1.0, "cpu": 2.5, "wall": 12.0, "part": 1, "steady": 60, "keys": KEYS}
+QUICK = {"rounds": 2, "warm": 0.25, "cpu": 0.6, "wall": 1.2, "part": 0.2, "steady": 6,
+         "keys": dict(KEYS, items=50_000, carts=20_000, many=1_000_000)}
 
 COLUMNS = ("row server work depth round ops errors seconds ops_s p50_us p90_us p99_us p999_us "
-           "max_us cpu_s cpu_us_op load_cpu_s").split()
+           "max_us cpu_s cpu_us_op load_cpu_s bytes_key hit_ratio").split()
 
 
 class Bench:
@@ -46,6 +51,7 @@ class Bench:
         self.value_bytes = options.value_bytes
         self.cart_lines = options.cart_lines
         self.keys = dict(self.pace["keys"])
+        self.summary = []  # what the chart shows
         for kind in ("items", "carts"):
             self.keys[kind] = getattr(options, kind) or self.keys[kind]
         self.cartd = options.cartd
@@ -72,11 +78,14 @@ class Bench:
     def pin_load(self):
         os.sched_setaffinity(0, self.cores[-1:])
 
+    def keys_of(self, row, side):
+        return self.keys[side.keys or row.keys]
+
     def ask(self, server, side, *options, keys, patience=LOAD_SECONDS_MAX):
         """Runs the load generator; its row as a dictionary, None when it only preloaded."""
         command = [self.load, "--header", "--port", server.port, "--protocol", side.protocol,
                    "--work", side.work, "--conns", self.conns, "--keys", keys,
-                   "--value-bytes", self.value_bytes, "--cart-lines", self.cart_lines,
+                   "--value-bytes", self.value_bytes, "--cart-lines", side.lines or self.cart_lines,
                    "--timeout-s", patience, *options]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                               preexec_fn=self.pin_load, check=False)
@@ -99,7 +108,7 @@ def measure(bench, row, server, side, *how):
     """One run: what the generator saw and what the server used for it, put-off work included."""
     before = server.cpu_seconds()
     result = bench.ask(server, side, "--depth", row.depth, "--seed", bench.next_seed(), *how,
-                       keys=bench.keys[row.keys])
+                       keys=bench.keys_of(row, side))
     if row.settle and not server.settle(QUIET_SECONDS, SETTLE_SECONDS_MAX):
         print(f"  {server.name} was still busy {SETTLE_SECONDS_MAX} s after the run", flush=True)
     result["cpu_s"] = max(server.cpu_seconds() - before, 1 / TICKS)
@@ -114,7 +123,7 @@ def choose_length(bench, row, sides):
         peak = min(run["ops_s"] for run in warm)
         return [["--rate", int(peak * row.rate), "--seconds", row.seconds] for _ in sides]
     if row.seconds:
-        return [["--seconds", row.seconds] for _ in sides]
+        return [["--seconds", bench.pace["steady"]] for _ in sides]
     lengths = [min(bench.pace["cpu"] / run["cpu_us_op"] * 1e6,
                    bench.pace["wall"] * run["ops_s"]) for run in warm]
     return [["--ops", int(ops)] for ops in lengths]
@@ -142,15 +151,16 @@ def print_heading():
           f"{'kop/s':>7}{'peer':>7}   {'p50 us':>7}{'peer':>7}   {'p99 us':>7}{'peer':>7}   peer")
 
 
-def print_row(row, ours, peer):
+def print_row(bench, row, ours, peer):
     def cells(column, wide, digits, scale=1.0):
         other = f"{middle(peer, column) * scale:{wide}.{digits}f}" if peer else f"{'':{wide}}"
         return f"{middle(ours, column) * scale:{wide}.{digits}f}{other}"
 
     ratio, verdict = "", ""
     if peer:
-        value = median(a["cpu_us_op"] / b["cpu_us_op"] for a, b in zip(ours, peer))
+        value = median(a[row.metric] / b[row.metric] for a, b in zip(ours, peer))
         ratio = f"{value:.2f}"
+        bench.summary.append((row.name, row.peer.server, row.metric, value, row.target))
         if row.target:
             verdict = f"{row.target:.2f} {'ok' if value <= row.target else '--'}"
     print(f"{row.name:14}{cells('cpu_us_op', 9, 2)[:9]}{cells('cpu_us_op', 8, 2)[8:]:>8}{ratio:>7}"
@@ -160,23 +170,36 @@ def print_row(row, ours, peer):
 
 # ---- the groups --------------------------------------------------------------------------------
 
+def why_not(bench, side):
+    """What this side needs and this machine has not, or None."""
+    missing = bench.missing(side.server)
+    if missing:
+        return f"no {missing}"
+    if side.keys == "many" and bench.keys["many"] == KEYS["many"]:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if free < MANY_NEEDS_BYTES:
+            return f"{KEYS['many']} keys need {MANY_NEEDS_BYTES >> 30} GiB of free memory"
+    return None
+
+
 def run_group(bench, group, rows):
     """Starts the two servers of a group, fills them, and measures its rows."""
     sides = [side for side in (rows[0].ours, rows[0].peer) if side]
     for side in sides:
-        if bench.missing(side.server):
-            print(f"{group}: skipped, no {bench.missing(side.server)}")
+        if why_not(bench, side):
+            print(f"{group}: skipped, {why_not(bench, side)}")
             return
     running = []
     try:
         for side in sides:
             running.append((Server(bench, side.server), side))
         for server, side in running:
-            bench.ask(server, side, "--preload", keys=bench.keys[rows[0].keys])
+            bench.ask(server, side, "--preload", keys=bench.keys_of(rows[0], side),
+                      patience=PRELOAD_SECONDS_MAX)
         for server, side in running:
             server.settle(QUIET_SECONDS, SETTLE_SECONDS_MAX)
         for row in rows:
-            print_row(row, *(run_row(bench, row, running) + [None])[:2])
+            print_row(bench, row, *(run_row(bench, row, running) + [None])[:2])
     except Broken as problem:
         print(f"{group}: {problem}", flush=True)
         bench.broken = True
@@ -191,37 +214,6 @@ def group_rows(rows):
     for row in rows:
         groups[row.group, row.ours, row.peer].append(row)
     return groups.items()
-
-
-def weigh(bench, weight, side):
-    """Resident bytes per key: what the process grew by, everything counted."""
-    server = Server(bench, side.server)
-    try:
-        bench.ask(server, side, "--preload", keys=weight.keys)
-        server.settle(2 * QUIET_SECONDS, SETTLE_SECONDS_MAX)
-        grown = server.rss_bytes() - server.rss_empty
-    finally:
-        server.stop()
-    return grown / weight.keys
-
-
-def run_weights(bench):
-    print(f"\n{'resident bytes':20}{'cartd':>9}{'peer':>9}{'ratio':>7}{'target':>9}")
-    for weight in table.WEIGHTS:
-        missing = [side for side in (weight.ours, weight.peer) if bench.missing(side.server)]
-        if missing:
-            print(f"{weight.name}: skipped, no {bench.missing(missing[0].server)}")
-            continue
-        try:
-            ours, peer = (weigh(bench, weight, side) for side in (weight.ours, weight.peer))
-        except Broken as problem:
-            print(f"{weight.name}: {problem}", flush=True)
-            bench.broken = True
-            continue
-        verdict = "ok" if ours / peer <= weight.target else "--"
-        print(f"{weight.name:20}{ours:9.0f}{peer:9.0f}{ours / peer:7.2f}"
-              f"{weight.target:6.2f} {verdict}   {weight.peer.server}, {weight.keys} of them",
-              flush=True)
 
 
 # ---- raw rows ----------------------------------------------------------------------------------
@@ -241,24 +233,25 @@ def read_tsv(path):
     with open(path, newline="", encoding="ascii") as source:
         for line in csv.DictReader(source, delimiter="\t"):
             result = {name: value if name in ("row", "server", "work") else float(value)
-                      for name, value in line.items()}
+                      for name, value in line.items() if value}
             results[result["row"], result["server"]].append(result)
     return results
+
+
+COMPARED = ("cpu_us_op", "ops_s", "p99_us", "bytes_key", "hit_ratio")
 
 
 def compare(old_path, new_path):
     """Each row of both runs; the peers show how much of a change is the machine."""
     old, new = read_tsv(old_path), read_tsv(new_path)
-    print(f"{'row':14}{'server':16}{'CPU us/op':>10}{'new':>8}{'ratio':>7}   {'kop/s':>8}{'new':>8}"
-          f"{'ratio':>7}")
+    print(f"{'row':16}{'server':18}{'of':10}{'old':>12}{'new':>12}{'ratio':>7}")
     for key in old:
-        if key not in new:
-            continue
-        cells = ""
-        for column, scale, wide in (("cpu_us_op", 1, 10), ("ops_s", 1e-3, 11)):
+        for column in COMPARED:
+            if key not in new or column not in old[key][0] or column not in new[key][0]:
+                continue
             before, after = middle(old[key], column), middle(new[key], column)
-            cells += f"{before * scale:{wide}.2f}{after * scale:8.2f}{after / before:7.2f}"
-        print(f"{key[0]:14}{key[1]:16}{cells}")
+            ratio = f"{after / before:7.2f}" if before else ""
+            print(f"{key[0]:16}{key[1]:18}{column:10}{before:12.6g}{after:12.6g}{ratio}")
 
 
 # ---- the command -------------------------------------------------------------------------------
@@ -280,6 +273,7 @@ def read_options():
     parser.add_argument("--list", action="store_true", help="name all groups and rows")
     parser.add_argument("--rounds", type=int, help="turns of each row (3; quick 2)")
     parser.add_argument("--tsv", metavar="FILE", help="where to write the raw rows")
+    parser.add_argument("--chart", type=Path, metavar="DIR", help="where to draw ratios.svg")
     parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="two files of raw rows")
     parser.add_argument("--conns", type=int, default=50)
     parser.add_argument("--value-bytes", type=int, default=100)
@@ -320,7 +314,7 @@ def main():
         compare(*options.compare)
         return 0
     options.cartd, options.tools = options.cartd.resolve(), options.tools.resolve()
-    rows, memory = table.select(options.only)
+    rows, weights, hits = table.select(options.only)
     with tempfile.TemporaryDirectory(prefix="cartd-bench-", dir=options.dir) as folder:
         bench = Bench(options, folder)
         check_machine(options, bench)
@@ -328,10 +322,12 @@ def main():
             print_heading()
         for (group, *_), members in group_rows(rows):
             run_group(bench, group, members)
-        if memory:
-            run_weights(bench)
+        run_weights(bench, weights)
+        run_hits(bench, hits)
     if options.tsv:
         write_tsv(options.tsv, bench.raw)
+    if options.chart and bench.summary:
+        draw(bench.summary, options.chart / "ratios.svg")
     return 1 if bench.broken else 0
 
 

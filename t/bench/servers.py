@@ -11,20 +11,22 @@ START_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 30
 TICKS = os.sysconf("SC_CLK_TCK")
 MEGABYTES = 2048
+LARGE_MEGABYTES = 10240  # for ten million
+SMALL_MEGABYTES = 32     # less than what is asked for
 
 
 class Broken(Exception):
     """The bench cannot go on with this server or this row."""
 
 
-def cartd(bench, port, folder, ack="os", l3="none"):
-    return [bench.cartd, "-p", str(port), "-l", "127.0.0.1", "-t", "1", "-m", str(MEGABYTES),
+def cartd(bench, port, folder, ack="os", l3="none", threads=1, megabytes=MEGABYTES):
+    return [bench.cartd, "-p", str(port), "-l", "127.0.0.1", "-t", threads, "-m", megabytes,
             "--data", folder / "data", "--l3", l3.format(folder=folder), "--ack", ack]
 
 
-def memcached(bench, port, _folder):
+def memcached(bench, port, _folder, megabytes=MEGABYTES):
     return [bench.memcached, "-u", getpass.getuser(), "-l", "127.0.0.1", "-p", str(port), "-U", "0",
-            "-t", "1", "-m", str(MEGABYTES)]
+            "-t", "1", "-m", megabytes]
 
 
 def redis(bench, port, folder, fsync="everysec", rewrites=False):
@@ -46,7 +48,11 @@ SERVERS = {
     "cartd-os": (cartd, {"ack": "os"}),
     "cartd-sync": (cartd, {"ack": "sync"}),
     "cartd-l3": (cartd, {"ack": "os", "l3": "sqlite:{folder}/cartd.sqlite"}),
+    "cartd-2": (cartd, {"threads": 2}),
+    "cartd-large": (cartd, {"megabytes": LARGE_MEGABYTES}),
+    "cartd-small": (cartd, {"megabytes": SMALL_MEGABYTES}),
     "memcached": (memcached, {}),
+    "memcached-small": (memcached, {"megabytes": SMALL_MEGABYTES}),
     "redis-none": (redis, {"fsync": None}),
     "redis-everysec": (redis, {"fsync": "everysec"}),
     "redis-always": (redis, {"fsync": "always"}),
