@@ -52,8 +52,7 @@ static enum run run_keys(struct session *session, const struct request *request)
         enum run run = get_key(session, request, request->key);
         return run == RUN_DONE ? reply_end(session, text_line(session->out, "END")) : run;
     }
-    const uint8_t *end = request->keys.len ? request->keys.bytes + request->keys.len
-                                           : request->key.bytes + request->key.len;
+    const uint8_t *end = request->keys.bytes + request->keys.len;
     struct slice all = slice_of(request->key.bytes, (size_t)(end - request->key.bytes));
     struct slice rest = slice_from(all, session->get_offset), key;
     struct slice before = rest;
