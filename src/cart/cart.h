@@ -172,6 +172,11 @@ int cart_load(struct cart *cart, struct slice state) MUST_USE;
  * visible cart then. Deterministic: same state and step give the same bytes. */
 int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *result) MUST_USE;
 
+/* Answers a step whose token this cart knows, as cart_apply would, and changes nothing: for a cart
+ * that became part of another, which is where a step without a known token goes. CE_NOTFOUND: it
+ * has no token, or it is not known here. CE_TOKEN_REUSED, CE_NOMEM. */
+int cart_repeat(struct cart *cart, struct cart_step *step, struct cart_result *result) MUST_USE;
+
 /* Joins another state into this one (cart-model section 3). CE_CORRUPT, CE_NOMEM. */
 int cart_merge(struct cart *cart, struct slice other) MUST_USE;
 

@@ -251,13 +251,28 @@ static int run_step(struct cart_run *run)
     return err ? err : finish(run);
 }
 
-int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *result)
+static struct cart_run begin(struct cart *cart, struct cart_step *step, struct cart_result *result)
 {
-    MUST_OBJ(cart, CART_MAGIC);
     struct cart_run run = {.cart = cart, .step = step, .result = result};
+    MUST_OBJ(cart, CART_MAGIC);
     if (step->now_us > CART_TOKEN_LIFE_US)
         run.horizon_us = step->now_us - CART_TOKEN_LIFE_US;
     *result = (struct cart_result){0};
+    return run;
+}
+
+int cart_repeat(struct cart *cart, struct cart_step *step, struct cart_result *result)
+{
+    struct cart_run run = begin(cart, step, result);
+    int err = step->token.len > CART_TOKEN_MAX ? CE_BAD_FLAG : check_token(&run);
+    if (err < 0)
+        return err;
+    return err ? 0 : CE_NOTFOUND;
+}
+
+int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *result)
+{
+    struct cart_run run = begin(cart, step, result);
     int err = summarize_now(cart, step->now_us, &result->summary);
     if (!err)
         err = check_step(cart, step);

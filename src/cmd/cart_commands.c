@@ -70,7 +70,9 @@ static int look(struct cart_read *read, struct slice state, const struct cart_su
 {
     struct get *get = (struct get *)read;
     const struct request *request = get->request;
-    bool same = has_flag(request, 'N') && request->cart.since_version == summary->version;
+    /* Of another cart than the reader's, whose versions are others. */
+    bool since = has_flag(request, 'N') && !read->moved;
+    bool same = since && request->cart.since_version == summary->version;
     answer_of(summary, &get->answer);
     get->status = !summary->exists ? "EN" : same ? "HD" : NULL;
     if (get->status)
@@ -79,7 +81,7 @@ static int look(struct cart_read *read, struct slice state, const struct cart_su
                                  : has_flag(request, 'c') ? CART_JSON_CHECKED
                                                           : CART_JSON_ALL;
     get->text->len = 0;
-    if (has_flag(request, 'N') && scope == CART_JSON_ALL)
+    if (since && scope == CART_JSON_ALL)
         return cart_json_since(state, now_us, read->key, request->cart.since_version, get->text);
     return cart_json(state, now_us, read->key, scope, get->text);
 }

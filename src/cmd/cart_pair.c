@@ -126,13 +126,29 @@ static int join_locked(struct session *session, struct cart_pair *pair,
     int rc = plan(pair, found);
     if (rc == 0)
         rc = cart_write_apply(worker, worker->cart, into, &found[INTO], &after[INTO]);
-    if (rc || into->result.repeated)
+    if (rc)
         return rc;
     rc = cart_write_event(worker, into, found[INTO].state, &event);
     if (rc == 0)
         rc = put_joined(session, pair, source_bucket, found, after);
     tier_event_settle(session->cmd->tier, &event, rc, into->lsn);
     return rc;
+}
+
+/* Looks at both carts; both stripes are held. What a token is known for is asked of each cart that
+ * the destination was, before anything that may be different by now. */
+static int visit_locked(struct session *session, struct cart_pair *pair,
+                        const struct cmd_bucket *source_bucket, const struct cart_found found[2],
+                        unsigned hops, bool *led)
+{
+    struct cart_write *into = &pair->write;
+    struct slice moved_to = found[INTO].summary.moved_to;
+    int rc = cart_write_repeat(session->worker, into, &found[INTO]);
+    if (rc != CE_NOTFOUND)
+        return rc;
+    *led = moved_to.len;
+    return *led ? cart_follow(session, moved_to, hops, GUARD_WRITE, &into->key, &into->bucket)
+                : join_locked(session, pair, source_bucket, found);
 }
 
 /* One try with the keys as they are. *led: the destination is elsewhere, try again; *absent: the
@@ -156,11 +172,8 @@ static int try_join(struct session *session, struct cart_pair *pair, unsigned ho
         *absent = into->key;
     else if (!cart_find_locked(session, hash[FROM], pair->source, now_us, &found[FROM]))
         *absent = pair->source;
-    else if ((*led = found[INTO].summary.moved_to.len))
-        rc = cart_follow(session, found[INTO].summary.moved_to, hops, GUARD_WRITE, &into->key,
-                         &into->bucket);
     else
-        rc = join_locked(session, pair, source.bucket, found);
+        rc = visit_locked(session, pair, source.bucket, found, hops, led);
     l1_unlock_both(l1, hash[INTO], hash[FROM]);
     return rc;
 }

@@ -84,6 +84,16 @@ int cart_write_event(struct cmd_worker *worker, const struct cart_write *write, 
                           : 0;
 }
 
+int cart_write_repeat(struct cmd_worker *worker, struct cart_write *write,
+                      const struct cart_found *found)
+{
+    if (!write->step.token.len)
+        return CE_NOTFOUND;
+    write->lsn = found->lsn;
+    int rc = cart_load(worker->cart, found->state);
+    return rc ? rc : cart_repeat(worker->cart, &write->step, &write->result);
+}
+
 /* Applies the step to what was found, and puts what came of it. */
 static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
                         const struct cart_found *found)
@@ -106,6 +116,22 @@ static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
     return rc;
 }
 
+/* Does the step where it belongs. *led: the cart became part of another, look there; only a retry
+ * of what was done before that is answered here. */
+static int visit_locked(struct session *session, struct cart_write *write,
+                        const struct cart_found *found, unsigned hops, bool *led)
+{
+    struct slice moved_to = found->summary.moved_to;
+    *led = moved_to.len && !write->stays;
+    if (!*led)
+        return apply_locked(session->worker, write, found);
+    int rc = cart_write_repeat(session->worker, write, found);
+    *led = rc == CE_NOTFOUND;
+    if (*led)
+        rc = cart_follow(session, moved_to, hops, GUARD_WRITE, &write->key, &write->bucket);
+    return rc;
+}
+
 void cart_write_count(struct cmd_worker *worker, const struct cart_write *write, int rc)
 {
     if (rc)
@@ -120,6 +146,7 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
 {
     struct l1 *l1 = tier_l1(session->cmd->tier);
     struct cart_found found;
+    bool led = false;
     *code = session_wait_error(session);
     if (*code)
         return RUN_DONE;
@@ -130,15 +157,12 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         uint64_t hash = hash_64(write->key);
         l1_lock(l1, hash);
         bool known = cart_find_locked(session, hash, write->key, write->step.now_us, &found);
-        struct slice moved_to = write->stays ? slice_of(NULL, 0) : found.summary.moved_to;
-        if (known && !moved_to.len)
-            *code = apply_locked(session->worker, write, &found);
-        else if (known)
-            *code = cart_follow(session, moved_to, hops, GUARD_WRITE, &write->key, &write->bucket);
+        if (known)
+            *code = visit_locked(session, write, &found, hops, &led);
         l1_unlock(l1, hash);
         if (!known)
             return session_park_fill(session, write->key, code);
-        if (!moved_to.len || *code)
+        if (!led || *code)
             break;
         write->moved = true;
         write->step.limits = &write->bucket->limits;

@@ -264,6 +264,9 @@ void cart_write_begin(const struct session *session, struct cart_write *write);
 /* Applies it in a scratch; `after` is the new state, when result.changed. As cart_apply. */
 int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
                      const struct cart_found *found, struct slice *after) MUST_USE;
+/* Answers a step whose token the cart knows. CE_NOTFOUND, as cart_repeat. */
+int cart_write_repeat(struct cmd_worker *worker, struct cart_write *write,
+                      const struct cart_found *found) MUST_USE;
 /* Appends the payload of its journal record; `seq` as in CMD_RECORD_STEP. CE_NOMEM. */
 int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq) MUST_USE;
 /* The event of a step that dropped the lines of a cart whose life had ended, `before` being its
