@@ -150,8 +150,9 @@ struct cart_result {
     bool repeated;               /* the token was known; answer as the first time */
     bool clamped;                /* a quantity was clamped */
     bool expired;                /* the cart's life had ended: a change dropped its lines first */
-    size_t failed_index;         /* the op that was refused, on error */
+    size_t failed_index;         /* the op that was refused, on error; CART_NO_OP: the whole step */
 };
+#define CART_NO_OP SIZE_MAX
 
 struct cart;
 

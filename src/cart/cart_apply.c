@@ -149,8 +149,11 @@ static int check_limits(struct cart_run *run, const struct cart_counts *before, 
         run->result->failed_index = run->made_index;
         return CE_LINE_LIMIT;
     }
-    if (all->amount > INT64_MAX && all->amount > before->amount)
+    if (all->amount > INT64_MAX && all->amount > before->amount) {
+        run->result->failed_index = run->paid_index;
         return CE_QTY_LIMIT;
+    }
+    run->result->failed_index = run->grown_index;
     return bytes > bytes_before && bytes > limits->state_bytes_max ? CE_SIZE_LIMIT : 0;
 }
 
@@ -210,12 +213,17 @@ static void drop_expired(struct cart_run *run)
 
 static int run_ops(struct cart_run *run)
 {
+    struct cart *cart = run->cart;
     struct cart_step *step = run->step;
     for (size_t i = 0; i < step->ops_count; i++) {
+        size_t bytes = cart->lines.len;
+        cart_big amount = cart->head.all.amount;
         run->result->failed_index = i;
         int err = cart_op_run(run, &step->ops[i]);
         if (err)
             return err;
+        run->grown_index = cart->lines.len > bytes ? i : run->grown_index;
+        run->paid_index = cart->head.all.amount > amount ? i : run->paid_index;
     }
     return 0;
 }
@@ -248,7 +256,10 @@ static int run_step(struct cart_run *run)
     run->result->changed = true;
     run->result->expired = run->expired;
     err = check_limits(run, &counts, bytes);
-    return err ? err : finish(run);
+    if (err)
+        return err;
+    run->result->failed_index = CART_NO_OP;
+    return finish(run);
 }
 
 static struct cart_run begin(struct cart *cart, struct cart_step *step, struct cart_result *result)
@@ -257,7 +268,7 @@ static struct cart_run begin(struct cart *cart, struct cart_step *step, struct c
     MUST_OBJ(cart, CART_MAGIC);
     if (step->now_us > CART_TOKEN_LIFE_US)
         run.horizon_us = step->now_us - CART_TOKEN_LIFE_US;
-    *result = (struct cart_result){0};
+    *result = (struct cart_result){.failed_index = CART_NO_OP};
     return run;
 }
 

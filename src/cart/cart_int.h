@@ -289,7 +289,8 @@ struct cart_run {
     struct cart_meta meta; /* as it will be */
     bool expired;          /* its life had ended: lines and meta are gone already */
     bool changed;
-    size_t made_index; /* the last op that made a line */
+    /* The last op that made a line, that made the lines longer, and the amount greater. */
+    size_t made_index, grown_index, paid_index;
 };
 
 /* Applies one op. Refusals as in cart_apply. */

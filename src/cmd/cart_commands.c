@@ -174,8 +174,9 @@ static int give_currency(const struct request *request, struct cart_step *step)
     return 0;
 }
 
-static int prepare_batch(const struct request *request, struct cart_step *step, struct buf *arena)
+static int prepare_batch(const struct request *request, struct cart_write *write, struct buf *arena)
 {
+    struct cart_step *step = &write->step;
     struct slice block = request->value;
     struct request op;
     step->ops_count = 0;
@@ -185,6 +186,8 @@ static int prepare_batch(const struct request *request, struct cart_step *step, 
             return step->ops_count ? 0 : CE_FORMAT;
         if (rc == 0 && step->ops_count == PROTO_BATCH_OPS_MAX)
             rc = CE_SIZE_LIMIT;
+        if (rc == 0 && !step->currency[0])
+            write->currency_at = step->ops_count;
         if (rc == 0)
             rc = give_currency(&op, step);
         if (rc == 0)
@@ -233,14 +236,14 @@ static int prepare(struct session *session, const struct request *request, struc
 }
 
 static int prepare_ops(struct session *session, const struct request *request,
-                       struct cart_step *step)
+                       struct cart_write *write)
 {
     struct buf *arena = &session->worker->text;
     arena->len = 0;
     if (buf_reserve(arena, request->value.len + request->cart.ext_b64.len + 1))
         return CE_NOMEM;
-    return request->verb == VERB_CBAT ? prepare_batch(request, step, arena)
-                                      : prepare_op(request, step->ops, arena);
+    return request->verb == VERB_CBAT ? prepare_batch(request, write, arena)
+                                      : prepare_op(request, write->step.ops, arena);
 }
 
 static enum run answer(struct session *session, const struct request *request,
@@ -262,6 +265,15 @@ static enum run answer(struct session *session, const struct request *request,
     return reply_end(session, say_status(session, status, request, &answer));
 }
 
+/* 1 + the place of the operation of a batch that was refused; 0: it was the batch as a whole. */
+static uint16_t failed_at(const struct cart_write *write, int code)
+{
+    size_t at = write->result.failed_index;
+    if (at == CART_NO_OP && code == CE_CURRENCY)
+        at = write->currency_at;
+    return at == CART_NO_OP ? 0 : (uint16_t)(1 + at);
+}
+
 /* Says the outcome, with the place of the operation of a batch that was refused, and holds it until
  * it is as safe as asked. */
 static enum run finish(struct session *session, const struct request *request,
@@ -270,7 +282,7 @@ static enum run finish(struct session *session, const struct request *request,
     struct request told = *request;
     size_t start = session->out->len;
     if (request->verb == VERB_CBAT && code && code != CE_EXISTS)
-        told.cart.failed_at = (uint16_t)(1 + write->result.failed_index);
+        told.cart.failed_at = failed_at(write, code);
     enum run run = answer(session, &told, write, pair, code);
     if (run != RUN_DONE || code)
         return run;
@@ -283,13 +295,15 @@ static enum run run_write(struct session *session, const struct request *request
     struct cart_write write = {.key = parsed->cart,
                                .bucket = parsed->bucket,
                                .step = {.ops = session->worker->ops, .ops_count = 1},
+                               .result.failed_index = CART_NO_OP,
+                               .currency_at = CART_NO_OP,
                                .must_exist = request->verb == VERB_CDEL,
                                .stays = request->verb == VERB_CDEL};
     int code = prepare(session, request, &write);
     enum run run = RUN_DONE;
     if (code == 0) {
-        code = prepare_ops(session, request, &write.step);
-        write.result.failed_index = write.step.ops_count;
+        code = prepare_ops(session, request, &write);
+        write.result.failed_index = code ? write.step.ops_count : CART_NO_OP;
     }
     if (code == 0)
         run = cart_write_run(session, &write, &code);

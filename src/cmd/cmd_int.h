@@ -252,6 +252,7 @@ struct cart_write {
     bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
     bool stays;      /* means this key, also when its cart was merged into another */
     struct cart_result result;
+    size_t currency_at;      /* of a batch: the operation that brought the currency */
     bool moved;              /* key is that of the cart it was merged into */
     struct tier_link before; /* where the cart's newest record is before this one */
     uint64_t lsn;            /* what the acknowledgement waits for */
