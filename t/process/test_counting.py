@@ -1,34 +1,14 @@
 """Many connections count on one line: no operation is lost, none is doubled."""
-import threading
-
 import books
 import pytest
-from wire import Closed, flags
+from crowd import in_threads
+from wire import flags
 
 CONNECTIONS = 64
 EACH = 1000
 TOKENS_EACH = 50  # a cart keeps its tokens for ten minutes, so these are fewer
 QTY_MAX = {"qty_max": 1000000}
 KEY, LINE = "cart:count", "SKU-1"
-
-
-def in_threads(count, run):
-    """run(number) in `count` threads; the first error is raised here."""
-    errors = []
-
-    def guarded(number):
-        try:
-            run(number)
-        except (AssertionError, Closed, OSError) as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def check_count(server, key, line, count):
