@@ -77,6 +77,22 @@ START_TEST(add_makes_line_and_cart)
 }
 END_TEST
 
+/* The bytes of a line with a short key are fewer than those of a long key. */
+START_TEST(a_key_may_be_longer_than_another_line)
+{
+    char key[CART_LINE_KEY_MAX + 1] = {0};
+    kit_add(&kit, "a", 1);
+    for (size_t len = 1; len <= CART_LINE_KEY_MAX; len++) {
+        key[len - 1] = 'x';
+        ck_assert_int_eq(kit_remove(&kit, key), 0);
+        ck_assert_int_eq(kit_add(&kit, key, 2), 0);
+        ck_assert_int_eq(kit_qty(&kit, key), 2);
+        ck_assert_int_eq(kit_remove(&kit, key), 0);
+    }
+    expect_lines("a=1 ");
+}
+END_TEST
+
 START_TEST(add_sums_up_and_takes_away)
 {
     kit_add(&kit, "a", 2);
@@ -648,6 +664,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {add_makes_line_and_cart,
+                                  a_key_may_be_longer_than_another_line,
                                   add_sums_up_and_takes_away,
                                   removing_nothing_makes_nothing,
                                   set_is_exact_and_always_a_write,
