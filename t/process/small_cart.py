@@ -182,9 +182,10 @@ class SmallCart:
         self.wrote()
 
     def forget(self):
-        if self.exists() or self.moved:
-            self.lines, self.currency, self.made, self.moved = {}, "", False, False
-            self.changed = True
+        if not self.exists() and not self.moved:
+            raise Refused("NF")
+        self.lines, self.currency, self.made, self.moved = {}, "", False, False
+        self.changed = True
 
     def touch(self):
         if not self.exists():

@@ -92,11 +92,7 @@ def say_step(speakers, chance, cart):
     for way, key in enumerate(KEYS):
         source_key = f"{key}-source"
         if source is not None:
-            document = three_ways.text(source_key, None, [("document", lines)], "", None) \
-                if way == 0 else (three_ways.store("set", source_key,
-                                                   three_ways.document_json(lines)), 1) \
-                if way == 1 else three_ways.binary(source_key, None, [("document", lines)], "", None)
-            speakers.say(way, document, ("the source of a merge", None))
+            speakers.say(way, three_ways.document(way, source_key, lines), ("a source", None))
         if way == 1:
             request = three_ways.paths(key, source_key, ops, currency, policy, cart, after, code)
         else:

@@ -175,7 +175,7 @@ def take_away(key, name):
     return f"delete {path_of(key, name)}\r\n".encode()
 
 
-def refusal(key, code, ops, currency):
+def refusal(key, code, ops, currency, lines_max):
     """A request that is refused as well."""
     line = split(ops[0])[1][0] if split(ops[0])[1] else "a"
     if code == "NF":
@@ -183,7 +183,8 @@ def refusal(key, code, ops, currency):
     if code == "CURRENCY":
         return [store("set", path_of(key, line), {"qty": 1, "currency": currency})]
     if code == "LINE_LIMIT":
-        return [store("set", path_of(key, f"new-{line}"), b"1")]
+        lines = [(f"line{number}", 1, {}) for number in range(lines_max + 1)]
+        return [store("set", key, document_json(lines))]
     return [store("set", path_of(key, line), str(QTY_TOO_LARGE).encode())]
 
 
@@ -237,7 +238,7 @@ def paths(key, source, ops, currency, policy, before, after, code):
         requests = ([f"delete {source}\r\n".encode()] if code
                     else path_merge(key, source, policy, before, after))
     elif code:
-        requests = refusal(key, code, ops, currency)
+        requests = refusal(key, code, ops, currency, before.lines_max)
     else:
         requests, now = [], before
         for op in ops:
@@ -246,6 +247,14 @@ def paths(key, source, ops, currency, policy, before, after, code):
             requests += path_op(key, op, currency, now, then)
             now = then
     return b"".join(requests), len(requests)
+
+
+def document(way, key, lines):
+    """(bytes, answers) of a whole cart, in text, on a path, in binary."""
+    ops = [("document", lines)]
+    if way == 1:
+        return store("set", key, document_json(lines)), 1
+    return (text, binary)[way // 2](key, None, ops, "", None)
 
 
 # ---- drawing -------------------------------------------------------------------------------------
