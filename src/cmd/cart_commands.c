@@ -254,7 +254,7 @@ static enum run answer(struct session *session, const struct request *request,
     if (code && code != CE_EXISTS && code != CE_NOTFOUND)
         return refuse(session, request, code);
     answer_of(&write->result.summary, &answer);
-    answer.line_qty = write->result.line_qty;
+    answer.line_qty = request->line.len ? write->result.line_qty : 0;
     answer.ack = letters[write->level];
     answer.repeated = write->result.repeated;
     answer.behind_ms = tier_behind_age_ms(session->cmd->tier);

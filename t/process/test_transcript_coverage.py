@@ -77,7 +77,22 @@ META_FLAGS = {  # memcached's protocol.txt, 1.6.42
     "mg": "bcfhklOqstvENRTuC", "ms": "bcCEFIkOqsTMN", "md": "bCEIkOqTx", "ma": "bCENJDTMOqtcvk",
 }
 META_MODES = {"ms": "EAPRS", "ma": "ID+-"}
-CART = "cadd cset crem cchk cswp cclr cmrg cbat cget cdel chst".split()  # t/proto/cart_*.txt
+CART_CHANGE = ["HD", "EX", r"HD .*\bR", "CLIENT_ERROR BAD_CART", "CLIENT_ERROR BAD_FLAG", FORMAT, NOTHING]
+CART = {  # t/proto/cart_*.txt
+    **{verb: CART_CHANGE for verb in ("cadd", "cset", "crem", "cclr", "cmrg")},
+    "cchk": [*CART_CHANGE, "NF", "CLIENT_ERROR BAD_QTY"], "cswp": [*CART_CHANGE, "NF"],
+    "cbat": [*CART_CHANGE, r"NF i\d+", r"CLIENT_ERROR QTY_LIMIT .* i\d+",
+             r"CLIENT_ERROR CURRENCY .* i\d+", r"CLIENT_ERROR BAD_QTY .* i\d+",
+             "SERVER_ERROR NOT_SAFE", "CLIENT_ERROR TOKEN_REUSED", CHUNK],
+    "cget": ["VA", "EN", "HD", "CLIENT_ERROR BAD_CART", "CLIENT_ERROR BAD_FLAG", FORMAT],
+    "cdel": ["HD", "NF", "EX"], "chst": ["VA", "EN"],
+}
+
+CART_STATUSES = {  # beside 00, of the loud and the quiet form together
+    "cadd": {0xc1, 0xc3, 0xc6}, "cset": set(), "crem": {2, 0xc3}, "cchk": {1, 0xc1, 0xc2},
+    "cswp": {1, 0xc1, 0xc2}, "cclr": {0xc1, 0xc3}, "cmrg": {0xc0, 0xc3},
+    "cbat": {1, 2, 4, 0x86, 0xc3}, "cget": {1, 0xc0}, "cdel": {1}, "chst": {1},
+}
 
 OK, MISS, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NON_NUMBER = range(7)
 REFUSED, GO_ON, UNKNOWN = 0x20, 0x21, 0x81
@@ -108,7 +123,7 @@ UNSEEN = {
     "NOMEM": "cart_nomem_test.c", "STORE_NOMEM": "test_memory.py", "DENIED": "test_auth.py",
     "UDP_TOO_LARGE": "test_udp.py", "IO": "journal_test.c", "NODISK": "journal_crash_test.c",
     "CORRUPT": "l2_test.c", "DB": "l3_failure_test.c", "BUSY": "guard_test.c",
-    "STOPPED": "journal_test.c", "FROZEN": "no command does that", "MERGED": "no command does that",
+    "STOPPED": "journal_test.c", "FROZEN": "no command does that",
 }
 
 
@@ -139,7 +154,7 @@ def verb_of(line):
 
 
 def is_silent(verb, line):
-    quiet = "q" if verb in META else "noreply"
+    quiet = "q" if verb in META or verb in CART else "noreply"
     return verb_of(line) == verb and (verb == "quit" or quiet in line.split(" ")[1:])
 
 
@@ -183,9 +198,9 @@ def is_quiet(name):
 
 # ---- text ----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("verb", [*CLASSIC, *META])
+@pytest.mark.parametrize("verb", [*CLASSIC, *META, *CART])
 def test_every_answer_of_a_command_is_shown(verb):
-    missing = [answer for answer in {**CLASSIC, **META}[verb] if not has_answer(verb, answer)]
+    missing = [answer for answer in {**CLASSIC, **META, **CART}[verb] if not has_answer(verb, answer)]
     assert not missing
 
 
@@ -226,6 +241,13 @@ def test_every_status_of_an_opcode_is_shown(name):
 @pytest.mark.parametrize("name", QUIET)
 def test_a_quiet_opcode_is_quiet(name):
     assert is_quiet(name)
+
+
+@pytest.mark.parametrize("name", CART)
+def test_every_status_of_a_cart_opcode_is_shown(name):
+    told = {status for verb, status in BINARY_TOLD if verb in (name, name + "q")}
+    assert CART_STATUSES[name] | (set() if name == "chst" else {OK}) <= told
+    assert is_quiet(name + "q")
 
 
 def test_every_opcode_of_the_parser_is_in_the_table():
