@@ -3,10 +3,15 @@
  *
  *   S a state    P two states (u16 length of the first)    A a state and a step (same)
  *   T a step     D a document or the value of a line
+ *   M two states, of which one becomes part of the other (same)
+ *   J a key and a line with any bytes: u8 lengths of key, line and shop, the three, ext
  *
- * Nothing may crash or read out of bounds; a state that passes cart_check keeps its bytes through
- * load, store and merge, and stays canonical under any step that can be read. */
+ * The seeds with steps are made by seeds.py. Nothing may crash or read out of bounds; a state that
+ * passes cart_check keeps its bytes through load, store and merge, and stays canonical under any
+ * step that can be read. */
 #include "cart/cart.h"
+
+#include <jansson.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -24,6 +29,33 @@ static int ignore_line(void *arg, const struct cart_line *line)
 {
     *(uint64_t *)arg += line->line.bytes[0] + cart_line_sku(line->line).len;
     return 0;
+}
+
+/* A strict reader takes it. */
+static void read_json(const struct buf *json)
+{
+    json_error_t error;
+    json_t *document = json_loadb((const char *)json->bytes, json->len,
+                                  JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    MUST(document);
+    json_decref(document);
+}
+
+/* All that is told of a good state. */
+static void tell(struct slice state, struct slice key)
+{
+    struct buf json = {0};
+    for (int scope = CART_JSON_ALL; scope <= CART_JSON_SUMMARY; scope++) {
+        json.len = 0;
+        MUST(cart_json(state, NOW_US, key, (enum cart_json_scope)scope, &json) == 0);
+        read_json(&json);
+    }
+    for (uint64_t version = 0; version < 4; version++) {
+        json.len = 0;
+        MUST(cart_json_since(state, NOW_US, key, version, &json) == 0);
+        read_json(&json);
+    }
+    buf_free(&json);
 }
 
 /* Questions to a state that passed only cart_load. */
@@ -105,6 +137,8 @@ static void feed_state(struct slice state)
     if (err)
         return;
     ask(state);
+    if (good)
+        tell(state, slice_str("k\xff"));
     work(state, good);
     join(state, state, good);
 }
@@ -139,6 +173,69 @@ static void feed_pair(struct slice bytes)
     (void)cart_covers(a, b);
     join(a, b, false);
     join(b, a, false);
+}
+
+/* A plan is never refused for a limit. */
+static void absorb(struct slice dst, struct slice src)
+{
+    static struct cart_op ops[CART_STEP_OPS_MAX];
+    static const struct cart_limits limits = {20, 999, 64, 2048};
+    for (int policy = 0; policy < CART_POLICIES_COUNT; policy++) {
+        struct cart_absorb plan = {dst, src, (enum cart_policy)policy, NOW_US, &limits, 0, 0};
+        struct cart_step step = {.actor = 1, .now_us = NOW_US, .limits = &limits, .ops = ops};
+        struct cart_result result;
+        if (cart_absorb(&plan, ops, &step.ops_count, step.currency))
+            continue;
+        struct cart *cart = fresh(dst);
+        int err = cart_apply(cart, &step, &result);
+        MUST(err != CE_LINE_LIMIT && err != CE_CURRENCY && err != CE_NOTFOUND);
+        cart_free(&cart);
+    }
+}
+
+static void feed_absorb(struct slice bytes)
+{
+    struct slice a, b;
+    if (split(bytes, &a, &b) && cart_check(a) == 0 && cart_check(b) == 0)
+        absorb(a, b);
+}
+
+static struct slice take(struct slice *bytes, size_t len)
+{
+    struct slice taken = slice_of(bytes->bytes, len < bytes->len ? len : bytes->len);
+    *bytes = slice_from(*bytes, taken.len);
+    return taken;
+}
+
+/* The document of a cart with any bytes in it can be read, and written back. */
+static void feed_bytes(struct slice bytes)
+{
+    static struct cart_op ops[CART_STEP_OPS_MAX];
+    struct cart_op op = {.kind = CART_SET, .n = 1, .flags = CART_OP_SHOP | CART_OP_EXT};
+    struct cart_step step = {.actor = 1, .now_us = NOW_US, .ops = &op, .ops_count = 1};
+    struct cart_result result;
+    struct slice state, head = take(&bytes, 3);
+    struct buf json = {0}, arena = {0};
+    if (head.len < 3)
+        return;
+    struct slice key = take(&bytes, head.bytes[0]);
+    op.line = take(&bytes, head.bytes[1]);
+    op.shop = take(&bytes, head.bytes[2] % (CART_SHOP_MAX + 1));
+    op.ext = take(&bytes, CART_EXT_HARD);
+    struct cart *cart = fresh(slice_of(NULL, 0));
+    if (cart_apply(cart, &step, &result) == 0) {
+        size_t count;
+        char currency[4];
+        MUST(cart_store(cart, &state) == 0);
+        tell(state, key);
+        MUST(cart_json(state, NOW_US, key, CART_JSON_ALL, &json) == 0);
+        MUST(cart_doc_parse(buf_slice(&json), ops, &count, currency, &arena) == 0 && count == 2);
+        MUST(slice_eq(ops[0].line, op.line) && slice_eq(ops[0].ext, op.ext) &&
+             slice_eq(ops[0].shop, op.shop));
+    }
+    buf_free(&json);
+    buf_free(&arena);
+    cart_free(&cart);
 }
 
 static void feed_step(struct slice state, struct slice bytes)
@@ -188,6 +285,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
             feed_step(state, rest);
         break;
     case 'D': feed_document(rest); break;
+    case 'M': feed_absorb(rest); break;
+    case 'J': feed_bytes(rest); break;
     default: break;
     }
     return 0;

@@ -39,7 +39,8 @@ static void check_result(const struct parsed *p, struct slice in)
         MUST(in.len <= PROTO_GET_LINE_MAX + VALUE_MAX + 2);
         return;
     }
-    MUST(p->used > 0 && (p->used <= in.len || p->error == CE_TOO_LARGE));
+    bool too_long = p->error == CE_TOO_LARGE || p->error == CE_SIZE_LIMIT;
+    MUST(p->used > 0 && (p->used <= in.len || too_long));
     MUST(p->result == PARSE_BAD || p->request.verb < VERB_COUNT_);
     check_request(&p->request, in);
     if (p->result == PARSE_OK)
