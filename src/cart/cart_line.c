@@ -179,7 +179,8 @@ int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes)
         if (!take_body(&rest, &body))
             return CE_CORRUPT;
         /* A key may be longer than all of another line. */
-        if (body.len > key.len && body.bytes[0] == key.len && memcmp(body.bytes + 1, key.bytes, key.len) == 0) {
+        if (body.len > key.len && body.bytes[0] == key.len &&
+            memcmp(body.bytes + 1, key.bytes, key.len) == 0) {
             *bytes = slice_of(start, (size_t)(rest.bytes - start));
             return 0;
         }

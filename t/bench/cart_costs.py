@@ -3,9 +3,9 @@
 
 usage: cart_costs.py [--cartd PROGRAM] [--rounds N] [--folder FOLDER]
 
-Three pairs of requests, each measured in turns (A B A B) on one server; of each turn the ratio, of the
-ratios the median. CPU is user + sys of the whole process, journal and L2 included. Depth is how many
-requests are sent before the first answer is read.
+Three pairs of requests, each measured in turns (A B A B) on one server; of each turn the ratio, of
+the ratios the median. CPU is user + sys of the whole process, journal and L2 included. Depth is how
+many requests are sent before the first answer is read.
 """
 import argparse
 import itertools

@@ -59,7 +59,8 @@ STEPS = {
     "empty": step(token=b"t"),
 }
 
-BLOCK = b"cadd a 1 P5 UEUR Gs EZm9v L\r\ncset b 2\r\ncrem c\r\ncchk * 0\r\ncswp a b\r\ncclr Schecked"
+BLOCK = b"\r\n".join([b"cadd a 1 P5 UEUR Gs EZm9v L", b"cset b 2", b"crem c", b"cchk * 0",
+                      b"cswp a b", b"cclr Schecked"])
 TEXT = {
     "cart-check": b"cchk cart:1 a 1 It v c n t a x d l k O1\r\ncchk cart:1 * 0 q\r\n",
     "cart-swap": b"cswp cart:1 a b P1 Gs E L V1\r\n",
@@ -81,7 +82,8 @@ def frame(opcode, number=0, line=b"", fields=b"", bits=0):
 
 
 def part(opcode, number, line, fields=b""):
-    return struct.pack(">BHiHBB", opcode, len(line + fields), number, 0, len(line), 0) + line + fields
+    value = line + fields
+    return struct.pack(">BHiHBB", opcode, len(value), number, 0, len(line), 0) + value
 
 
 BINARY = {

@@ -1,5 +1,5 @@
-"""small_cart: a cart by the rules of doc/protocol-cart.md, written in the plainest way, so that tests
-can say what must come out without looking at what came out."""
+"""small_cart: a cart by the rules of doc/protocol-cart.md, written in the plainest way, so that
+tests can say what must come out without looking at what came out."""
 import base64
 from copy import copy
 from dataclasses import dataclass

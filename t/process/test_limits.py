@@ -225,7 +225,8 @@ def test_lines_of_a_document(at_limits, count):
 # ---- numbers -------------------------------------------------------------------------------------
 
 # What cadd and cset make of them on a line of 5: the quantity that is left, or the code.
-NUMBERS = [("1", 6, 1), ("0", 5, 0), ("-0", 5, 0), ("007", 12, 7), ("00000000000000000000001", 6, 1),
+NUMBERS = [("1", 6, 1), ("0", 5, 0), ("-0", 5, 0), ("007", 12, 7),
+           ("00000000000000000000001", 6, 1),
            ("-1", 4, "BAD_QTY"), ("-5", 0, "BAD_QTY"), ("-6", 0, "BAD_QTY"),
            ("-2147483647", 0, "BAD_QTY"), ("2147483647", "QTY_LIMIT", "QTY_LIMIT"),
            ("2147483648", "BAD_QTY", "BAD_QTY"), ("-2147483649", "BAD_QTY", "BAD_QTY"),
@@ -233,7 +234,8 @@ NUMBERS = [("1", 6, 1), ("0", 5, 0), ("-0", 5, 0), ("007", 12, 7), ("00000000000
            ("18446744073709551616", "BAD_QTY", "BAD_QTY"),
            ("99999999999999999999", "BAD_QTY", "BAD_QTY"), ("+1", "BAD_QTY", "BAD_QTY"),
            ("1.0", "BAD_QTY", "BAD_QTY"), ("1e3", "BAD_QTY", "BAD_QTY"),
-           ("0x1", "BAD_QTY", "BAD_QTY"), ("-", "BAD_QTY", "BAD_QTY"), ("--1", "BAD_QTY", "BAD_QTY"),
+           ("0x1", "BAD_QTY", "BAD_QTY"), ("-", "BAD_QTY", "BAD_QTY"),
+           ("--1", "BAD_QTY", "BAD_QTY"),
            ("1-", "BAD_QTY", "BAD_QTY"), ("a", "BAD_QTY", "BAD_QTY")]
 
 
@@ -269,7 +271,8 @@ def test_numbers_on_a_path(server, number, made):
 
 
 @pytest.mark.parametrize("number, added, made", [
-    (0, 5, 0), (1, 6, 1), (-1, 4, "BAD_QTY"), (-5, 0, "BAD_QTY"), (2**31 - 1, "QTY_LIMIT", "QTY_LIMIT"),
+    (0, 5, 0), (1, 6, 1), (-1, 4, "BAD_QTY"), (-5, 0, "BAD_QTY"),
+    (2**31 - 1, "QTY_LIMIT", "QTY_LIMIT"),
     (-2**31 + 1, 0, "BAD_QTY"), (-2**31, "BAD_QTY", "BAD_QTY")])
 def test_numbers_in_binary(server, number, added, made):
     server.start()

@@ -1,6 +1,6 @@
 """Text commands, keys with a path and binary are three ways to say one thing: the same operations,
-drawn once and said in each way to a cart of its own, leave three carts that are equal byte for byte,
-and equal to the model. How each operation is said is three_ways.py.
+drawn once and said in each way to a cart of its own, leave three carts that are equal byte for
+byte, and equal to the model. How each operation is said is three_ways.py.
 
 THREE_WAYS_COMMANDS: how many; THREE_WAYS_SEED: draws the same again.
 """
@@ -59,7 +59,8 @@ class Speakers:
         if code and "merge" not in str(what):
             assert answer.startswith(("CLIENT_ERROR", "NOT_STORED")), f"{what}: {answer}"
         else:
-            assert re.fullmatch(r"STORED|DELETED|TOUCHED|NOT_FOUND|\d+", answer), f"{what}: {answer}"
+            good = re.fullmatch(r"STORED|DELETED|TOUCHED|NOT_FOUND|\d+", answer)
+            assert good, f"{what}: {answer}"
 
     @staticmethod
     def read_binary(client, what, code, number):

@@ -77,7 +77,8 @@ META_FLAGS = {  # memcached's protocol.txt, 1.6.42
     "mg": "bcfhklOqstvENRTuC", "ms": "bcCEFIkOqsTMN", "md": "bCEIkOqTx", "ma": "bCENJDTMOqtcvk",
 }
 META_MODES = {"ms": "EAPRS", "ma": "ID+-"}
-CART_CHANGE = ["HD", "EX", r"HD .*\bR", "CLIENT_ERROR BAD_CART", "CLIENT_ERROR BAD_FLAG", FORMAT, NOTHING]
+CART_CHANGE = ["HD", "EX", r"HD .*\bR", "CLIENT_ERROR BAD_CART", "CLIENT_ERROR BAD_FLAG", FORMAT,
+               NOTHING]
 CART = {  # t/proto/cart_*.txt
     **{verb: CART_CHANGE for verb in ("cadd", "cset", "crem", "cclr", "cmrg")},
     "cchk": [*CART_CHANGE, "NF", "CLIENT_ERROR BAD_QTY"], "cswp": [*CART_CHANGE, "NF"],
@@ -200,7 +201,8 @@ def is_quiet(name):
 
 @pytest.mark.parametrize("verb", [*CLASSIC, *META, *CART])
 def test_every_answer_of_a_command_is_shown(verb):
-    missing = [answer for answer in {**CLASSIC, **META, **CART}[verb] if not has_answer(verb, answer)]
+    answers = {**CLASSIC, **META, **CART}[verb]
+    missing = [answer for answer in answers if not has_answer(verb, answer)]
     assert not missing
 
 

@@ -2,15 +2,15 @@
 binary. All three are bytes to send and the number of answers that come.
 
 Where paths have no form of an operation, they get those that come to the same:
-  add        incr or decr of a line that is there, when nothing but the quantity is given; else a set
-             of the line with the sum and `checked`
+  add        incr or decr of a line that is there, when nothing but the quantity is given; else a
+             set of the line with the sum and `checked`
   L          a set of the quantity that is cut off already
   check      a set of the line with its quantity and `checked`; of all lines one after the other
   swap       delete of the old line, set of the new one with all that it comes to hold
   clear      delete of each line that goes
   batch      those of its operations, one after the other, or none when it is refused
-  merge      delete of the lines that go (replace), set of each line that the merge writes, delete of
-             the source
+  merge      delete of the lines that go (replace), set of each line that the merge writes, delete
+             of the source
   refused    the same refusal by a path: a quantity that is too large, a line that is not there
 A document is `ms` in text, `set` on a path and opcode 01 in binary; a new life is `mg T`, `touch`
 and opcode 1c.
