@@ -219,6 +219,7 @@ static int prepare(struct session *session, const struct request *request, struc
     const struct cart_flags *flags = &request->cart;
     (void)session;
     int rc = find_level(write->bucket, request, &write->level);
+    write->level_given = has_flag(request, 'D');
     if (rc == 0)
         rc = give_currency(request, step);
     if (rc)

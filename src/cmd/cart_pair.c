@@ -165,6 +165,8 @@ static int try_join(struct session *session, struct cart_pair *pair, unsigned ho
     int rc = 0;
     if (cart_key_parse(session->worker, pair->source, &source) != KEY_CART)
         return CE_BAD_CART;
+    if (!into->level_given && source.bucket->ack > into->level)
+        into->level = source.bucket->ack; /* the safer of both */
     if (slice_eq(into->key, pair->source))
         return hops ? CE_MERGED : CE_BAD_CART;
     l1_lock_both(l1, hash[INTO], hash[FROM]);
@@ -195,7 +197,8 @@ enum run cart_pair_run(struct session *session, struct cart_pair *pair, int *cod
         led = false;
         cart_write_begin(session, into);
         *code = try_join(session, pair, hops, &led, &absent);
-        into->moved |= led;
+        if (led)
+            cart_write_led(into);
     }
     if (absent.len)
         return session_park_fill(session, absent, code);

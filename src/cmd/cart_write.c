@@ -142,6 +142,14 @@ void cart_write_count(struct cmd_worker *worker, const struct cart_write *write,
         count(&worker->cart_writes);
 }
 
+void cart_write_led(struct cart_write *write)
+{
+    write->moved = true;
+    write->step.limits = &write->bucket->limits;
+    if (!write->level_given && write->bucket->ack > write->level)
+        write->level = write->bucket->ack;
+}
+
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code)
 {
     struct l1 *l1 = tier_l1(session->cmd->tier);
@@ -164,8 +172,7 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
             return session_park_fill(session, write->key, code);
         if (!led || *code)
             break;
-        write->moved = true;
-        write->step.limits = &write->bucket->limits;
+        cart_write_led(write);
     }
     if (*code == CE_NOMEM && write->result.expired) /* as many events wait for L2 as may */
         return session_park_room(session, code);

@@ -249,8 +249,9 @@ struct cart_write {
     const struct cmd_bucket *bucket; /* its limits, and its life for a cart that is made */
     struct cart_step step;           /* in: all but actor, now, fold, limits */
     enum ack_level level;
-    bool must_exist; /* refuse with CE_NOTFOUND when there is no cart */
-    bool stays;      /* means this key, also when its cart was merged into another */
+    bool level_given; /* by the request; else it is the bucket's */
+    bool must_exist;  /* refuse with CE_NOTFOUND when there is no cart */
+    bool stays;       /* means this key, also when its cart was merged into another */
     struct cart_result result;
     size_t currency_at;      /* of a batch: the operation that brought the currency */
     bool moved;              /* key is that of the cart it was merged into */
@@ -262,6 +263,8 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
 /* The parts of it. At most so much memory a step needs: */
 size_t cart_write_growth_bytes(const struct cart_step *step);
 void cart_write_begin(const struct session *session, struct cart_write *write);
+/* It was led on to another cart: that one's rules, and the safer of both levels. */
+void cart_write_led(struct cart_write *write);
 /* Applies it in a scratch; `after` is the new state, when result.changed. As cart_apply. */
 int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
                      const struct cart_found *found, struct slice *after) MUST_USE;

@@ -434,3 +434,18 @@ def test_the_examples_are_good(server, tmp_path, text):
     with server.client() as client:
         settings = client.stats("settings")
     assert len(names) >= 2 and all(f"bucket_{name}_prefixes" in settings for name in names)
+
+
+# ---- merged carts ----
+
+def test_what_is_written_through_a_redirect_is_as_safe_as_where_it_goes(start):
+    guests = {"prefixes": "guest:", "ack": "ram"}
+    with start(guests=guests, cartd={"ack": "sync"}).client() as client:
+        assert client.cmd("cadd guest:1 a 1 d") == "HD dram"
+        assert client.cmd("cmrg cart:1 guest:1 d") == "HD dsync"
+        assert client.cmd("cadd guest:1 a 1 d").startswith("HD dsync m")
+        assert client.cmd("cadd guest:1 a 1 Dram d").startswith("HD dram m")
+        assert client.cmd("cadd guest:2 a 1 d") == "HD dram"
+        assert client.cmd("cmrg guest:3 guest:2 d") == "HD dram"
+        assert client.cmd("cadd cart:4 a 1 d") == "HD dsync"
+        assert client.cmd("cmrg guest:4 cart:4 d") == "HD dsync"
