@@ -127,6 +127,11 @@ static int hold_failed(void *ctx, struct slice reply, int code, struct buf *inst
     return proto_failed(instead, code, reply);
 }
 
+static void turn_end(void *ctx)
+{
+    journal_urge(tier_journal(((struct cmd *)ctx)->tier));
+}
+
 /* ---- input ---- */
 
 static enum parse parse_one(struct session *session, struct slice in, struct request *request,
@@ -244,5 +249,6 @@ void session_handler(struct cmd *cmd, struct net_handler *handler)
                                     .conn_input = session_input,
                                     .conn_close = session_close,
                                     .hold_state = hold_state,
-                                    .hold_failed = hold_failed};
+                                    .hold_failed = hold_failed,
+                                    .turn_end = turn_end};
 }

@@ -1,5 +1,6 @@
 /* mailbox: messages to a thread that sits in a libevent loop. A list under a lock and an eventfd;
- * many posts before the thread comes to look cost one wake-up. */
+ * many posts before the thread comes to look cost one wake-up. The eventfd is watched for edges:
+ * every write is one, so nobody reads it. */
 #include "net/net_int.h"
 
 #include <sys/eventfd.h>
@@ -52,9 +53,6 @@ static struct net_task *take_all(struct mailbox *mailbox)
 
 void mailbox_run(struct mailbox *mailbox)
 {
-    uint64_t count;
-    ssize_t got = read(mailbox->wake_fd, &count, sizeof count);
-    (void)got; /* nothing to read is fine: somebody else's wake-up was taken together with ours */
     atomic_store(&mailbox->woken, false);
     for (struct net_task *task = take_all(mailbox), *next; task; task = next) {
         next = task->_next; /* run() may free the task */

@@ -83,7 +83,8 @@ static int open_base(struct net *net)
     net->base = event_base_new();
     if (!net->base || mailbox_open(&net->mailbox))
         return CE_NOMEM;
-    net->wake = event_new(net->base, net->mailbox.wake_fd, EV_READ | EV_PERSIST, on_wake, net);
+    net->wake =
+        event_new(net->base, net->mailbox.wake_fd, EV_READ | EV_PERSIST | EV_ET, on_wake, net);
     if (!net->wake || event_add(net->wake, NULL))
         return CE_NOMEM;
     if (watch_signal(net, &net->sigterm, SIGTERM, on_signal) ||

@@ -47,6 +47,8 @@ struct net_handler {
     int (*hold_state)(void *ctx, uint64_t lsn, int level);
     /* What to send instead of a held reply that failed. CE_NOMEM closes the connection. */
     int (*hold_failed)(void *ctx, struct slice reply, int code, struct buf *instead);
+    /* A worker has run all that came together: what was put off until then. NULL = nothing was. */
+    void (*turn_end)(void *ctx);
 };
 
 /* TLS; every TCP listener has it unless its address begins with "notls:". Files are PEM. */

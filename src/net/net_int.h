@@ -111,7 +111,7 @@ int mailbox_open(struct mailbox *mailbox) MUST_USE;
 void mailbox_close(struct mailbox *mailbox);
 void mailbox_post(struct mailbox *mailbox, struct net_task *task); /* any thread */
 void mailbox_wake(struct mailbox *mailbox);                        /* any thread */
-void mailbox_run(struct mailbox *mailbox);                         /* when wake_fd is readable */
+void mailbox_run(struct mailbox *mailbox);                         /* when wake_fd was written to */
 
 /* ---- workers ---- */
 

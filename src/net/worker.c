@@ -173,7 +173,12 @@ static void run_udp_open(struct net_task *task)
 static void *run_worker(void *arg)
 {
     struct worker *worker = arg;
-    MUST(event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
+    const struct net_handler *handler = worker->net->config.handler;
+    do {
+        MUST(event_base_loop(worker->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
+        if (handler->turn_end)
+            handler->turn_end(handler->ctx);
+    } while (!event_base_got_break(worker->base));
     atomic_store(&worker->clean, worker->conns == NULL);
     while (worker->conns)
         conn_abandon(worker->conns);
@@ -199,8 +204,8 @@ int worker_init(struct worker *worker, struct net *net, unsigned index)
     }
     if (mailbox_open(&worker->mailbox) || !worker->base)
         return CE_NOMEM;
-    event_assign(&worker->wake_event, worker->base, worker->mailbox.wake_fd, EV_READ | EV_PERSIST,
-                 on_wake, worker);
+    event_assign(&worker->wake_event, worker->base, worker->mailbox.wake_fd,
+                 EV_READ | EV_PERSIST | EV_ET, on_wake, worker);
     event_assign(&worker->ready_event, worker->base, -1, 0, on_ready, worker);
     event_assign(&worker->deadline_event, worker->base, -1, 0, on_deadline, worker);
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);

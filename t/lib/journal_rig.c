@@ -117,6 +117,7 @@ int rig_append(struct rig *rig, uint8_t type, struct slice payload, enum ack_lev
 {
     uint64_t end_lsn = 0;
     int rc = journal_append(rig->journal, type, payload, level, &end_lsn);
+    journal_urge(rig->journal);
     if (rc == 0)
         rig_list_add(&rig->appended, type, payload, end_lsn);
     return rc;

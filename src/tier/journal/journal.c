@@ -224,11 +224,41 @@ static void want_locked(struct journal *journal, enum ack_level level, uint64_t 
         journal->wanted_os = lsn;
     if (level == ACK_SYNC)
         journal->wanted_sync = lsn;
-    /* While the disk refuses, a wake-up would only prolong the pause before the next try. */
-    if (journal_failed(journal))
+}
+
+/* While the disk refuses, a wake-up would only prolong the pause before the next try. */
+static void wake_unless_failed_locked(struct journal *journal, enum journal_sleep depth)
+{
+    if (!journal_failed(journal))
+        journal_wake_locked(journal, depth);
+}
+
+/* Under a stripe's lock: a wake-up, which is a system call, is put off where it can be. */
+static void call_thread_locked(struct journal *journal, enum ack_level level)
+{
+    uint64_t most = journal_much_bytes(journal);
+    if (level > ACK_RAM && most > JOURNAL_URGE_BYTES)
+        most = JOURNAL_URGE_BYTES;
+    if (journal->gather.len >= most)
+        wake_unless_failed_locked(journal, SLEEP_SHORT);
+    else if (level == ACK_RAM)
+        wake_unless_failed_locked(journal, SLEEP_LONG);
+    else if (journal->sleep != SLEEP_NOT)
+        atomic_store(&journal->urged, true);
+}
+
+void journal_urge(struct journal *journal)
+{
+    if (!atomic_load_explicit(&journal->urged, memory_order_relaxed))
         return;
-    bool can_wait = level == ACK_RAM && journal->gather.len < journal_much_bytes(journal);
-    journal_wake_locked(journal, can_wait ? SLEEP_LONG : SLEEP_SHORT);
+    lock_take(&journal->lock);
+    atomic_store(&journal->urged, false);
+    bool wake = journal->sleep != SLEEP_NOT && !journal_failed(journal);
+    if (wake)
+        journal->sleep = SLEEP_NOT;
+    lock_drop(&journal->lock);
+    if (wake)
+        cond_wake(&journal->wake);
 }
 
 int journal_append(struct journal *journal, uint8_t type, struct slice payload,
@@ -248,6 +278,7 @@ int journal_append(struct journal *journal, uint8_t type, struct slice payload,
         gather_locked(journal, type, payload, journal_sum(digest, end));
         atomic_store(&journal->appended, end);
         want_locked(journal, level, end);
+        call_thread_locked(journal, level);
         *end_lsn = end;
     }
     lock_drop(&journal->lock);
@@ -306,8 +337,10 @@ int journal_flush(struct journal *journal, enum ack_level level, unsigned timeou
         return 0;
     lock_take(&journal->lock);
     uint64_t lsn = journal->appended;
-    if (!journal_reached(journal, lsn, level) && !journal_failed(journal))
+    if (!journal_reached(journal, lsn, level) && !journal_failed(journal)) {
         want_locked(journal, level, lsn);
+        journal_wake_locked(journal, SLEEP_SHORT);
+    }
     int rc = wait_reached_locked(journal, lsn, level, timeout_ms);
     lock_drop(&journal->lock);
     return rc;

@@ -24,6 +24,7 @@ enum ack_level {
 #define JOURNAL_RECORD_BYTES_MAX (80u << 20)
 #define JOURNAL_HEADER_BYTES     16 /* of a record, before its payload */
 #define JOURNAL_GATHER_MS        50
+#define JOURNAL_URGE_BYTES       (64u << 10)  /* gathered records that are not put off any more */
 #define JOURNAL_BUFFER_BYTES_MAX (256u << 20) /* gathered and not yet synced; then CE_BUSY */
 #define JOURNAL_HISTORY_MAX      4096 /* segments of history: small ones, of many restarts */
 #define JOURNAL_RESERVE_BYTES    (256u << 20) /* history leaves so much of the disk free */
@@ -62,12 +63,17 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
 int journal_start(struct journal *journal, uint64_t lsn_min) MUST_USE;
 
 /* Gathers one record: type and payload (copied). *end_lsn is the position behind it. Never waits
- * for the disk. `level` says what the caller waits for: SYNC and OS wake the thread at once, RAM is
- * written within JOURNAL_GATHER_MS. CE_BUSY when buffer_bytes_max is gathered, CE_NODISK while
- * failed and level > ACK_RAM, CE_TOO_LARGE above JOURNAL_RECORD_BYTES_MAX, CE_NOMEM, CE_STOPPED.
- * Any thread, also under a stripe lock. */
+ * for the disk. `level` says what the caller waits for: RAM is written within JOURNAL_GATHER_MS;
+ * SYNC and OS when the thread comes by, or journal_urge() says that all that came together is here.
+ * CE_BUSY when buffer_bytes_max is gathered, CE_NODISK while failed and level > ACK_RAM,
+ * CE_TOO_LARGE above JOURNAL_RECORD_BYTES_MAX, CE_NOMEM, CE_STOPPED. Any thread, also under a
+ * stripe lock. */
 int journal_append(struct journal *journal, uint8_t type, struct slice payload,
                    enum ack_level level, uint64_t *end_lsn) MUST_USE;
+
+/* Wakes the thread when it sleeps and somebody waits for a record: the call that whoever appends
+ * with OS or SYNC owes it, once for any number of records and never under a lock. Any thread. */
+void journal_urge(struct journal *journal);
 
 /* True when everything up to lsn is as safe as `level` says. Lock-free, any thread. */
 bool journal_reached(const struct journal *journal, uint64_t lsn, enum ack_level level);

@@ -52,6 +52,7 @@ struct journal {
     uint64_t wanted_sync; /* ... to be synced */
     uint64_t released;
     enum journal_sleep sleep;
+    _Atomic bool urged; /* it sleeps, and somebody waits for what it has not seen */
     bool shed;
     bool accepting;
     bool stop;    /* write what is left, then end */
