@@ -18,8 +18,8 @@ static inline size_t varint_put(uint8_t *out, uint64_t value)
     return at;
 }
 
-/* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */
-static inline bool varint_take(struct slice *in, uint64_t *out)
+/* varint_take of a number of several bytes. */
+static inline bool varint_take_long(struct slice *in, uint64_t *out)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < in->len && i < VARINT_MAX; i++) {
@@ -36,6 +36,16 @@ static inline bool varint_take(struct slice *in, uint64_t *out)
         return true;
     }
     return false;
+}
+
+/* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */
+static inline bool varint_take(struct slice *in, uint64_t *out)
+{
+    if (in->len == 0 || in->bytes[0] >= 0x80) /* most have one byte */
+        return varint_take_long(in, out);
+    *out = in->bytes[0];
+    *in = slice_of(in->bytes + 1, in->len - 1);
+    return true;
 }
 
 static inline uint64_t zigzag(int64_t value)

@@ -145,6 +145,7 @@ struct cart_summary {
 
 struct cart_result {
     struct cart_summary summary; /* after the step, or as the first time when repeated */
+    uint64_t seq;                /* of the step's actor, when changed */
     int64_t line_qty;            /* visible quantity of the last op's line (SWAP: new_line) */
     bool changed;                /* false: nothing to journal, nothing to store */
     bool repeated;               /* the token was known; answer as the first time */
@@ -163,6 +164,9 @@ void cart_free(struct cart **cart);
 /* Loads a state. CE_CORRUPT (not canonical, over a hard limit), CE_NOMEM. Cheap: checks framing,
  * not every line; cart_check() checks all. */
 int cart_load(struct cart *cart, struct slice state) MUST_USE;
+
+/* cart_summary of what the scratch holds, moved_to in bytes of its own. CE_NOMEM. */
+int cart_summary_loaded(struct cart *cart, uint64_t now_us, struct cart_summary *out) MUST_USE;
 
 /* Applies a step, all ops or none (cart-model section 2). Returns 0, or why it was refused:
  * CE_EXISTS (if_cas, IF_ABSENT), CE_NOTFOUND, CE_BAD_LINE, CE_BAD_QTY, CE_BAD_FLAG, CE_LINE_LIMIT,

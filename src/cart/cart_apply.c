@@ -7,8 +7,9 @@
 
 #include "cart/cart_int.h"
 
-static int summarize_now(struct cart *cart, uint64_t now_us, struct cart_summary *out)
+int cart_summary_loaded(struct cart *cart, uint64_t now_us, struct cart_summary *out)
 {
+    MUST_OBJ(cart, CART_MAGIC);
     uint64_t version = 0, cas = 0;
     if (cart_actors_count(cart) && cart_version(cart, &version, &cas))
         return CE_NOMEM;
@@ -194,7 +195,7 @@ static int finish(struct cart_run *run)
     if (!err)
         err = cart_actors_prune(cart, &run->dot);
     if (!err)
-        err = summarize_now(cart, run->step->now_us, &run->result->summary);
+        err = cart_summary_loaded(cart, run->step->now_us, &run->result->summary);
     return err ? err : record_token(run);
 }
 
@@ -251,9 +252,11 @@ static int run_step(struct cart_run *run)
     if (!run->changed && !run->token) {
         cart->lines.len = bytes_before; /* nothing was written over what drop_expired hid */
         cart->head = before;
-        return cart_actor_undo(cart, run->dot);
+        err = cart_actor_undo(cart, run->dot);
+        return err ? err : cart_summary_loaded(cart, run->step->now_us, &run->result->summary);
     }
     run->result->changed = true;
+    run->result->seq = run->dot.seq;
     run->result->expired = run->expired;
     err = check_limits(run, &counts, bytes);
     if (err)
@@ -281,12 +284,24 @@ int cart_repeat(struct cart *cart, struct cart_step *step, struct cart_result *r
     return err ? 0 : CE_NOTFOUND;
 }
 
+/* May the answer speak of the cart as it was: of a refusal, or beside what a token remembers? */
+static bool tells_before(const struct cart_step *step)
+{
+    bool tells = step->has_if_cas || step->token.len;
+    for (size_t i = 0; i < step->ops_count && !tells; i++) {
+        const struct cart_op *op = &step->ops[i];
+        bool plain = op->kind == CART_ADD || op->kind == CART_SET || op->kind == CART_REMOVE;
+        tells = !plain || op->flags & (CART_OP_IF_ABSENT | CART_OP_IF_PRESENT);
+    }
+    return tells;
+}
+
 int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *result)
 {
     struct cart_run run = begin(cart, step, result);
-    int err = summarize_now(cart, step->now_us, &result->summary);
-    if (!err)
-        err = check_step(cart, step);
+    int err = check_step(cart, step);
+    if (!err && tells_before(step))
+        err = cart_summary_loaded(cart, step->now_us, &result->summary);
     if (!err)
         err = check_token(&run);
     if (err)

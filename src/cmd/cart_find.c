@@ -5,7 +5,7 @@
 
 #define HOPS_MAX 8 /* carts that became part of one another; then CE_MERGED */
 
-bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
+bool cart_look_locked(struct session *session, uint64_t hash, struct slice key,
                       struct cart_found *found)
 {
     struct l1_item *item;
@@ -17,9 +17,16 @@ bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, 
         found->lsn = item->cart.lsn;
         found->newest = tier_newest_of(item);
     }
-    if (where != TIER_ASK)
-        cart_summary(found->state, now_us, &found->summary);
     return where != TIER_ASK;
+}
+
+bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
+                      struct cart_found *found)
+{
+    bool known = cart_look_locked(session, hash, key, found);
+    if (known)
+        cart_summary(found->state, now_us, &found->summary);
+    return known;
 }
 
 int cart_follow(struct session *session, struct slice moved_to, unsigned hops,

@@ -58,7 +58,7 @@ static int put_one(struct session *session, struct cart_write *write, uint64_t h
 {
     struct buf *record = &session->worker->record;
     record->len = 0;
-    int rc = cart_write_record(record, write, cart_seq(after, write->step.actor));
+    int rc = cart_write_record(record, write);
     return rc ? rc
               : tier_put_locked(session->cmd->tier, hash, write->key, write->step.actor, after,
                                 CMD_RECORD_STEP, buf_slice(record), write->level, lsn);
@@ -66,17 +66,17 @@ static int put_one(struct session *session, struct cart_write *write, uint64_t h
 
 /* The record: length of the first payload, both payloads. */
 static int make_record(struct cmd_worker *worker, const struct cart_write *into,
-                       const struct cart_write *from, const struct slice after[2])
+                       const struct cart_write *from)
 {
     struct buf *record = &worker->record, *first = &worker->text;
     uint8_t head[VARINT_MAX];
     record->len = first->len = 0;
-    int rc = cart_write_record(first, into, cart_seq(after[INTO], into->step.actor));
+    int rc = cart_write_record(first, into);
     if (rc == 0)
         rc = buf_append(record, head, varint_put(head, first->len));
     if (rc == 0)
         rc = buf_append(record, first->bytes, first->len);
-    return rc ? rc : cart_write_record(record, from, cart_seq(after[FROM], from->step.actor));
+    return rc ? rc : cart_write_record(record, from);
 }
 
 static int put_both(struct session *session, struct cart_pair *pair, struct cart_write *from,
@@ -87,7 +87,7 @@ static int put_both(struct session *session, struct cart_pair *pair, struct cart
         {found[INTO].hash, into->key, into->step.actor, after[INTO]},
         {found[FROM].hash, from->key, from->step.actor, after[FROM]},
     };
-    int rc = make_record(session->worker, into, from, after);
+    int rc = make_record(session->worker, into, from);
     return rc ? rc
               : tier_put_both_locked(session->cmd->tier, changes, CMD_RECORD_PAIR,
                                      buf_slice(&session->worker->record), into->level, &into->lsn);

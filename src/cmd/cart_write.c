@@ -24,10 +24,10 @@ static uint64_t mint_actor(const struct env *env)
     return (env_wall_us(env) / 1000000) << 32 | (env_random_u64(env) & UINT32_MAX) | 1;
 }
 
-int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq)
+int cart_write_record(struct buf *record, const struct cart_write *write)
 {
     uint8_t numbers[2 * VARINT_MAX];
-    size_t len = varint_put(numbers, seq);
+    size_t len = varint_put(numbers, write->result.seq);
     len += varint_put(numbers + len, write->result.summary.version);
     if (tier_head_put(write->key, write->before, record) || buf_append(record, numbers, len))
         return CE_NOMEM;
@@ -53,21 +53,26 @@ void cart_write_begin(const struct session *session, struct cart_write *write)
     write->lsn = 0;
 }
 
-int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
-                     const struct cart_found *found, struct slice *after)
+/* `cart` holds what was found. */
+static int apply_loaded(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
+                        const struct cart_found *found, struct slice *after)
 {
     struct cart_summary *summary = &write->result.summary;
     write->before = found->newest;
-    int rc = cart_load(cart, found->state);
-    if (rc)
-        return rc;
     *summary = found->summary;
     if (write->must_exist && !summary->exists && !summary->moved_to.len)
         return CE_NOTFOUND;
     give_life(write, summary);
     write->step.actor = found->actor ? found->actor : mint_actor(worker->cmd->config.env);
-    rc = cart_apply(cart, &write->step, &write->result);
+    int rc = cart_apply(cart, &write->step, &write->result);
     return rc || !write->result.changed ? rc : cart_store(cart, after);
+}
+
+int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_write *write,
+                     const struct cart_found *found, struct slice *after)
+{
+    int rc = cart_load(cart, found->state);
+    return rc ? rc : apply_loaded(worker, cart, write, found, after);
 }
 
 /* Whoever does not ask the clock still sees a cart in `before`: a redirect that ended is none. */
@@ -84,28 +89,35 @@ int cart_write_event(struct cmd_worker *worker, const struct cart_write *write, 
                           : 0;
 }
 
-int cart_write_repeat(struct cmd_worker *worker, struct cart_write *write,
-                      const struct cart_found *found)
+/* cart_write_repeat on what was found and loaded. */
+static int repeat_loaded(struct cmd_worker *worker, struct cart_write *write,
+                         const struct cart_found *found)
 {
     if (!write->step.token.len)
         return CE_NOTFOUND;
     write->lsn = found->lsn;
-    int rc = cart_load(worker->cart, found->state);
-    return rc ? rc : cart_repeat(worker->cart, &write->step, &write->result);
+    return cart_repeat(worker->cart, &write->step, &write->result);
 }
 
-/* Applies the step to what was found, and puts what came of it. */
+int cart_write_repeat(struct cmd_worker *worker, struct cart_write *write,
+                      const struct cart_found *found)
+{
+    int rc = cart_load(worker->cart, found->state);
+    return rc ? rc : repeat_loaded(worker, write, found);
+}
+
+/* Applies the step to what was found and loaded, and puts what came of it. */
 static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
                         const struct cart_found *found)
 {
     struct slice after;
     struct tier_event *event = NULL;
     write->lsn = found->lsn;
-    int rc = cart_write_apply(worker, worker->cart, write, found, &after);
+    int rc = apply_loaded(worker, worker->cart, write, found, &after);
     if (rc || !write->result.changed)
         return rc;
     worker->record.len = 0;
-    rc = cart_write_record(&worker->record, write, cart_seq(after, write->step.actor));
+    rc = cart_write_record(&worker->record, write);
     if (rc == 0)
         rc = cart_write_event(worker, write, found->state, &event);
     if (rc == 0)
@@ -116,8 +128,8 @@ static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
     return rc;
 }
 
-/* Does the step where it belongs. *led: the cart became part of another, look there; only a retry
- * of what was done before that is answered here. */
+/* Does the step where it belongs; what was found is loaded. *led: the cart became part of another,
+ * look there; only a retry of what was done before that is answered here. */
 static int visit_locked(struct session *session, struct cart_write *write,
                         const struct cart_found *found, unsigned hops, bool *led)
 {
@@ -125,7 +137,7 @@ static int visit_locked(struct session *session, struct cart_write *write,
     *led = moved_to.len && !write->stays;
     if (!*led)
         return apply_locked(session->worker, write, found);
-    int rc = cart_write_repeat(session->worker, write, found);
+    int rc = repeat_loaded(session->worker, write, found);
     *led = rc == CE_NOTFOUND;
     if (*led)
         rc = cart_follow(session, moved_to, hops, GUARD_WRITE, &write->key, &write->bucket);
@@ -150,6 +162,13 @@ void cart_write_led(struct cart_write *write)
         write->level = write->bucket->ack;
 }
 
+/* What was found becomes the worker's scratch; its summary is that of the scratch. */
+static int load_found(struct cmd_worker *worker, uint64_t now_us, struct cart_found *found)
+{
+    int rc = cart_load(worker->cart, found->state);
+    return rc ? rc : cart_summary_loaded(worker->cart, now_us, &found->summary);
+}
+
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code)
 {
     struct l1 *l1 = tier_l1(session->cmd->tier);
@@ -164,8 +183,10 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
     for (unsigned hops = 0;; hops++) {
         uint64_t hash = hash_64(write->key);
         l1_lock(l1, hash);
-        bool known = cart_find_locked(session, hash, write->key, write->step.now_us, &found);
+        bool known = cart_look_locked(session, hash, write->key, &found);
         if (known)
+            *code = load_found(session->worker, write->step.now_us, &found);
+        if (known && *code == 0)
             *code = visit_locked(session, write, &found, hops, &led);
         l1_unlock(l1, hash);
         if (!known)
@@ -203,9 +224,9 @@ int cmd_expire(struct cmd *cmd, struct slice key)
         found.state = l1_value_slice(item);
         found.actor = item->cart.actor;
         found.newest = tier_newest_of(item);
-        cart_summary(found.state, write.step.now_us, &found.summary);
+        rc = load_found(&cmd->reaper, write.step.now_us, &found);
         uint64_t expiry_us = found.summary.expiry_us;
-        if (expiry_us && expiry_us <= write.step.now_us)
+        if (rc == 0 && expiry_us && expiry_us <= write.step.now_us)
             rc = apply_locked(&cmd->reaper, &write, &found);
     }
     l1_unlock(l1, found.hash);

@@ -227,6 +227,9 @@ struct cart_found {
 /* False: L1 does not know; session_park_fill. */
 bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
                       struct cart_found *found);
+/* The same without the summary. */
+bool cart_look_locked(struct session *session, uint64_t hash, struct slice key,
+                      struct cart_found *found);
 /* The key, in the worker's scratch, and the bucket of the cart that another became part of. `hops`:
  * how often this request was led on. CE_MERGED: it goes on and on; CE_DENIED. */
 int cart_follow(struct session *session, struct slice moved_to, unsigned hops,
@@ -271,8 +274,8 @@ int cart_write_apply(struct cmd_worker *worker, struct cart *cart, struct cart_w
 /* Answers a step whose token the cart knows. CE_NOTFOUND, as cart_repeat. */
 int cart_write_repeat(struct cmd_worker *worker, struct cart_write *write,
                       const struct cart_found *found) MUST_USE;
-/* Appends the payload of its journal record; `seq` as in CMD_RECORD_STEP. CE_NOMEM. */
-int cart_write_record(struct buf *record, const struct cart_write *write, uint64_t seq) MUST_USE;
+/* Appends the payload of its journal record. CE_NOMEM. */
+int cart_write_record(struct buf *record, const struct cart_write *write) MUST_USE;
 /* The event of a step that dropped the lines of a cart whose life had ended, `before` being its
  * state; *event NULL when there is none. Under the stripe; then comes tier_event_settle. CE_NOMEM:
  * session_park_room. */
