@@ -13,5 +13,6 @@
 #include "base/slice.h"
 #include "base/stat.h"
 #include "base/varint.h"
+#include "base/word.h"
 
 #endif

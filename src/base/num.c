@@ -39,13 +39,49 @@ bool num_i64(struct slice text, int64_t *out)
     return true;
 }
 
+/* The numbers 0 to 99. */
+static const char pairs[] = "0001020304050607080910111213141516171819"
+                            "2021222324252627282930313233343536373839"
+                            "4041424344454647484950515253545556575859"
+                            "6061626364656667686970717273747576777879"
+                            "8081828384858687888990919293949596979899";
+
+static size_t count_digits(uint64_t value)
+{
+    static const uint64_t least[] = {0,
+                                     10ull,
+                                     100ull,
+                                     1000ull,
+                                     10000ull,
+                                     100000ull,
+                                     1000000ull,
+                                     10000000ull,
+                                     100000000ull,
+                                     1000000000ull,
+                                     10000000000ull,
+                                     100000000000ull,
+                                     1000000000000ull,
+                                     10000000000000ull,
+                                     100000000000000ull,
+                                     1000000000000000ull,
+                                     10000000000000000ull,
+                                     100000000000000000ull,
+                                     1000000000000000000ull,
+                                     10000000000000000000ull};
+    /* 1233/4096 is a little more than log10(2): the count, or one too few. */
+    size_t tens = (size_t)(64 - __builtin_clzll(value | 1)) * 1233 >> 12;
+    return tens + (value >= least[tens]);
+}
+
 size_t num_put_u64(char *out, uint64_t value)
 {
-    size_t count = 1;
-    for (uint64_t rest = value; rest >= 10; rest /= 10)
-        count++;
-    for (size_t at = count; at > 0; at--, value /= 10)
-        out[at - 1] = (char)('0' + value % 10);
+    size_t count = count_digits(value), at = count;
+    for (; value >= 100; value /= 100)
+        memcpy(out + (at -= 2), pairs + 2 * (value % 100), 2);
+    if (value >= 10)
+        memcpy(out, pairs + 2 * value, 2);
+    else
+        out[0] = (char)('0' + value);
     return count;
 }
 

@@ -4,6 +4,7 @@
 #define BASE_VARINT_H
 
 #include "base/slice.h"
+#include "base/word.h"
 
 #define VARINT_MAX 10 /* bytes of a u64 */
 
@@ -18,8 +19,8 @@ static inline size_t varint_put(uint8_t *out, uint64_t value)
     return at;
 }
 
-/* varint_take of a number of several bytes. */
-static inline bool varint_take_long(struct slice *in, uint64_t *out)
+/* varint_take byte by byte. */
+static inline bool varint_take_slow(struct slice *in, uint64_t *out)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < in->len && i < VARINT_MAX; i++) {
@@ -36,6 +37,32 @@ static inline bool varint_take_long(struct slice *in, uint64_t *out)
         return true;
     }
     return false;
+}
+
+/* varint_take of a number of two to eight bytes, with eight to look at: finds the last, then pushes
+ * groups together, two by two. */
+static inline bool varint_take_word(struct slice *in, uint64_t word, uint64_t ends, uint64_t *out)
+{
+    unsigned count = (unsigned)__builtin_ctzll(ends) / 8 + 1;
+    word &= ends ^ (ends - 1);
+    if (word >> (8 * (count - 1)) == 0)
+        return false; /* over-long */
+    word &= ~WORD_HIGHS;
+    word = (word & 0x007f007f007f007f) | (word & 0x7f007f007f007f00) >> 1;
+    word = (word & 0x00003fff00003fff) | (word & 0x3fff00003fff0000) >> 2;
+    word = (word & 0x000000000fffffff) | (word & 0x0fffffff00000000) >> 4;
+    *out = word;
+    *in = slice_of(in->bytes + count, in->len - count);
+    return true;
+}
+
+/* varint_take of a number of several bytes. */
+static inline bool varint_take_long(struct slice *in, uint64_t *out)
+{
+    if (in->len < WORD_BYTES)
+        return varint_take_slow(in, out);
+    uint64_t word = word_load(in->bytes), ends = ~word & WORD_HIGHS;
+    return ends ? varint_take_word(in, word, ends, out) : varint_take_slow(in, out);
 }
 
 /* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */

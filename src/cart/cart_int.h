@@ -312,6 +312,18 @@ int cart_step_args_hash(const struct cart_step *step, struct buf *scratch, uint6
 
 bool cart_currency_ok(const char currency[4]);
 
+/* ---- cart_read.c -------------------------------------------------------------------------------
+ */
+
+/* cart_view_open and cart_summary in one; as the latter. */
+void cart_view_summary(struct slice state, uint64_t now_us, struct cart_view *view,
+                       struct cart_summary *out);
+/* The lines; none when the cart's life has ended. */
+struct slice cart_view_lines(const struct cart_view *view, uint64_t now_us);
+/* cart_lines of such bytes. */
+int cart_lines_each(struct slice lines, int (*each)(void *arg, const struct cart_line *line),
+                    void *arg);
+
 /* ---- cart_json.c: parts of the document
  * ----------------------------------------------------------
  */

@@ -36,12 +36,27 @@ static uint8_t *put_escape(uint8_t *at, uint8_t byte)
     return at;
 }
 
+static bool byte_plain(uint8_t byte)
+{
+    return byte >= ' ' && byte < 0x80 && byte != '"' && byte != '\\';
+}
+
+static bool word_plain(uint64_t word)
+{
+    return !(word & WORD_HIGHS) && !word_has_below(word, ' ') && !word_has(word, '"') &&
+           !word_has(word, '\\');
+}
+
 /* Length of the front that needs no escape and no look at its coding. */
 static size_t plain_len(struct slice text)
 {
     size_t len = 0;
-    while (len < text.len && text.bytes[len] >= ' ' && text.bytes[len] < 0x80 &&
-           text.bytes[len] != '"' && text.bytes[len] != '\\')
+    while (len + WORD_BYTES <= text.len && word_plain(word_load(text.bytes + len)))
+        len += WORD_BYTES;
+    if (len && text.len - len < WORD_BYTES &&
+        word_plain(word_load(text.bytes + text.len - WORD_BYTES)))
+        return text.len;
+    while (len < text.len && byte_plain(text.bytes[len]))
         len++;
     return len;
 }
@@ -91,7 +106,7 @@ uint8_t *cart_put_b64(uint8_t *at, const char *name, struct slice bytes)
     return put_str(at, "\",");
 }
 
-uint8_t *cart_put_member(uint8_t *at, const char *name, struct slice text)
+static inline uint8_t *put_member(uint8_t *at, const char *name, struct slice text)
 {
     bool utf8;
     at = put_name(at, name, "");
@@ -99,6 +114,11 @@ uint8_t *cart_put_member(uint8_t *at, const char *name, struct slice text)
     at = put_text(at, text, &utf8);
     at = put_str(at, "\",");
     return utf8 ? at : cart_put_b64(at, name, text);
+}
+
+uint8_t *cart_put_member(uint8_t *at, const char *name, struct slice text)
+{
+    return put_member(at, name, text);
 }
 
 size_t cart_member_max(struct slice text)
@@ -126,18 +146,18 @@ static uint8_t *put_sku(uint8_t *at, struct slice line)
 static uint8_t *put_line(uint8_t *at, const struct cart_line *line)
 {
     *at++ = '{';
-    at = cart_put_member(at, "line", line->line);
+    at = put_member(at, "line", line->line);
     at = put_sku(at, line->line);
     at = put_number(at, "qty", (uint64_t)line->qty);
     if (line->has_price)
         at = put_number(at, "price", (uint64_t)line->price);
     at = put_str(at, line->checked ? "\"checked\":true," : "\"checked\":false,");
     if (line->shop.len)
-        at = cart_put_member(at, "shop", line->shop);
+        at = put_member(at, "shop", line->shop);
     at = put_number(at, "added", line->added_us / 1000);
     at = put_number(at, "updated", line->updated_us / 1000);
     if (line->ext.len && cart_utf8_ok(line->ext))
-        at = cart_put_member(at, "ext", line->ext);
+        at = put_member(at, "ext", line->ext);
     else if (line->ext.len)
         at = cart_put_b64(at, "ext", line->ext);
     at[-1] = '}';
@@ -183,13 +203,13 @@ static int write_line(void *arg, const struct cart_line *line)
     return buf_append(sink->out, ",", 1);
 }
 
-static int write_lines(struct slice state, uint64_t now_us, bool checked_only, struct buf *out)
+static int write_lines(struct slice lines, bool checked_only, struct buf *out)
 {
     struct line_sink sink = {out, checked_only};
     if (buf_append_str(out, "\"lines\":["))
         return CE_NOMEM;
     size_t start = out->len;
-    int err = cart_lines(state, now_us, write_line, &sink);
+    int err = cart_lines_each(lines, write_line, &sink);
     if (err)
         return err;
     if (out->len > start)
@@ -203,13 +223,13 @@ int cart_json_front(const struct cart_summary *summary, struct slice key, struct
         return CE_NOMEM;
     uint8_t *start = out->bytes + out->len, *at = start;
     *at++ = '{';
-    at = cart_put_member(at, "cart", key);
+    at = put_member(at, "cart", key);
     at = put_number(at, "version", summary->version);
     at = put_str(at, "\"cas\":\"");
     at += num_put_u64((char *)at, summary->cas);
     at = put_str(at, "\",");
     if (summary->currency[0])
-        at = cart_put_member(at, "currency", slice_of(summary->currency, 3));
+        at = put_member(at, "currency", slice_of(summary->currency, 3));
     out->len += (size_t)(at - start);
     return 0;
 }
@@ -234,12 +254,13 @@ int cart_json_sums(const struct cart_summary *summary, struct buf *out)
 int cart_json(struct slice state, uint64_t now_us, struct slice key, enum cart_json_scope scope,
               struct buf *out)
 {
+    struct cart_view view;
     struct cart_summary summary;
     size_t len_before = out->len;
-    cart_summary(state, now_us, &summary);
+    cart_view_summary(state, now_us, &view, &summary);
     int err = cart_json_front(&summary, key, out);
     if (!err && scope != CART_JSON_SUMMARY)
-        err = write_lines(state, now_us, scope == CART_JSON_CHECKED, out);
+        err = write_lines(cart_view_lines(&view, now_us), scope == CART_JSON_CHECKED, out);
     if (!err)
         err = cart_json_sums(&summary, out);
     if (err)

@@ -32,12 +32,23 @@ enum {
     LINE_BYTES_MAX = 2 + CART_LINE_KEY_MAX + 4 * VARINT_MAX, /* without infos and entries */
 };
 
+static bool word_ok(uint64_t word)
+{
+    return !word_has_below(word, ' ' + 1) && !word_has(word, 0x7f);
+}
+
 bool cart_line_key_ok(struct slice key)
 {
     if (key.len < 1 || key.len > CART_LINE_KEY_MAX)
         return false;
-    for (size_t i = 0; i < key.len; i++)
-        if (key.bytes[i] <= ' ' || key.bytes[i] == 0x7f)
+    size_t at = 0;
+    for (; at + WORD_BYTES <= key.len; at += WORD_BYTES)
+        if (!word_ok(word_load(key.bytes + at)))
+            return false;
+    if (at) /* the rest, and some that was looked at */
+        return word_ok(word_load(key.bytes + key.len - WORD_BYTES));
+    for (; at < key.len; at++)
+        if (key.bytes[at] <= ' ' || key.bytes[at] == 0x7f)
             return false;
     return true;
 }

@@ -4,12 +4,18 @@
 
 #include "cart/cart_int.h"
 
+void cart_view_summary(struct slice state, uint64_t now_us, struct cart_view *view,
+                       struct cart_summary *out)
+{
+    MUST(cart_view_open(state, view) == 0);
+    uint64_t cas = state.len ? cart_vv_hash(view->vv) : 0;
+    cart_head_summary(&view->head, view->version, cas, now_us, out);
+}
+
 void cart_summary(struct slice state, uint64_t now_us, struct cart_summary *out)
 {
     struct cart_view view;
-    MUST(cart_view_open(state, &view) == 0);
-    uint64_t cas = state.len ? cart_vv_hash(view.vv) : 0;
-    cart_head_summary(&view.head, view.version, cas, now_us, out);
+    cart_view_summary(state, now_us, &view, out);
 }
 
 bool cart_covers(struct slice a, struct slice b)
@@ -44,12 +50,16 @@ struct slice cart_line_sku(struct slice line)
     return end ? slice_of(line.bytes, (size_t)(end - line.bytes)) : line;
 }
 
-/* The lines of a state; none when its life has ended. */
+struct slice cart_view_lines(const struct cart_view *view, uint64_t now_us)
+{
+    return cart_head_expired(&view->head, now_us) ? slice_of(NULL, 0) : view->lines;
+}
+
 static struct slice live_lines(struct slice state, uint64_t now_us)
 {
     struct cart_view view;
     MUST(cart_view_open(state, &view) == 0);
-    return cart_head_expired(&view.head, now_us) ? slice_of(NULL, 0) : view.lines;
+    return cart_view_lines(&view, now_us);
 }
 
 int cart_line_find(struct slice state, uint64_t now_us, struct slice line, struct cart_line *out)
@@ -63,17 +73,23 @@ int cart_line_find(struct slice state, uint64_t now_us, struct slice line, struc
     return err;
 }
 
-int cart_lines(struct slice state, uint64_t now_us,
-               int (*each)(void *arg, const struct cart_line *line), void *arg)
+int cart_lines_each(struct slice lines, int (*each)(void *arg, const struct cart_line *line),
+                    void *arg)
 {
-    struct slice rest = live_lines(state, now_us), bytes;
+    struct slice bytes;
     struct cart_line line;
-    while (rest.len) {
-        int err = cart_line_take(&rest, &bytes, &line);
+    while (lines.len) {
+        int err = cart_line_take(&lines, &bytes, &line);
         if (!err && line.qty > 0)
             err = each(arg, &line);
         if (err)
             return err;
     }
     return 0;
+}
+
+int cart_lines(struct slice state, uint64_t now_us,
+               int (*each)(void *arg, const struct cart_line *line), void *arg)
+{
+    return cart_lines_each(live_lines(state, now_us), each, arg);
 }

@@ -57,6 +57,68 @@ START_TEST(printed_numbers_read_back)
 }
 END_TEST
 
+/* Printed again by the C library; around each power of ten, and with random digits. */
+START_TEST(numbers_are_printed_whole)
+{
+    uint64_t power = 1, state = 88172645463325252ull;
+    for (int digits = 1; digits <= 20; digits++, power *= 10) {
+        for (int n = -50; n < 1000; n++) {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            uint64_t value = n < 50 ? power + (uint64_t)(int64_t)n : state % power;
+            char want[32], got[32];
+            size_t want_len =
+                (size_t)snprintf(want, sizeof want, "%llu", (unsigned long long)value);
+            ck_assert_uint_eq(num_put_u64(got, value), want_len);
+            ck_assert_mem_eq(got, want, want_len);
+        }
+    }
+}
+END_TEST
+
+/* What is behind a number does not matter, nor how much of it there is; one that is cut short or
+ * not the shortest is none. */
+START_TEST(varints_end_where_they_end)
+{
+    for (unsigned bits = 0; bits <= 64; bits++) {
+        uint64_t want = bits == 64 ? UINT64_MAX : ((uint64_t)1 << bits) - (bits & 1);
+        for (size_t behind = 0; behind < 12; behind++) {
+            uint8_t bytes[VARINT_MAX + 12];
+            uint64_t value = 0;
+            memset(bytes, behind & 1 ? 0xff : 0, sizeof bytes);
+            size_t len = varint_put(bytes, want);
+            struct slice in = slice_of(bytes, len + behind);
+            ck_assert(varint_take(&in, &value) && value == want && in.len == behind);
+            for (size_t cut = 0; cut < len; cut++) {
+                in = slice_of(bytes, cut);
+                ck_assert(!varint_take(&in, &value));
+            }
+            if (len == VARINT_MAX)
+                continue;
+            bytes[len - 1] |= 0x80; /* the same value, a byte longer */
+            bytes[len] = 0;
+            in = slice_of(bytes, len + 1 + behind);
+            ck_assert(!varint_take(&in, &value));
+        }
+    }
+}
+END_TEST
+
+/* Each byte at each place, alone among bytes that are none of what is asked for. */
+START_TEST(words_tell_what_is_in_them)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        for (unsigned place = 0; place < WORD_BYTES; place++) {
+            uint8_t bytes[WORD_BYTES];
+            memset(bytes, 'x', sizeof bytes);
+            bytes[place] = (uint8_t)byte;
+            ck_assert(word_has_below(word_load(bytes), ' ') == (byte < ' '));
+            ck_assert(word_has(word_load(bytes), '"') == (byte == '"'));
+            ck_assert(word_has(word_load(bytes), 0x7f) == (byte == 0x7f));
+        }
+    }
+}
+END_TEST
+
 START_TEST(varints_have_one_form)
 {
     static const uint8_t overlong[] = {0x80, 0x00};
@@ -202,6 +264,9 @@ int main(void)
     tcase_add_test(tests, numbers_are_strict);
     tcase_add_test(tests, numbers_end_at_their_limits);
     tcase_add_test(tests, printed_numbers_read_back);
+    tcase_add_test(tests, numbers_are_printed_whole);
+    tcase_add_test(tests, varints_end_where_they_end);
+    tcase_add_test(tests, words_tell_what_is_in_them);
     tcase_add_test(tests, varints_have_one_form);
     tcase_add_test(tests, buffers_splice_and_drop);
     tcase_add_test(tests, slices_compare_as_memcmp);
