@@ -1,9 +1,10 @@
 /* The SQLite driver. One connection, WAL, synchronous=FULL: a commit that was reported survives
  * power loss, because the mark in L2 that the cart still has to be written goes right after it.
  *
- * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines: first those
- * that are gone are deleted, then the others are upserted, skipping rows that are equal; COMMIT.
- * Whatever fails rolls everything back. Statements live as long as the connection. */
+ * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines: the rows
+ * that are there are read and compared, what is gone is deleted, what differs updated, what is new
+ * inserted; COMMIT. Whatever fails rolls everything back. Statements live as long as the
+ * connection. */
 #include "tier/l3/l3_int.h"
 
 #include <inttypes.h>
@@ -16,10 +17,9 @@
 #define WAL_TRIES_MAX    100
 #define ANSWER_BYTES_MAX 32
 #define TIME_BYTES_MAX   32
-#define LINE_VALUES      "sku, qty, checked, add_price, shop, ext, added_at, updated_at"
-#define LINE_NEW_VALUES                                                                            \
-    "excluded.sku, excluded.qty, excluded.checked, excluded.add_price, excluded.shop, "            \
-    "excluded.ext, excluded.added_at, excluded.updated_at"
+#define DAY_S            86400
+#define CACHE_PRAGMA     "-8192" /* KiB */
+#define WAL_PRAGMA       "4000"  /* pages in the log before they go into the database: 16 MiB */
 
 #define STATEMENTS(X)                                                                              \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
@@ -36,12 +36,14 @@
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
                  "ON CONFLICT (id) DO NOTHING")                                                    \
-    X(LINES, "SELECT line FROM cart_line WHERE cart_id=?1")                                        \
+    X(LINES, "SELECT line, sku, qty, checked, add_price, shop, ext, added_at, updated_at "         \
+             "FROM cart_line WHERE cart_id=?1")                                                    \
     X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
-    X(LINE_PUT, "INSERT INTO cart_line (cart_id, line, " LINE_VALUES ") "                          \
-                "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) "                                         \
-                "ON CONFLICT (cart_id, line) DO UPDATE SET (" LINE_VALUES ") = (" LINE_NEW_VALUES  \
-                ") WHERE (" LINE_VALUES ") IS NOT (" LINE_NEW_VALUES ")")
+    /* sku is not set: then the index on it is left alone, too */                                  \
+    X(LINE_UPDATE, "UPDATE cart_line SET qty=?4, checked=?5, add_price=?6, shop=?7, ext=?8, "      \
+                   "added_at=?9, updated_at=?10 WHERE cart_id=?1 AND line=?2 AND sku=?3")          \
+    X(LINE_INSERT, "INSERT INTO cart_line (cart_id, line, sku, qty, checked, add_price, shop, "    \
+                   "ext, added_at, updated_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
 
 enum statement {
 #define X(name, sql) STATEMENT_##name,
@@ -50,11 +52,19 @@ enum statement {
         STATEMENT_COUNT
 };
 
+/* A line on its way, and what its row needs. */
+struct line_write {
+    const struct l3_line *line;
+    enum { LINE_IS_NEW, LINE_DIFFERS, LINE_IS_SAME } need;
+};
+
 struct sqlite {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT];
-    const struct l3_line **sorted; /* scratch: the lines of one cart by key */
-    size_t sorted_cap;
+    struct line_write *lines; /* scratch: the lines of one cart by key */
+    size_t lines_cap;
+    uint64_t day; /* the day that day_text is of; most times are of the same one */
+    char day_text[TIME_BYTES_MAX];
 };
 
 /* ---- errors -------------------------------------------------------------------------- */
@@ -171,15 +181,39 @@ static void put_copy(struct call *call, const char *text)
         call->rc = sqlite3_bind_text(call->statement, ++call->column, text, -1, SQLITE_TRANSIENT);
 }
 
+static void write_two_digits(char *out, unsigned number)
+{
+    out[0] = (char)('0' + number / 10);
+    out[1] = (char)('0' + number % 10);
+}
+
 /* ISO 8601 in UTC with milliseconds, so that text order is time order. */
+static struct slice write_time(struct sqlite *conn, uint64_t time_us, char out[TIME_BYTES_MAX])
+{
+    uint64_t seconds = time_us / 1000000;
+    if (conn->day != seconds / DAY_S || !conn->day_text[0]) {
+        struct tm tm;
+        time_t of_day = (time_t)seconds;
+        MUST(gmtime_r(&of_day, &tm) != NULL); /* any 64-bit count of microseconds has a year */
+        MUST(strftime(conn->day_text, sizeof conn->day_text, "%Y-%m-%dT", &tm) > 0);
+        conn->day = seconds / DAY_S;
+    }
+    size_t len = strlen(conn->day_text);
+    unsigned second = (unsigned)(seconds % DAY_S), ms = (unsigned)(time_us % 1000000 / 1000);
+    memcpy(out, conn->day_text, len);
+    memcpy(out + len, "hh:mm:ss.mmmZ", sizeof "hh:mm:ss.mmmZ");
+    write_two_digits(out + len, second / 3600);
+    write_two_digits(out + len + 3, second / 60 % 60);
+    write_two_digits(out + len + 6, second % 60);
+    out[len + 9] = (char)('0' + ms / 100);
+    write_two_digits(out + len + 10, ms % 100);
+    return slice_of(out, len + sizeof "hh:mm:ss.mmmZ" - 1);
+}
+
 static void put_time(struct call *call, uint64_t time_us)
 {
     char text[TIME_BYTES_MAX];
-    struct tm tm;
-    time_t seconds = (time_t)(time_us / 1000000);
-    MUST(gmtime_r(&seconds, &tm) != NULL); /* any 64-bit count of microseconds has a year */
-    size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + len, sizeof text - len, ".%03uZ", (unsigned)(time_us % 1000000 / 1000));
+    write_time(call->l3->conn, time_us, text);
     put_copy(call, text);
 }
 
@@ -210,34 +244,34 @@ static struct slice column_bytes(struct call *call, int column)
 
 static int order_lines(const void *a, const void *b)
 {
-    const struct l3_line *const *one = a;
-    const struct l3_line *const *two = b;
-    return slice_cmp((*one)->line, (*two)->line);
+    const struct line_write *one = a;
+    const struct line_write *two = b;
+    return slice_cmp(one->line->line, two->line->line);
 }
 
 static int sort_lines(struct l3 *l3, const struct l3_cart *cart)
 {
     struct sqlite *conn = l3->conn;
     size_t count = cart->lines_count;
-    if (conn->sorted_cap < count) {
-        const struct l3_line **sorted = realloc(conn->sorted, count * sizeof *sorted);
-        if (!sorted)
+    if (conn->lines_cap < count) {
+        struct line_write *lines = realloc(conn->lines, count * sizeof *lines);
+        if (!lines)
             return fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
-        conn->sorted = sorted;
-        conn->sorted_cap = count;
+        conn->lines = lines;
+        conn->lines_cap = count;
     }
     for (size_t i = 0; i < count; i++)
-        conn->sorted[i] = &cart->lines[i];
+        conn->lines[i] = (struct line_write){.line = &cart->lines[i], .need = LINE_IS_NEW};
     if (count)
-        qsort(conn->sorted, count, sizeof *conn->sorted, order_lines);
+        qsort(conn->lines, count, sizeof *conn->lines, order_lines);
     return 0;
 }
 
-static bool has_line(const struct sqlite *conn, size_t count, struct slice line)
+static struct line_write *find_line(const struct sqlite *conn, size_t count, struct slice line)
 {
     const struct l3_line wanted = {.line = line};
-    const struct l3_line *key = &wanted;
-    return count && bsearch(&key, conn->sorted, count, sizeof *conn->sorted, order_lines);
+    const struct line_write key = {.line = &wanted};
+    return count ? bsearch(&key, conn->lines, count, sizeof *conn->lines, order_lines) : NULL;
 }
 
 static int delete_line(struct l3 *l3, struct slice key, struct slice line)
@@ -248,20 +282,45 @@ static int delete_line(struct l3 *l3, struct slice key, struct slice line)
     return run(&call);
 }
 
-/* Deletes the rows of lines that the cart no longer has. Deleting the row that a query is at does
- * not disturb the rest of the query. */
-static int delete_gone_lines(struct l3 *l3, const struct l3_cart *cart)
+static bool is_number(struct call *call, int column, bool known, int64_t number)
 {
-    int err = sort_lines(l3, cart);
-    if (err)
-        return err;
+    int type = sqlite3_column_type(call->statement, column);
+    return known ? type == SQLITE_INTEGER && sqlite3_column_int64(call->statement, column) == number
+                 : type == SQLITE_NULL;
+}
+
+static bool is_time(struct call *call, int column, uint64_t time_us)
+{
+    char text[TIME_BYTES_MAX];
+    return slice_eq(column_bytes(call, column), write_time(call->l3->conn, time_us, text));
+}
+
+/* Compares the row of STATEMENT_LINES, but for its key and sku. */
+static bool is_same_line(struct call *call, const struct l3_line *line)
+{
+    return is_number(call, 2, true, line->qty) && is_number(call, 3, true, line->checked) &&
+           is_number(call, 4, line->has_price, line->price) &&
+           slice_eq(column_bytes(call, 5), line->shop) &&
+           slice_eq(column_bytes(call, 6), line->ext) && is_time(call, 7, line->added_us) &&
+           is_time(call, 8, line->updated_us);
+}
+
+/* Finds out what each line needs, and deletes the rows of lines that the cart no longer has (or has
+ * under another sku, which is never updated). Deleting the row that a query is at does not disturb
+ * the rest of the query. */
+static int compare_lines(struct l3 *l3, const struct l3_cart *cart)
+{
     struct call call = prepare_call(l3, STATEMENT_LINES);
+    int err;
     put_text(&call, cart->key);
     while (!(err = next_row(&call))) {
-        struct slice line = column_bytes(&call, 0);
-        if (has_line(l3->conn, cart->lines_count, line))
+        struct slice name = column_bytes(&call, 0);
+        struct line_write *write = find_line(l3->conn, cart->lines_count, name);
+        if (write && slice_eq(column_bytes(&call, 1), write->line->sku)) {
+            write->need = is_same_line(&call, write->line) ? LINE_IS_SAME : LINE_DIFFERS;
             continue;
-        err = delete_line(l3, cart->key, line);
+        }
+        err = delete_line(l3, cart->key, name);
         if (err)
             break;
     }
@@ -269,9 +328,13 @@ static int delete_gone_lines(struct l3 *l3, const struct l3_cart *cart)
     return err == CE_NOTFOUND ? 0 : err;
 }
 
-static int put_line(struct l3 *l3, struct slice key, const struct l3_line *line)
+static int put_line(struct l3 *l3, struct slice key, const struct line_write *write)
 {
-    struct call call = prepare_call(l3, STATEMENT_LINE_PUT);
+    const struct l3_line *line = write->line;
+    if (write->need == LINE_IS_SAME)
+        return 0;
+    struct call call = prepare_call(l3, write->need == LINE_IS_NEW ? STATEMENT_LINE_INSERT
+                                                                   : STATEMENT_LINE_UPDATE);
     put_text(&call, key);
     put_text(&call, line->line);
     put_text(&call, line->sku);
@@ -283,6 +346,17 @@ static int put_line(struct l3 *l3, struct slice key, const struct l3_line *line)
     put_time(&call, line->added_us);
     put_time(&call, line->updated_us);
     return run(&call);
+}
+
+static int write_lines(struct l3 *l3, const struct l3_cart *cart)
+{
+    const struct sqlite *conn = l3->conn;
+    int err = sort_lines(l3, cart);
+    if (!err)
+        err = compare_lines(l3, cart);
+    for (size_t i = 0; !err && i < cart->lines_count; i++)
+        err = put_line(l3, cart->key, &conn->lines[i]);
+    return err;
 }
 
 /* Writes the cart's row if it is at the revision that the cart is based on. */
@@ -322,12 +396,7 @@ static int write_cart(struct l3 *l3, struct l3_cart *cart)
     if (err)
         return err;
     cart->outcome = written ? L3_DONE : L3_CONFLICT;
-    if (!written)
-        return 0;
-    err = delete_gone_lines(l3, cart);
-    for (size_t i = 0; !err && i < cart->lines_count; i++)
-        err = put_line(l3, cart->key, &cart->lines[i]);
-    return err;
+    return written ? write_lines(l3, cart) : 0;
 }
 
 /* The error that led here is already kept; one of the rollback would add nothing. */
@@ -502,7 +571,9 @@ static int set_up(struct l3 *l3)
         err = use_wal(l3);
     if (!err) /* after a long reader the log has grown; give the space back */
         err = execute(l3, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=OFF;"
-                          "PRAGMA journal_size_limit=67108864");
+                          "PRAGMA journal_size_limit=67108864;"
+                          "PRAGMA cache_size=" CACHE_PRAGMA ";"
+                          "PRAGMA wal_autocheckpoint=" WAL_PRAGMA);
     return err;
 }
 
@@ -602,7 +673,7 @@ static void close_sqlite(struct l3 *l3)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         sqlite3_finalize(conn->statements[i]);
     MUST(sqlite3_close(conn->db) == SQLITE_OK);
-    free(conn->sorted);
+    free(conn->lines);
     free(conn);
     l3->conn = NULL;
 }
