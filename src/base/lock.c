@@ -143,6 +143,7 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
 void thread_background(void)
 {
     struct sched_param param = {0};
-    if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param))
+    if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param) ||
+        setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE))
         log_debug("base", "no batch scheduling here"); /* slower, not wrong */
 }

@@ -3,12 +3,30 @@
  */
 #include "tier/tier_int.h"
 
+/* From L1, when its cart is clean: then L2 has the same. CE_NOTFOUND: L2 must be asked. */
+static int snapshot_l1(struct tier *tier, struct slice key, struct buf *state, uint32_t *l3_rev)
+{
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    int rc = CE_NOTFOUND;
+    l1_lock(tier->l1, hash);
+    if (tier_find_locked(tier, hash, key, &item) == TIER_HERE && l1_is_clean(item)) {
+        rc = buf_append(state, l1_value(item), item->value_bytes);
+        *l3_rev = item->cart.l3_rev;
+    }
+    l1_unlock(tier->l1, hash);
+    return rc;
+}
+
 static int snapshot(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
 {
     struct tier *tier = ctx;
     struct l2_cart cart = {.l3_rev = 0};
     struct buf storage = {0};
-    int rc = l2_get(tier->l2, key, &storage, &cart);
+    int rc = snapshot_l1(tier, key, state, l3_rev);
+    if (rc != CE_NOTFOUND)
+        return rc;
+    rc = l2_get(tier->l2, key, &storage, &cart);
     if (rc == 0)
         rc = buf_append(state, cart.state.bytes, cart.state.len);
     /* The revision that this state covers; L1's may belong to a state that L2 has not yet. */
@@ -125,6 +143,8 @@ int down_new(struct tier *tier)
                                    .owner = &tier->behind_owner,
                                    .url = tier->l3_url,
                                    .delay_ms = BEHIND_DELAY_MS,
+                                   .cart_us = BEHIND_CART_US,
+                                   .delay_max_ms = BEHIND_DELAY_MAX_MS,
                                    .batch_max = BEHIND_BATCH_MAX};
     return behind_new(&config, &tier->behind);
 }

@@ -165,12 +165,27 @@ void drain_unmark(struct tier *tier, struct slice key, struct slice state)
     lock_drop(&tier->drain.lock);
 }
 
+/* A cart that is clean in L1 is the same in L2. One that is not is about to be marked again. */
+static bool is_still_in_l2(struct tier *tier, struct slice key, uint64_t state_hash,
+                           struct buf *storage)
+{
+    struct l2_cart cart;
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    l1_lock(tier->l1, hash);
+    bool here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
+    bool same = here && l1_is_clean(item) && hash_64(l1_value_slice(item)) == state_hash;
+    l1_unlock(tier->l1, hash);
+    if (here)
+        return same;
+    return l2_get(tier->l2, key, storage, &cart) == 0 && hash_64(cart.state) == state_hash;
+}
+
 /* Puts the unmarks into the batch in front of this sweep's states, whose marks then win. Only a
  * state that is still the same in L2 loses its mark (I9). */
 static void batch_unmarks(struct tier *tier)
 {
     struct buf storage = {0};
-    struct l2_cart cart;
     lock_take(&tier->drain.lock);
     struct unmark *list = tier->drain.unmarks;
     tier->drain.unmarks = NULL;
@@ -178,8 +193,7 @@ static void batch_unmarks(struct tier *tier)
     for (struct unmark *unmark = list, *next; unmark; unmark = next) {
         struct slice key = slice_of(unmark->key, unmark->key_bytes);
         next = unmark->next;
-        if (l2_get(tier->l2, key, &storage, &cart) == 0 &&
-            hash_64(cart.state) == unmark->state_hash)
+        if (is_still_in_l2(tier, key, unmark->state_hash, &storage))
             l2_batch_unmark(tier->drain.batch, key);
         free(unmark);
     }
@@ -293,6 +307,37 @@ void drain_dirty(struct tier *tier)
     lock_drop(&tier->drain.lock);
 }
 
+/* The more carts are dirty, the longer they wait for more changes of the same carts, so that
+ * writing takes a bounded part of the time, however busy the clients are. */
+static uint64_t delay_now_ms(const struct tier *tier)
+{
+    uint64_t delay_ms = DRAIN_DELAY_MS + l1_dirty_count(tier->l1) * DRAIN_CART_US / 1000;
+    return delay_ms < DRAIN_DELAY_MAX_MS ? delay_ms : DRAIN_DELAY_MAX_MS;
+}
+
+/* The journal must stay short, and memory must not fill with what cannot be evicted. */
+static bool is_pressed(const struct tier *tier, uint64_t end)
+{
+    return end - tier->drain.checkpoint > DRAIN_JOURNAL_BYTES ||
+           l1_dirty_count(tier->l1) > l1_limit(tier->l1) / DRAIN_CART_BYTES;
+}
+
+/* Lets changes gather, a step at a time, until the delay is over, the clients have become quiet, or
+ * it is time for another reason. */
+static void let_gather(struct tier *tier)
+{
+    struct drain *drain = &tier->drain;
+    uint64_t waited_ms = 0, before, end = journal_end(tier->journal);
+    do {
+        before = end;
+        cond_wait(&drain->cond, &drain->lock, DRAIN_DELAY_MS);
+        waited_ms += DRAIN_DELAY_MS;
+        end = journal_end(tier->journal);
+        atomic_store(&drain->delay_ms, waited_ms);
+    } while (!drain->stopping && !drain->kicked && waited_ms < delay_now_ms(tier) &&
+             end - before > DRAIN_QUIET_BYTES && !is_pressed(tier, end));
+}
+
 /* Sleeps until there is something to do, then lets it gather for a while. False: stop. */
 static bool wait_for_work(struct tier *tier, bool failed)
 {
@@ -303,8 +348,10 @@ static bool wait_for_work(struct tier *tier, bool failed)
            atomic_load(&drain->idle) && l1_dirty_count(tier->l1) == 0)
         cond_wait(&drain->cond, &drain->lock, 0);
     atomic_store(&drain->idle, false);
-    if (!drain->stopping && !drain->kicked)
-        cond_wait(&drain->cond, &drain->lock, failed ? DRAIN_RETRY_MS : DRAIN_DELAY_MS);
+    if (failed && !drain->stopping && !drain->kicked)
+        cond_wait(&drain->cond, &drain->lock, DRAIN_RETRY_MS);
+    else if (!drain->stopping && !drain->kicked)
+        let_gather(tier);
     drain->kicked = false;
     bool go = !drain->stopping;
     lock_drop(&drain->lock);

@@ -473,6 +473,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t l2_loads = atomic_load(&of->l2_loads), l3_loads = atomic_load(&of->l3_loads);
     uint64_t fill_errors = atomic_load(&of->errors);
     uint64_t drain_errors = atomic_load(&tier->drain.errors);
+    uint64_t drain_delay_ms = atomic_load(&tier->drain.delay_ms);
     uint64_t drain_pending = l1_dirty_count(tier->l1);
     uint64_t carts_expired = atomic_load(&tier->events.expired);
     uint64_t events_pending = atomic_load(&tier->events.pending);

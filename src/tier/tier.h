@@ -205,6 +205,7 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(fill_errors, "read-throughs that failed")                                                    \
     X(drain_errors, "failed writes to L2")                                                         \
     X(drain_pending, "carts that L2 does not have yet")                                            \
+    X(drain_delay_ms, "how long the last write to L2 waited for more changes")                     \
     X(carts_expired, "carts whose life has ended")                                                 \
     X(reap_checks, "ends of lives that came and were looked at")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \

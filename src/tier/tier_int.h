@@ -7,9 +7,16 @@
 #include "tier/tier.h"
 
 #define TIER_MAGIC          0x74696572
-#define DRAIN_DELAY_MS      700 /* a dirty cart waits so long for more changes */
-#define BEHIND_DELAY_MS     200 /* the same between L2 and L3; together well under two seconds */
-#define DRAIN_RETRY_MS      500 /* after a failed write to L2 */
+#define DRAIN_DELAY_MS      700          /* a dirty cart waits so long for more changes */
+#define DRAIN_CART_US       100          /* ... for each dirty cart so much longer ... */
+#define DRAIN_DELAY_MAX_MS  20000        /* ... but no longer, */
+#define DRAIN_QUIET_BYTES   (64u << 10)  /* and not while the journal grows by less in a delay */
+#define DRAIN_JOURNAL_BYTES (128u << 20) /* so long a journal ends the wait: restart reads it */
+#define DRAIN_CART_BYTES    8192         /* as does a dirty cart for each so many bytes of memory */
+#define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
+#define BEHIND_CART_US      200   /* ... for each cart that waits for L3 so much longer ... */
+#define BEHIND_DELAY_MAX_MS 40000 /* ... but no longer */
+#define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
 #define DRAIN_STRIPE_CARTS  256        /* taken under one hold of a stripe's lock */
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
@@ -49,7 +56,7 @@ struct drain {
     struct buf gather;  /* thread's own: states on their way into a batch */
     struct l2_batch *batch;
     uint64_t checkpoint; /* everything before it is in L2 */
-    _Atomic uint64_t errors;
+    _Atomic uint64_t delay_ms, errors;
 };
 
 /* events.c: what happened to carts and is on its way to L2. */

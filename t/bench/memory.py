@@ -2,7 +2,7 @@
 from servers import Broken, Server
 
 QUIET_SECONDS = 1.2
-SETTLE_SECONDS_MAX = 60
+SETTLE_SECONDS_MAX = 300
 HIT_DEPTH = 16
 WARM_TIMES = 2  # as many requests as there are keys, before it counts
 

@@ -38,6 +38,8 @@ int behind_new(const struct behind_config *config, struct behind **behind)
     made->env = config->env;
     made->owner = config->owner;
     made->delay_ms = config->delay_ms;
+    made->cart_us = config->cart_us;
+    made->delay_max_ms = config->delay_max_ms;
     made->batch_max = config->batch_max;
     made->limit = config->batch_max;
     made->queue_max = BEHIND_QUEUE_MAX;

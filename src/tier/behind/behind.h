@@ -17,8 +17,8 @@
 #include "base/base.h"
 #include "tier/l3/l3.h"
 
-#define BEHIND_QUEUE_MAX  100000
-#define BEHIND_BATCH_MAX  500
+#define BEHIND_QUEUE_MAX  250000
+#define BEHIND_BATCH_MAX  1000
 #define BEHIND_EVENTS_MAX 256 /* in one transaction */
 
 /* What the queue needs from its owner; all are called on the write-behind thread. */
@@ -54,9 +54,11 @@ struct behind_owner {
 struct behind_config {
     const struct env *env;
     const struct behind_owner *owner;
-    const char *url;   /* as l3_open; the thread opens it and opens it again after failures */
-    unsigned delay_ms; /* a cart waits so long for more changes before it is written; 500 */
-    size_t batch_max;  /* 1..BEHIND_BATCH_MAX */
+    const char *url;       /* as l3_open; the thread opens it and opens it again after failures */
+    unsigned delay_ms;     /* a cart waits so long for more changes before it is written, ... */
+    unsigned cart_us;      /* ... for each cart that waits so much longer ... */
+    unsigned delay_max_ms; /* ... but no longer */
+    size_t batch_max;      /* 1..BEHIND_BATCH_MAX */
 };
 
 struct behind;

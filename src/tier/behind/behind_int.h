@@ -16,7 +16,7 @@
 #define BEHIND_MAGIC            0xbe41d0e5
 #define BEHIND_MESSAGE_MAX      256
 #define BEHIND_BATCH_BYTES      (8u << 20) /* states of one transaction; at least one cart goes */
-#define BEHIND_BUFFER_KEEP      4096       /* bytes a cart's buffer keeps between batches */
+#define BEHIND_BUFFER_KEEP      2048       /* bytes a cart's buffer keeps between batches */
 #define BEHIND_BACKOFF_FIRST_MS 100
 #define BEHIND_BACKOFF_MAX_MS   5000
 #define BEHIND_PARK_FIRST_MS    1000
@@ -28,7 +28,7 @@
 /* ---- the queue: not thread safe, callers hold the lock of struct behind -------------- */
 
 enum behind_place {
-    BEHIND_QUEUED, /* in order of due time; what is put back in front is due */
+    BEHIND_QUEUED, /* in order of due time; in front a run, in order of keys: all of it is due */
     BEHIND_FLYING, /* being written by the current turn */
     BEHIND_PARKED, /* failed alone; in order of due time */
     BEHIND_PLACES
@@ -72,6 +72,8 @@ void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_park(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
 /* All parked carts may be tried again now. */
 void behind_queue_recall(struct behind_queue *queue, uint64_t now_ms);
+/* All queued carts are a run from now on. */
+void behind_queue_sort(struct behind_queue *queue);
 void behind_queue_remove(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_clear(struct behind_queue *queue);
 /* since_ms of the oldest queued or parked cart, UINT64_MAX when there is none. */
@@ -133,7 +135,7 @@ struct behind {
     const struct env *env;
     const struct behind_owner *owner;
     char *url;
-    unsigned delay_ms;
+    unsigned delay_ms, cart_us, delay_max_ms;
     size_t batch_max;
     size_t queue_max; /* BEHIND_QUEUE_MAX; tests use less */
     int (*open)(const char *url, struct l3 **l3, char *message, size_t message_bytes); /* l3_open */
@@ -142,7 +144,9 @@ struct behind {
     struct cond work; /* the thread waits here */
     struct cond idle; /* behind_drain waits here */
     struct behind_queue queue;
-    unsigned drains; /* behind_drain calls waiting: due times do not count */
+    size_t run;            /* carts of the run that are left in front of the queue */
+    uint64_t run_since_ms; /* of the oldest of them */
+    unsigned drains;       /* behind_drain calls waiting: due times do not count */
     bool woken, stopping, overflow;
     uint64_t dropped;     /* keys not taken, ever */
     uint64_t retry_at_ms; /* the database is left alone until then */

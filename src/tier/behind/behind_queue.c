@@ -66,6 +66,16 @@ void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry)
     DL_APPEND(queue->places[BEHIND_FLYING], entry);
 }
 
+static int order_by_key(const struct behind_entry *a, const struct behind_entry *b)
+{
+    return slice_cmp(slice_of(a->key, a->key_len), slice_of(b->key, b->key_len));
+}
+
+void behind_queue_sort(struct behind_queue *queue)
+{
+    DL_SORT(queue->places[BEHIND_QUEUED], order_by_key);
+}
+
 static int order_by_due(const struct behind_entry *a, const struct behind_entry *b)
 {
     return (a->due_ms > b->due_ms) - (a->due_ms < b->due_ms);

@@ -87,10 +87,56 @@ static void take_off_locked(struct behind *behind, size_t at, struct behind_entr
     behind_queue_fly(&behind->queue, entry);
 }
 
+/* How much longer than its delay the head waits for more changes while many carts wait: writing
+ * takes a bounded part of the time, however busy the clients are. */
+static uint64_t patience_ms_locked(const struct behind *behind)
+{
+    uint64_t ms = behind->queue.counts[BEHIND_QUEUED] * behind->cart_us / 1000;
+    return ms < behind->delay_max_ms ? ms : behind->delay_max_ms;
+}
+
 /* A drain ignores the delay, but not the time that a joined state needs to reach L2. */
 static uint64_t due_ms_locked(const struct behind *behind, const struct behind_entry *queued)
 {
-    return behind->drains && !queued->joins ? 0 : queued->due_ms;
+    if (queued->joins)
+        return queued->due_ms;
+    return behind->drains || behind->run ? 0 : queued->due_ms + patience_ms_locked(behind);
+}
+
+/* Carts that are neighbours in the database go together: a page of it is written once for all of
+ * its carts. So all that wait become a run, and those that come meanwhile wait behind it. */
+static void begin_run_locked(struct behind *behind)
+{
+    size_t waiting = behind->queue.counts[BEHIND_QUEUED];
+    if (behind->run || waiting <= behind->batch_max)
+        return;
+    behind->run = waiting;
+    behind->run_since_ms = behind_queue_oldest(&behind->queue);
+    behind_queue_sort(&behind->queue);
+}
+
+/* A cart of the run that has been merged meanwhile has to wait after all. */
+static bool leaves_run_locked(struct behind *behind, struct behind_entry *head, uint64_t now_ms)
+{
+    if (!behind->run || !head->joins || head->due_ms <= now_ms)
+        return false;
+    behind->run--;
+    behind_queue_back(&behind->queue, head, head->due_ms);
+    return true;
+}
+
+/* The next cart whose time has come, NULL when there is none. */
+static struct behind_entry *next_due_locked(struct behind *behind, uint64_t now_ms)
+{
+    struct behind_entry *const *head = &behind->queue.places[BEHIND_QUEUED];
+    while (*head && leaves_run_locked(behind, *head, now_ms))
+        ;
+    if (!*head || due_ms_locked(behind, *head) > now_ms)
+        return NULL;
+    begin_run_locked(behind);
+    while (*head && leaves_run_locked(behind, *head, now_ms))
+        ;
+    return *head && due_ms_locked(behind, *head) <= now_ms ? *head : NULL;
 }
 
 /* Fills items with carts whose time has come; returns how many. */
@@ -100,9 +146,10 @@ static size_t take_due(struct behind *behind)
     lock_take(&behind->lock);
     uint64_t now_ms = env_mono_ms(behind->env);
     while (count < behind->limit && !behind->stopping) {
-        struct behind_entry *head = behind->queue.places[BEHIND_QUEUED];
-        if (!head || due_ms_locked(behind, head) > now_ms)
+        struct behind_entry *head = next_due_locked(behind, now_ms);
+        if (!head)
             break;
+        behind->run -= behind->run > 0;
         take_off_locked(behind, count++, head);
     }
     lock_drop(&behind->lock);
@@ -273,7 +320,10 @@ static void settle_locked(struct behind *behind, struct behind_item *item, uint6
     struct behind_entry *entry = item->entry;
     switch (item->fate) {
     case BEHIND_FATE_DONE: settle_done_locked(behind, item, now_ms); break;
-    case BEHIND_FATE_BACK: behind_queue_front(&behind->queue, entry); break;
+    case BEHIND_FATE_BACK:
+        behind->run += behind->run > 0;
+        behind_queue_front(&behind->queue, entry);
+        break;
     case BEHIND_FATE_AGAIN: settle_again_locked(behind, entry, now_ms); break;
     case BEHIND_FATE_PARK:
         entry->failures++;
@@ -367,21 +417,24 @@ static void refill(struct behind *behind)
 
 /* ---- the turn ------------------------------------------------------------------------ */
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void publish_locked(struct behind *behind)
 {
     const struct behind_queue *queue = &behind->queue;
     size_t count = behind_queue_count(queue);
-    atomic_store_explicit(&behind->oldest_ms, behind_queue_oldest(queue), memory_order_relaxed);
+    uint64_t oldest_ms = behind_queue_oldest(queue);
+    if (behind->run)
+        oldest_ms = earlier(oldest_ms, behind->run_since_ms);
+    atomic_store_explicit(&behind->oldest_ms, oldest_ms, memory_order_relaxed);
     behind_stat_set(behind, BEHIND_STAT_behind_queue, count);
     behind_stat_set(behind, BEHIND_STAT_behind_parked, queue->counts[BEHIND_PARKED]);
     behind_stat_set(behind, BEHIND_STAT_behind_events_parked, behind->events.parked);
     if (count == 0 && !behind->overflow && !behind->events.more)
         cond_wake_all(&behind->idle);
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* When there is something to do, UINT64_MAX = never. */

@@ -116,6 +116,8 @@ void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 
 /* Marks a cart as newer than L2. Idempotent. CE_NOMEM: call l1_dirty_reserve_locked first. */
 void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
+/* L2 has exactly this state of a cart. Under its stripe's lock. */
+bool l1_is_clean(const struct l1_item *item);
 /* Guarantees that two l1_dirty_locked on this stripe will not need memory: a change of two carts
  * may have both there. */
 int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;

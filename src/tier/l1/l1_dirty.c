@@ -44,6 +44,11 @@ void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item)
     add_dirty(stripe, hash, item);
 }
 
+bool l1_is_clean(const struct l1_item *item)
+{
+    return !(item->_bits & L1_HELD);
+}
+
 uint64_t l1_dirty_count(const struct l1 *l1)
 {
     return l1_counted(&l1->held);
