@@ -3,7 +3,11 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
+
+#define GIVE_WAY_NICE 5 /* a third of the share of a thread that does not */
 
 /* Ranks are increasing per thread, and at most two locks have the same, so bit masks are enough. */
 static _Thread_local unsigned held_mask, held_twice_mask;
@@ -143,7 +147,13 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
 void thread_background(void)
 {
     struct sched_param param = {0};
-    if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param) ||
-        setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE))
+    if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param))
         log_debug("base", "no batch scheduling here"); /* slower, not wrong */
+}
+
+void thread_give_way(void)
+{
+    thread_background();
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY_NICE))
+        log_debug("base", "no nice thread here");
 }

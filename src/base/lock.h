@@ -68,4 +68,8 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
  * so on a busy core it finds all that gathered meanwhile. */
 void thread_background(void);
 
+/* The same, and on a busy core others go first. Threads that it starts inherit this. For work that
+ * no reply waits for. */
+void thread_give_way(void);
+
 #endif

@@ -361,7 +361,7 @@ static bool wait_for_work(struct tier *tier, bool failed)
 static void *run_drain(void *arg)
 {
     struct tier *tier = arg;
-    thread_background();
+    thread_give_way();
     bool failed = false, told = false;
     while (wait_for_work(tier, failed)) {
         int rc = drain_sweep(tier);

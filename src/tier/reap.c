@@ -181,7 +181,7 @@ static void *run_reap(void *arg)
 {
     struct tier *tier = arg;
     struct reap *reap = &tier->reap;
-    thread_background();
+    thread_give_way();
     while (!is_stopping(reap)) {
         turn(tier);
         lock_take(&reap->lock);

@@ -18,7 +18,7 @@
 #define BEHIND_DELAY_MAX_MS 40000 /* ... but no longer */
 #define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
-#define DRAIN_STRIPE_CARTS  256        /* taken under one hold of a stripe's lock */
+#define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
 

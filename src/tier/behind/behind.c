@@ -59,7 +59,7 @@ int behind_new(const struct behind_config *config, struct behind **behind)
 static void *run_thread(void *arg)
 {
     struct behind *behind = arg;
-    thread_background();
+    thread_give_way();
     lock_take(&behind->lock);
     while (!behind->stopping) {
         behind->woken = false;
