@@ -6,8 +6,8 @@
 
 #define SEGMENT_BYTES    (64u << 20)
 #define SYNC_INTERVAL_MS 1000
-#define L2_WRITE_BUFFER  (8u << 20)
-#define L2_CACHE         (8u << 20)
+#define L2_WRITE_BUFFER  (4u << 20)
+#define L2_CACHE         (1u << 20)
 
 /* ---- open ---- */
 

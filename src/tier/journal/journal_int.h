@@ -17,7 +17,7 @@
 #define SEGMENT_HEADER_BYTES 32
 #define RECORD_HEADER_BYTES  JOURNAL_HEADER_BYTES
 #define JOURNAL_PATH_MAX     4096
-#define KEPT_CAP_MAX         (8u << 20) /* memory held back for the next round */
+#define KEPT_CAP_MAX         (1u << 20) /* memory held back for the next round */
 #define JOURNAL_NAME_MAX     64         /* of "/<20 digits><suffix>" */
 #define SEGMENT_SUFFIX       ".log"
 #define SEGMENT_OLD          ".old" /* history: never replayed, whatever L2 says */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define WRITE_BUFFER_BYTES (8u << 20)
-#define CACHE_BYTES        (8u << 20)
+#define CACHE_BYTES        (1u << 20) /* only for what can not be mapped */
 #define BLOOM_BITS         10
 
 /* ---- errors ------------------------------------------------------------------------------------
@@ -132,6 +132,9 @@ static void set_options(struct l2 *l2, const struct l2_config *config)
     leveldb_options_set_paranoid_checks(l2->options, 1);
     leveldb_options_set_write_buffer_size(l2->options, buffer);
     leveldb_options_set_cache(l2->options, l2->cache);
+    /* States hardly shrink, and blocks that are as in the file are read in place, without a copy.
+     */
+    leveldb_options_set_compression(l2->options, leveldb_no_compression);
     leveldb_options_set_filter_policy(l2->options, l2->filter);
     l2->get_options = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(l2->get_options, 1);
