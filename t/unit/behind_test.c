@@ -69,6 +69,53 @@ START_TEST(batches_are_bounded)
 }
 END_TEST
 
+/* All that wait when the first is due are a run; what comes later is behind it. */
+START_TEST(a_long_queue_is_written_in_the_order_of_keys)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    for (uint32_t i = 0; i < 25; i++)
+        world_change(7 * i % 25, 1);
+    world->now_ms += WORLD_DELAY_MS;
+    behind_turn(world->behind);
+    world_expect_all_in_l3(0, 10);
+    ck_assert(!world->rows[10].present);
+    world->now_ms += 100;
+    world_change(0, 2); /* comes first by its key, but too late */
+    ck_assert_uint_eq(behind_turn(world->behind), 0);
+    world_expect_all_in_l3(10, 20);
+    ck_assert_uint_eq(behind_age_ms(world->behind), WORLD_DELAY_MS + 100);
+    behind_turn(world->behind);
+    world_expect_all_in_l3(20, 25);
+    ck_assert_uint_eq(world->rows[0].mask, 1);
+    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+    ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
+    ck_assert_uint_eq(world->rows[0].mask, 3);
+}
+END_TEST
+
+START_TEST(the_more_carts_wait_the_longer_up_to_a_bound)
+{
+    static const struct {
+        uint32_t carts;
+        unsigned wait_ms;
+    } table[] = {{1, 10}, {5, 50}, {10, 100}, {15, 100}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        world_remake(&world->env, 10, WORLD_DELAY_MS);
+        world->behind->cart_us = 10000;
+        world->behind->delay_max_ms = 100;
+        world_change_all(0, table[i].carts);
+        ck_assert_uint_eq(behind_turn(world->behind), WORLD_DELAY_MS + table[i].wait_ms);
+        world->now_ms += WORLD_DELAY_MS + table[i].wait_ms - 1;
+        ck_assert_uint_eq(behind_turn(world->behind), 1);
+        world->now_ms += 1;
+        behind_turn(world->behind);
+        behind_turn(world->behind); /* the second batch of a run does not wait again */
+        world_expect_all_in_l3(0, table[i].carts);
+    }
+}
+END_TEST
+
 START_TEST(batches_are_bounded_in_bytes)
 {
     world->pad_bytes = BEHIND_BATCH_BYTES / 2; /* the second state passes the limit */
@@ -545,6 +592,8 @@ static Suite *make_suite(void)
     tcase_add_checked_fixture(tcase, set_up, world_tear_down);
     tcase_add_test(tcase, a_cart_is_written_once_after_its_delay);
     tcase_add_test(tcase, batches_are_bounded);
+    tcase_add_test(tcase, a_long_queue_is_written_in_the_order_of_keys);
+    tcase_add_test(tcase, the_more_carts_wait_the_longer_up_to_a_bound);
     tcase_add_test(tcase, batches_are_bounded_in_bytes);
     tcase_add_test(tcase, the_database_is_opened_without_work);
     tcase_add_test(tcase, a_cart_in_no_tier_is_dropped);
