@@ -129,6 +129,16 @@ static void unpin(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash, struct
         add_dirty(stripe, hash, item);
 }
 
+/* A stripe whose carts are all clean keeps no list: after a burst that would be memory for each. */
+static void drop_empty_list(struct l1 *l1, struct l1_stripe *stripe)
+{
+    if (stripe->dirty_count > 0 || stripe->pinned > 0)
+        return;
+    l1_give_mem(l1, stripe->dirty);
+    stripe->dirty = NULL;
+    stripe->dirty_cap = 0;
+}
+
 void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok)
 {
     l1_lock(l1, hash);
@@ -138,5 +148,6 @@ void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok)
     MUST(pinned || ok); /* a state that is neither in memory nor in L2 is lost */
     if (pinned)
         unpin(l1, stripe, hash, item, ok);
+    drop_empty_list(l1, stripe);
     l1_unlock(l1, hash);
 }
