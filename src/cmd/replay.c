@@ -67,13 +67,15 @@ static int replay_one(struct cmd *cmd, uint8_t type, struct slice payload, uint6
     struct slice key = head.key;
     const struct record record = {key, payload, end_lsn, bytes};
     int rc = is_cart ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
+    if (rc == CE_DB && type == CMD_RECORD_STATE)
+        rc = 0; /* builds on nothing; what the database has is joined when it answers */
     if (rc == 0 && type == CMD_RECORD_STEP)
         rc = replay_step(cmd, &record, buf_slice(state));
     else if (rc == 0 && type == CMD_RECORD_STATE)
         rc = replay_state(cmd, &record, buf_slice(state));
     else if (rc == 0)
         rc = CE_CORRUPT;
-    if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO)
+    if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO || rc == CE_DB)
         return rc; /* this start can't go on; nothing is lost by trying again */
     atomic_fetch_add(rc ? &cmd->replay_gaps : &cmd->replayed, 1);
     if (rc)

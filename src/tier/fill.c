@@ -45,7 +45,9 @@ static struct fill *join_or_queue(struct fills *fills, struct slice key)
 int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait)
 {
     struct fills *fills = &tier->fills;
-    int rc = 0;
+    int rc = atomic_load(&tier->refused);
+    if (rc)
+        return rc;
     MUST(key.len >= 1 && key.len <= L1_KEY_MAX);
     atomic_fetch_add(&fills->asked, 1);
     lock_take(&fills->lock);

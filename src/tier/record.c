@@ -45,7 +45,9 @@ bool tier_head_take(struct slice *record, struct tier_head *out)
 int tier_history(struct tier *tier, struct tier_history *history)
 {
     struct histories *of = &tier->histories;
-    int rc = 0;
+    int rc = atomic_load(&tier->refused);
+    if (rc)
+        return rc;
     MUST(history->key.len >= 1 && history->key.len <= L1_KEY_MAX);
     lock_take(&of->lock);
     if (of->stopping)

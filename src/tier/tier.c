@@ -6,8 +6,6 @@
 
 #define SEGMENT_BYTES    (64u << 20)
 #define SYNC_INTERVAL_MS 1000
-#define L2_WRITE_BUFFER  (4u << 20)
-#define L2_CACHE         (1u << 20)
 
 /* ---- open ---- */
 
@@ -20,22 +18,6 @@ static char *join_path(const char *dir, const char *name)
     return path;
 }
 
-static int open_l2(struct tier *tier)
-{
-    bool moved_aside = false;
-    struct l2_config config = {.env = tier->config.env,
-                               .path = tier->l2_path,
-                               .write_buffer_bytes = L2_WRITE_BUFFER,
-                               .cache_bytes = L2_CACHE};
-    int rc = l2_open(&config, &tier->l2, &moved_aside);
-    if (moved_aside)
-        log_error("tier",
-                  "%s could not be read and was moved aside; begun anew, filled from the "
-                  "journal and the database",
-                  tier->l2_path);
-    return rc;
-}
-
 static int open_journal(struct tier *tier)
 {
     struct journal_config config = {.env = tier->config.env,
@@ -46,52 +28,6 @@ static int open_journal(struct tier *tier)
                                     .advanced = tier->config.advanced,
                                     .ctx = tier->config.ctx};
     return journal_open(&config, &tier->journal);
-}
-
-static int first_row(void *arg, struct slice key, uint32_t rev, struct slice image)
-{
-    (void)arg, (void)key, (void)rev, (void)image;
-    return CE_EXISTS;
-}
-
-/* True when L3 has no cart at all, so that an empty L2 beside it lacks nothing. */
-static bool l3_is_empty(struct tier *tier)
-{
-    struct l3 *l3 = NULL;
-    char message[256];
-    if (l3_open(tier->l3_url, &l3, message, sizeof message)) {
-        log_warn("tier", "database: %s", message);
-        return false;
-    }
-    int rc = l3_each(l3, first_row, NULL);
-    l3_close(&l3);
-    return rc == 0;
-}
-
-/* Finds out whether L2 is complete, and writes it down. */
-static int settle_complete(struct tier *tier)
-{
-    struct buf value = {0};
-    int rc = l2_meta_get(tier->l2, "complete", &value);
-    buf_free(&value);
-    if (rc != 0 && rc != CE_NOTFOUND)
-        return rc;
-    bool complete = !tier->l3_url || rc == 0 || l3_is_empty(tier);
-    atomic_store(&tier->l2_complete, complete);
-    if (rc == 0 || !tier->l3_url || !complete)
-        return 0;
-    l2_batch_meta(tier->drain.batch, "complete", slice_str("1"));
-    return l2_batch_commit(tier->l2, tier->drain.batch);
-}
-
-static int read_checkpoint(struct tier *tier)
-{
-    struct buf value = {0};
-    int rc = l2_meta_get(tier->l2, "checkpoint", &value);
-    if (rc == 0 && value.len == sizeof tier->drain.checkpoint)
-        memcpy(&tier->drain.checkpoint, value.bytes, value.len);
-    buf_free(&value);
-    return rc == CE_NOTFOUND ? 0 : rc;
 }
 
 /* A database that is down stops nothing; one that nobody can ever reach is a mistake to be told. */
@@ -123,9 +59,6 @@ static int open_parts(struct tier *tier, const char **what)
     if ((rc = env->dir_make(env->ctx, tier->config.data_dir)) ||
         (rc = env->dir_lock(env->ctx, tier->config.data_dir, &tier->dir_fd)))
         return rc;
-    *what = "l2";
-    if ((rc = open_l2(tier)) || (rc = read_checkpoint(tier)))
-        return rc;
     *what = "journal";
     if ((rc = open_journal(tier)))
         return rc;
@@ -155,6 +88,7 @@ static void free_parts(struct tier *tier)
     lock_fini(&tier->fills.lock);
     cond_fini(&tier->fills.cond);
     history_fini(tier);
+    start_fini(tier);
     if (tier->dir_fd >= 0 && tier->config.env->file_close(tier->config.env->ctx, tier->dir_fd))
         log_warn("tier", "closing %s failed", tier->config.data_dir);
     free(tier->journal_dir);
@@ -184,10 +118,9 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     tier->fills.queue_tail = &tier->fills.queue;
     events_init(tier);
     reap_init(tier);
+    start_init(tier);
     int rc = open_parts(tier, &what);
     bool told = rc == 0 && (rc = check_l3_url(tier, message, message_bytes)) != 0;
-    if (rc == 0)
-        rc = settle_complete(tier);
     if (rc && !told)
         snprintf(message, message_bytes, "%s in %s: %s", what, config->data_dir,
                  rc == CE_BUSY ? "another cartd uses it" : err_text(rc));
@@ -199,35 +132,6 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     }
     *out = tier;
     return 0;
-}
-
-int tier_start(struct tier *tier,
-               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
-               void *arg)
-{
-    MUST_OBJ(tier, TIER_MAGIC);
-    int rc = journal_replay(tier->journal, tier->drain.checkpoint, replay, arg);
-    journal_release(tier->journal, tier->drain.checkpoint);
-    if (rc == 0)
-        rc = journal_start(tier->journal, tier->drain.checkpoint);
-    tier->replayed = rc == 0;
-    if (rc == 0 && tier->l3_url)
-        rc = drain_mark_all(tier);
-    if (rc == 0)
-        rc = reap_enter_all(tier);
-    if (rc == 0)
-        rc = drain_start(tier);
-    if (rc == 0)
-        rc = fill_start(tier);
-    if (rc == 0)
-        rc = history_start(tier);
-    if (rc == 0 && tier->behind)
-        rc = down_resume(tier);
-    if (rc == 0 && tier->behind)
-        rc = behind_start(tier->behind);
-    if (rc == 0)
-        rc = reap_start(tier);
-    return rc;
 }
 
 /* ---- stop ---- */
@@ -260,6 +164,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     struct tier *tier = *out;
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
+    start_stop(tier);
     reap_stop(tier);
     int rc = sweep_stopped(tier);
     if (tier->behind && tier->replayed)
@@ -283,13 +188,22 @@ struct journal *tier_journal(struct tier *tier)
     return tier->journal;
 }
 
-enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
-                                 struct l1_item **item)
+static enum tier_found find_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                   struct l1_item **item)
 {
     *item = l1_find_locked(tier->l1, hash, key);
     if (!*item || (*item)->kind == L1_PLAIN) /* a cache item, from before the key was a cart's */
         return TIER_ASK;
     return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
+}
+
+enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                 struct l1_item **item)
+{
+    *item = NULL; /* what of the journal is in L1 by now is not the whole */
+    return atomic_load_explicit(&tier->refused, memory_order_acquire)
+               ? TIER_ASK
+               : find_locked(tier, hash, key, item);
 }
 
 /* The item of a change while it is put. */
@@ -416,7 +330,7 @@ int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
     uint64_t hash = hash_64(key);
     struct l1_item *item;
     l1_lock(tier->l1, hash);
-    bool here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
+    bool here = find_locked(tier, hash, key, &item) == TIER_HERE;
     struct slice value = here ? l1_value_slice(item) : slice_of(NULL, 0);
     int rc = buf_append(state, value.bytes, value.len);
     l1_unlock(tier->l1, hash);
@@ -479,6 +393,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t events_pending = atomic_load(&tier->events.pending);
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
+    uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);
     uint64_t fill_waiting = of->waiting;
     lock_drop(&of->lock);
@@ -487,7 +402,8 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
 #undef X
     l1_stats(tier->l1, sink);
     journal_stats(tier->journal, sink);
-    l2_stats(tier->l2, sink);
+    if (!atomic_load(&tier->refused)) /* else there may be no L2 yet */
+        l2_stats(tier->l2, sink);
     if (tier->behind)
         behind_stats(tier->behind, sink);
 }

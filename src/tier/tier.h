@@ -63,8 +63,11 @@ struct tier_config {
 int tier_open(const struct tier_config *config, struct tier **tier, char *message,
               size_t message_bytes) MUST_USE;
 
-/* Starts the journal, the L2 writer and write-behind after handing every journal record that L2 may
- * lack to `replay` (which uses tier_replay_*). Returns replay's error, CE_NODISK, CE_NOMEM. */
+/* Opens L2, starts the journal, the L2 writer and write-behind after handing every journal record
+ * that L2 may lack to `replay` (which uses tier_replay_*). Returns replay's error, CE_NOMEM.
+ * CE_NODISK, CE_IO and CE_DB are no errors of it: until they have passed tier_fill refuses with
+ * them, and a thread begins again from the start, so `replay` may be called on it, and must pass
+ * over what it was given before. */
 int tier_start(struct tier *tier,
                int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
                void *arg) MUST_USE;
@@ -152,7 +155,7 @@ struct tier_wait {
 
 /* Brings a cart into L1 (or the knowledge that there is none), from L2 or L3. One query for all who
  * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't
- * come. */
+ * come; nor after CE_NODISK, CE_IO, CE_DB: no cart is served yet. */
 int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_USE;
 
 /* Waits until memory was freed by writing dirty carts to L2: done(0) look again, done(CE_NOMEM)
@@ -177,8 +180,8 @@ struct tier_history {
     void (*done)(struct tier_history *history, int rc);
 };
 
-/* Asks; what was journaled before this call is included. CE_BUSY, CE_STOPPED: done won't come. Any
- * thread, waits for nothing. */
+/* Asks; what was journaled before this call is included. CE_BUSY, CE_STOPPED, and what tier_fill
+ * refuses with: done won't come. Any thread, waits for nothing. */
 int tier_history(struct tier *tier, struct tier_history *history) MUST_USE;
 
 /* ---- replay, start-up thread ---- */
@@ -209,7 +212,8 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(carts_expired, "carts whose life has ended")                                                 \
     X(reap_checks, "ends of lives that came and were looked at")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
-    X(l2_complete, "1 when a miss in L2 needs no query to L3")
+    X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
+    X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);
 
 #endif

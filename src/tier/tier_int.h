@@ -107,6 +107,17 @@ struct histories {
     unsigned waiting;
 };
 
+/* start.c: who tries again to start. */
+struct starter {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+    void *arg;
+};
+
 struct tier {
     unsigned magic;
     struct tier_config config;
@@ -114,8 +125,9 @@ struct tier {
     int dir_fd;    /* keeps other daemons out of the data directory */
     uint64_t boot; /* this process; an actor in L2 is ours only when it was minted under it */
     struct l1 *l1;
-    struct l2 *l2;
+    struct l2 *l2; /* NULL until it could be opened */
     struct journal *journal;
+    _Atomic int refused;   /* why no cart is served yet; 0 = they are */
     bool replayed;         /* all of the journal is in L1 or L2, and its thread runs */
     struct behind *behind; /* NULL without L3 */
     struct behind_owner behind_owner;
@@ -126,10 +138,16 @@ struct tier {
     struct histories histories;
     struct events events;
     struct reap reap;
+    struct starter start;
     struct lock room_lock; /* LOCK_ROOM */
     struct tier_wait *room_waits;
     bool room_open; /* the L2 writer runs and will answer them */
 };
+
+/* start.c */
+void start_init(struct tier *tier);
+void start_fini(struct tier *tier);
+void start_stop(struct tier *tier); /* no more tries */
 
 /* drain.c: L1 -> L2 */
 int drain_start(struct tier *tier) MUST_USE;

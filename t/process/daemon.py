@@ -24,10 +24,12 @@ def free_port():
 class Server:
     def __init__(self, folder):
         self.data = folder / "data"
+        self.database = self.data / "cartd.sqlite"
         self.log = folder / "cartd.log"
         self.port = None
         self.process = None
         self.options = {}
+        self.environment = {}  # beside that of the tests
 
     # ---- life ----
 
@@ -41,7 +43,7 @@ class Server:
                 command.append(str(value))
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log)
+                                            stderr=log, env=os.environ | self.environment)
 
     def answers(self):
         """True when it serves; False as long as that may still come."""
@@ -123,7 +125,7 @@ class Server:
 
     def sql(self, query, *parameters):
         """Rows as dicts."""
-        path = f"file:{self.data / 'cartd.sqlite'}?mode=ro"
+        path = f"file:{self.database}?mode=ro"
         with sqlite3.connect(path, uri=True, timeout=WAIT_SECONDS) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, parameters)]

@@ -1,0 +1,199 @@
+/* start: from what is on disk to carts that are served. Open L2, replay the journal onto it, begin
+ * a new segment, start the threads.
+ *
+ * A disk that is full or fails, and a database that is down while the replay needs it (L2 was
+ * lost), are no reason to end: plain items are served meanwhile, carts are refused, and a thread
+ * tries again until it works. Every part may be repeated: a record that was replayed is passed over
+ * the second time. */
+#include "tier/tier_int.h"
+
+#define L2_WRITE_BUFFER (4u << 20)
+#define L2_CACHE        (1u << 20)
+#define START_RETRY_MS  500
+
+/* ---- what L2 knows ---- */
+
+static int open_l2(struct tier *tier)
+{
+    bool moved_aside = false;
+    struct l2_config config = {.env = tier->config.env,
+                               .path = tier->l2_path,
+                               .write_buffer_bytes = L2_WRITE_BUFFER,
+                               .cache_bytes = L2_CACHE};
+    int rc = l2_open(&config, &tier->l2, &moved_aside);
+    if (moved_aside)
+        log_error("tier",
+                  "%s could not be read and was moved aside; begun anew, filled from the "
+                  "journal and the database",
+                  tier->l2_path);
+    return rc;
+}
+
+static int first_row(void *arg, struct slice key, uint32_t rev, struct slice image)
+{
+    (void)arg, (void)key, (void)rev, (void)image;
+    return CE_EXISTS;
+}
+
+/* True when L3 has no cart at all, so that an empty L2 beside it lacks nothing. */
+static bool l3_is_empty(struct tier *tier)
+{
+    struct l3 *l3 = NULL;
+    char message[256];
+    if (l3_open(tier->l3_url, &l3, message, sizeof message)) {
+        log_warn("tier", "database: %s", message);
+        return false;
+    }
+    int rc = l3_each(l3, first_row, NULL);
+    l3_close(&l3);
+    return rc == 0;
+}
+
+/* Finds out whether L2 is complete, and writes it down. */
+static int settle_complete(struct tier *tier)
+{
+    struct buf value = {0};
+    int rc = l2_meta_get(tier->l2, "complete", &value);
+    buf_free(&value);
+    if (rc != 0 && rc != CE_NOTFOUND)
+        return rc;
+    bool complete = !tier->l3_url || rc == 0 || l3_is_empty(tier);
+    atomic_store(&tier->l2_complete, complete);
+    if (rc == 0 || !tier->l3_url || !complete)
+        return 0;
+    l2_batch_meta(tier->drain.batch, "complete", slice_str("1"));
+    return l2_batch_commit(tier->l2, tier->drain.batch);
+}
+
+static int read_checkpoint(struct tier *tier)
+{
+    struct buf value = {0};
+    int rc = l2_meta_get(tier->l2, "checkpoint", &value);
+    if (rc == 0 && value.len == sizeof tier->drain.checkpoint)
+        memcpy(&tier->drain.checkpoint, value.bytes, value.len);
+    buf_free(&value);
+    return rc == CE_NOTFOUND ? 0 : rc;
+}
+
+/* ---- the parts, in their order ---- */
+
+/* What the disk and the database may refuse. */
+static int begin_disk(struct tier *tier)
+{
+    int rc = tier->l2 ? 0 : open_l2(tier);
+    if (rc == 0)
+        rc = read_checkpoint(tier);
+    if (rc == 0)
+        rc = settle_complete(tier);
+    if (rc == 0 && !tier->replayed) {
+        rc = journal_replay(tier->journal, tier->drain.checkpoint, tier->start.replay,
+                            tier->start.arg);
+        journal_release(tier->journal, tier->drain.checkpoint);
+        if (rc == 0)
+            rc = journal_start(tier->journal, tier->drain.checkpoint);
+        tier->replayed = rc == 0;
+    }
+    if (rc == 0 && tier->l3_url)
+        rc = drain_mark_all(tier);
+    if (rc == 0)
+        rc = reap_enter_all(tier);
+    return rc == 0 && tier->behind ? down_resume(tier) : rc;
+}
+
+static int begin_threads(struct tier *tier)
+{
+    int rc = drain_start(tier);
+    if (rc == 0)
+        rc = fill_start(tier);
+    if (rc == 0)
+        rc = history_start(tier);
+    if (rc == 0 && tier->behind)
+        rc = behind_start(tier->behind);
+    if (rc == 0)
+        rc = reap_start(tier);
+    return rc;
+}
+
+static int begin(struct tier *tier)
+{
+    int rc = begin_disk(tier);
+    atomic_store_explicit(&tier->refused, rc, memory_order_release);
+    if (rc == 0)
+        rc = begin_threads(tier);
+    return rc;
+}
+
+/* ---- trying again ---- */
+
+static bool may_pass(int rc)
+{
+    return rc == CE_NODISK || rc == CE_IO || rc == CE_DB;
+}
+
+static bool wait_again(struct starter *start)
+{
+    lock_take(&start->lock);
+    bool timed_out = start->stopping;
+    while (!start->stopping && !timed_out)
+        timed_out = !cond_wait(&start->cond, &start->lock, START_RETRY_MS);
+    bool go = !start->stopping;
+    lock_drop(&start->lock);
+    return go;
+}
+
+static void *run_start(void *arg)
+{
+    struct tier *tier = arg;
+    int rc = CE_NODISK;
+    while (may_pass(rc) && wait_again(&tier->start))
+        rc = begin(tier);
+    if (rc == 0)
+        log_info("tier", "carts are served");
+    else if (!may_pass(rc))
+        log_error("tier", "carts can't be served: %s; a restart may help", err_text(rc));
+    return NULL;
+}
+
+int tier_start(struct tier *tier,
+               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+               void *arg)
+{
+    MUST_OBJ(tier, TIER_MAGIC);
+    struct starter *start = &tier->start;
+    start->replay = replay;
+    start->arg = arg;
+    int rc = begin(tier);
+    if (!may_pass(rc))
+        return rc;
+    log_error("tier", "%s: %s; carts are refused until that has passed, trying again",
+              tier->config.data_dir, err_text(rc));
+    rc = thread_start(&start->thread, "start", run_start, tier);
+    start->started = rc == 0;
+    return rc;
+}
+
+void start_init(struct tier *tier)
+{
+    lock_init(&tier->start.lock, LOCK_L2_QUEUE);
+    cond_init(&tier->start.cond);
+    atomic_store(&tier->refused, CE_STOPPED);
+}
+
+void start_fini(struct tier *tier)
+{
+    cond_fini(&tier->start.cond);
+    lock_fini(&tier->start.lock);
+}
+
+void start_stop(struct tier *tier)
+{
+    struct starter *start = &tier->start;
+    if (!start->started)
+        return;
+    lock_take(&start->lock);
+    start->stopping = true;
+    cond_wake(&start->cond);
+    lock_drop(&start->lock);
+    MUST(pthread_join(start->thread, NULL) == 0);
+    start->started = false;
+}
