@@ -23,6 +23,9 @@
 #define MALLOC_MMAP_BYTES (32 << 20)
 #define MALLOC_TRIM_BYTES (4 << 20)
 #define EXIT_USAGE        64 /* sysexits: the command was used wrongly */
+#define EXIT_REPAIRED     1  /* of verify: differences, which were repaired, */
+#define EXIT_DIFFERS      2  /* ... which were not, */
+#define EXIT_UNVERIFIED   3  /* ... or it could not look */
 #define MESSAGE_BYTES     512
 #define RESCUE_MEMORY_MIN (4u << 20)
 #define RESCUE_MEMORY_MAX (16u << 20)
@@ -314,19 +317,24 @@ static const char *find_l3(struct parts *parts)
     return parts->l3_url;
 }
 
+static struct tier_config tier_config_of(struct parts *parts)
+{
+    return (struct tier_config){.env = env_real(),
+                                .data_dir = parts->conf.data,
+                                .l3_url = find_l3(parts),
+                                .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
+                                .value = cmd_tier_value(),
+                                .state_record = CMD_RECORD_STATE,
+                                .pair_record = CMD_RECORD_PAIR,
+                                .history_bytes = parts->conf.history_bytes,
+                                .advanced = on_advanced,
+                                .expire = on_expire,
+                                .ctx = parts};
+}
+
 static int build_tier(struct parts *parts)
 {
-    const struct tier_config config = {.env = env_real(),
-                                       .data_dir = parts->conf.data,
-                                       .l3_url = find_l3(parts),
-                                       .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
-                                       .value = cmd_tier_value(),
-                                       .state_record = CMD_RECORD_STATE,
-                                       .pair_record = CMD_RECORD_PAIR,
-                                       .history_bytes = parts->conf.history_bytes,
-                                       .advanced = on_advanced,
-                                       .expire = on_expire,
-                                       .ctx = parts};
+    const struct tier_config config = tier_config_of(parts);
     return tier_open(&config, &parts->tier, parts->message, sizeof parts->message);
 }
 
@@ -418,6 +426,63 @@ static int take_down(struct parts *parts)
     return rc;
 }
 
+/* ---- verify ---- */
+
+static void print_difference(void *ctx, const char *line)
+{
+    (void)ctx;
+    printf("%s\n", line);
+}
+
+static int verify(struct parts *parts, bool repair)
+{
+    const struct tier_verify_config how = {.repair = repair, .tell = print_difference};
+    const struct tier_config config = tier_config_of(parts);
+    struct tier_verdict found;
+    log_level_set(parts->conf.verbose ? LOG_DEBUG : LOG_ERROR);
+    int rc = tier_verify(&config, &how, &found, parts->message, sizeof parts->message);
+    if (rc) {
+        fprintf(stderr, "cartd: %s\n", parts->message);
+        return EXIT_UNVERIFIED;
+    }
+    printf("journal: %llu records, %llu of them newer than L2; L2: %llu carts, %llu of them newer "
+           "than the database; database: %llu rows; differences: %llu, repaired: %llu\n",
+           (unsigned long long)found.records, (unsigned long long)found.pending,
+           (unsigned long long)found.carts, (unsigned long long)found.behind,
+           (unsigned long long)found.rows, (unsigned long long)found.differences,
+           (unsigned long long)found.repaired);
+    if (found.differences == 0)
+        return 0;
+    return repair ? EXIT_REPAIRED : EXIT_DIFFERS;
+}
+
+/* `cartd verify DIR [--repair] [option...]`: the options of the daemon of that directory. */
+static int main_verify(struct parts *parts)
+{
+    char **argv = calloc((size_t)parts->argc + 2, sizeof *argv);
+    int argc = 0, status = EXIT_USAGE;
+    bool repair = false;
+    if (!argv)
+        return EXIT_UNVERIFIED;
+    argv[argc++] = parts->argv[0];
+    argv[argc++] = (char[]){"--data"};
+    for (int i = 2; i < parts->argc; i++) {
+        bool asks = strcmp(parts->argv[i], "--repair") == 0;
+        repair |= asks;
+        if (!asks)
+            argv[argc++] = parts->argv[i];
+    }
+    if (argc < 3 || argv[2][0] == '-')
+        fprintf(stderr, "cartd: usage: cartd verify DIR [--repair] [option...]\n");
+    else if (conf_read(env_real(), argc, argv, &parts->conf))
+        fprintf(stderr, "cartd: %s\n", parts->conf.message);
+    else
+        status = verify(parts, repair);
+    conf_free(&parts->conf);
+    free(argv);
+    return status;
+}
+
 /* What is asked of the program itself, not of a daemon. */
 static bool print_asked(const struct conf *conf)
 {
@@ -454,6 +519,8 @@ int main(int argc, char **argv)
 {
     struct parts parts = {.argc = argc, .argv = argv, .daemon = {.ready_fd = -1}};
     int status = 0;
+    if (argc > 1 && strcmp(argv[1], "verify") == 0)
+        return main_verify(&parts);
     if (conf_read(env_real(), argc, argv, &parts.conf)) {
         fprintf(stderr, "cartd: %s\n", parts.conf.message);
         status = EXIT_USAGE;

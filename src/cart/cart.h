@@ -227,6 +227,8 @@ int cart_step_encode(const struct cart_step *step, struct buf *out) MUST_USE;
 /* Reads a step back; its slices point into `in`. `ops` has room for CART_STEP_OPS_MAX. limits is
  * NULL and has_if_cas false afterwards: what was checked once is not checked again. CE_CORRUPT. */
 int cart_step_decode(struct slice in, struct cart_op *ops, struct cart_step *step) MUST_USE;
+/* Only whose step it is. False when it is none. */
+bool cart_step_actor(struct slice in, uint64_t *actor);
 
 /* The seq that `actor` has in a state, 0 if none; for the contiguity check of a replay. */
 uint64_t cart_seq(struct slice state, uint64_t actor);

@@ -197,6 +197,12 @@ static bool decode_front(struct slice *in, struct cart_step *step)
     return step->token.len == 0 || take_u64(in, &step->args_hash);
 }
 
+bool cart_step_actor(struct slice in, uint64_t *actor)
+{
+    unsigned format;
+    return take_byte(&in, &format) && format == STEP_FORMAT && take_u64(&in, actor);
+}
+
 int cart_step_decode(struct slice in, struct cart_op *ops, struct cart_step *step)
 {
     uint64_t count;

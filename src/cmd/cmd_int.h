@@ -370,6 +370,9 @@ void stats_count_bad(struct session *session, const struct request *request, int
 void stats_write_items(struct session *session, const struct stat_sink *sink);
 void stats_write_slabs(struct session *session, const struct stat_sink *sink);
 
+/* replay.c: for struct tier_value */
+bool cmd_state_has(struct slice state, uint8_t type, struct slice body);
+
 static inline bool has_meta(const struct request *request, char letter)
 {
     return (request->meta.seen & proto_flag(letter)) != 0;

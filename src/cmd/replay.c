@@ -96,3 +96,12 @@ int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
     int rc = replay_one(cmd, CMD_RECORD_STEP, slice_of(payload.bytes, len), end_lsn, bytes);
     return rc ? rc : replay_one(cmd, CMD_RECORD_STEP, slice_from(payload, len), end_lsn, bytes);
 }
+
+bool cmd_state_has(struct slice state, uint8_t type, struct slice body)
+{
+    uint64_t seq, version, actor;
+    if (type == CMD_RECORD_STATE)
+        return cart_covers(state, body);
+    return varint_take(&body, &seq) && varint_take(&body, &version) &&
+           cart_step_actor(body, &actor) && cart_seq(state, actor) >= seq;
+}

@@ -120,6 +120,7 @@ static const struct tier_value value = {
     .merge = merge_states,
     .covers = cart_covers,
     .row = describe_row,
+    .has = cmd_state_has,
     .expiry_us = find_expiry,
     .event = describe_event,
 };

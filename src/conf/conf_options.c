@@ -267,7 +267,9 @@ void conf_print_wrapped(FILE *out, const char *text, const char *standard)
 void conf_help(FILE *out)
 {
     fprintf(out, "cartd " PACKAGE_VERSION ": a shopping-cart tier that speaks memcached\n\n"
-                 "usage: cartd [option...]\n\n");
+                 "usage: cartd [option...]\n"
+                 "       cartd verify DIR [--repair] [option...]  do the tiers of a stopped daemon "
+                 "agree?\n\n");
     for (size_t i = 0; i < conf_rows_count; i++) {
         const struct option_row *row = &conf_rows[i];
         char left[64];

@@ -102,6 +102,8 @@ static int fill_batch(struct tier *tier)
         if (l2_batch_put(tier->drain.batch, key, &cart))
             return CE_NOMEM;
         reap_enter(tier, key, state, 1);
+        if (l2_has_salvaged(tier->l2))
+            l2_batch_unsalvage(tier->drain.batch, key);
         if (tier->l3_url)
             l2_batch_mark(tier->drain.batch, key);
     }
@@ -260,17 +262,44 @@ static void batch_leaves(struct tier *tier)
     buf_free(&storage);
 }
 
+/* ---- a damaged L2 ---- */
+
+/* What L1 has is the newest, and what L2 had of it may be what is damaged: it is written again.
+ * First, so that none of it leaves L1 meanwhile. */
+int drain_mend(struct tier *tier)
+{
+    if (!l2_is_damaged(tier->l2))
+        return 0;
+    log_error("tier",
+              "%s is damaged; it is moved aside and begun anew, with what of it can be "
+              "read, the journal and the database",
+              tier->l2_path);
+    int rc = l1_dirty_all(tier->l1);
+    if (rc)
+        return rc;
+    if (tier->l3_url)
+        atomic_store(&tier->l2_complete, false);
+    rc = l2_rebuild(tier->l2);
+    tier->drain.mended |= rc == 0;
+    return rc;
+}
+
 /* ---- the sweep ---- */
 
 int drain_sweep(struct tier *tier)
 {
     uint64_t end = journal_end(tier->journal);
-    int rc = 0;
+    int rc = drain_mend(tier);
+    if (rc) {
+        atomic_fetch_add(&tier->drain.errors, 1);
+        wake_room(tier, rc);
+        return rc;
+    }
     batch_unmarks(tier);
     batch_leaves(tier);
     for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
         rc = sweep_stripe(tier, stripe);
-    if (rc == 0 && tier->replayed && end != tier->drain.checkpoint)
+    if (rc == 0 && tier->replayed && (end != tier->drain.checkpoint || tier->drain.mended))
         l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
     if (rc == 0)
         rc = commit_gathered(tier);
@@ -282,6 +311,7 @@ int drain_sweep(struct tier *tier)
     }
     if (tier->replayed) {
         tier->drain.checkpoint = end;
+        tier->drain.mended = false;
         journal_release(tier->journal, end);
     }
     return 0;

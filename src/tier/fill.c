@@ -93,6 +93,35 @@ static int read_l3(struct tier *tier, struct l3 **l3, struct slice key, struct b
     return rc;
 }
 
+/* What L3 has joined with what was salvaged from a damaged L2: either may be the older. */
+static int read_joined(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
+                       struct l2_cart *cart)
+{
+    struct l2_cart salvaged;
+    struct buf apart = {0}, joined = {0};
+    int found = l2_salvaged_get(tier->l2, key, &apart, &salvaged);
+    if (found == 0)
+        found = tier->config.value->check(salvaged.state);
+    int rc = found == CE_NOTFOUND || found == 0 ? CE_NOTFOUND : found;
+    if (tier->l3_url && rc == CE_NOTFOUND)
+        rc = read_l3(tier, l3, key, storage, cart);
+    if (rc == CE_NOTFOUND && found == 0) {
+        *cart = (struct l2_cart){.l3_rev = 0};
+        rc = buf_append(&joined, salvaged.state.bytes, salvaged.state.len);
+    } else if (rc == 0 && found == 0) {
+        rc = tier->config.value->merge(cart->state, salvaged.state, &joined);
+    }
+    if (rc == 0 && found == 0) {
+        buf_free(storage);
+        *storage = joined;
+        cart->state = buf_slice(storage);
+    } else {
+        buf_free(&joined);
+    }
+    buf_free(&apart);
+    return rc;
+}
+
 int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
               struct l2_cart *cart, bool *from_l3)
 {
@@ -104,13 +133,13 @@ int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *s
         atomic_fetch_add(&tier->fills.l2_loads, 1);
         return 0;
     }
-    if (rc == CE_CORRUPT)
-        log_error("tier", "a cart in L2 is corrupt%s", tier->l3_url ? "; asking the database" : "");
-    if (rc == CE_NOTFOUND && atomic_load(&tier->l2_complete))
-        return CE_NOTFOUND;
-    if (!tier->l3_url)
+    if (rc != CE_NOTFOUND) /* what L3 has may be older */
         return rc;
     *from_l3 = true;
+    if (l2_has_salvaged(tier->l2))
+        return read_joined(tier, l3, key, storage, cart);
+    if (atomic_load(&tier->l2_complete) || !tier->l3_url)
+        return CE_NOTFOUND;
     return read_l3(tier, l3, key, storage, cart);
 }
 
@@ -209,16 +238,21 @@ int fill_now(struct tier *tier, struct slice key)
     return blocked_end(&blocked);
 }
 
+/* Until the L2 writer has written something, or has failed. A sweep begins with mending L2. */
+static int wait_for_sweep(struct tier *tier)
+{
+    struct blocking_wait blocked;
+    blocked_init(&blocked);
+    tier_wait_room(tier, &blocked.wait);
+    return blocked_end(&blocked);
+}
+
 /* Memory is full of carts that L2 does not have yet: their turn first. */
 static int wait_for_room(struct tier *tier, size_t bytes)
 {
     int rc = 0;
-    while (rc == 0 && l1_room(tier->l1, bytes)) {
-        struct blocking_wait blocked;
-        blocked_init(&blocked);
-        tier_wait_room(tier, &blocked.wait);
-        rc = blocked_end(&blocked);
-    }
+    while (rc == 0 && l1_room(tier->l1, bytes))
+        rc = wait_for_sweep(tier);
     return rc;
 }
 
@@ -231,6 +265,8 @@ static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf 
     bool from_l3;
     uint64_t hash = hash_64(key);
     int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
+    while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && wait_for_sweep(tier) == 0)
+        found = fill_read(tier, l3, key, storage, &cart, &from_l3);
     if (found != 0 && found != CE_NOTFOUND)
         return found;
     int rc = wait_for_room(tier, key.len + (found == 0 ? cart.state.len : 0));

@@ -26,6 +26,7 @@ void reap_init(struct tier *tier)
 void reap_fini(struct tier *tier)
 {
     buf_free(&tier->reap.found);
+    buf_free(&tier->reap.salvage_cursor);
     cond_fini(&tier->reap.cond);
     lock_fini(&tier->reap.lock);
 }
@@ -177,6 +178,38 @@ static void turn(struct tier *tier)
     reap->told = failed != 0;
 }
 
+/* ---- carts that were salvaged from a damaged L2 ---- */
+
+static void note_key(void *arg, struct slice key)
+{
+    (void)note_found(arg, 0, key, slice_of(NULL, 0)); /* else it is met again */
+}
+
+/* A fill joins them with what L3 has, and the L2 writer writes them as they are then. */
+static void salvage_turn(struct tier *tier)
+{
+    struct reap *reap = &tier->reap;
+    size_t count = 0;
+    if (l2_is_damaged(tier->l2))
+        drain_kick(tier);
+    if (!l2_has_salvaged(tier->l2))
+        return;
+    reap->found.len = 0;
+    int rc =
+        l2_salvaged(tier->l2, &reap->salvage_cursor, REAP_TURN_MAX, note_key, &reap->found, &count);
+    if (count == 0)
+        reap->salvage_cursor.len = 0;
+    struct slice rest = buf_slice(&reap->found);
+    while (rc == 0 && rest.len && !is_stopping(reap)) {
+        struct slice key =
+            slice_of(rest.bytes + sizeof(uint64_t) + 1, rest.bytes[sizeof(uint64_t)]);
+        rest = slice_from(rest, sizeof(uint64_t) + 1 + key.len);
+        rc = fill_now(tier, key);
+    }
+    if (rc)
+        log_warn("tier", "salvaged carts: %s; trying again", err_text(rc));
+}
+
 static void *run_reap(void *arg)
 {
     struct tier *tier = arg;
@@ -184,6 +217,7 @@ static void *run_reap(void *arg)
     thread_give_way();
     while (!is_stopping(reap)) {
         turn(tier);
+        salvage_turn(tier);
         lock_take(&reap->lock);
         if (!reap->stopping)
             cond_wait(&reap->cond, &reap->lock, REAP_TURN_MS);

@@ -13,11 +13,12 @@
 
 /* ---- what L2 knows ---- */
 
-static int open_l2(struct tier *tier)
+int start_open_l2(struct tier *tier, bool mend)
 {
     bool moved_aside = false;
     struct l2_config config = {.env = tier->config.env,
                                .path = tier->l2_path,
+                               .keep_damaged = !mend,
                                .write_buffer_bytes = L2_WRITE_BUFFER,
                                .cache_bytes = L2_CACHE};
     int rc = l2_open(&config, &tier->l2, &moved_aside);
@@ -65,7 +66,7 @@ static int settle_complete(struct tier *tier)
     return l2_batch_commit(tier->l2, tier->drain.batch);
 }
 
-static int read_checkpoint(struct tier *tier)
+int start_read_checkpoint(struct tier *tier)
 {
     struct buf value = {0};
     int rc = l2_meta_get(tier->l2, "checkpoint", &value);
@@ -80,9 +81,9 @@ static int read_checkpoint(struct tier *tier)
 /* What the disk and the database may refuse. */
 static int begin_disk(struct tier *tier)
 {
-    int rc = tier->l2 ? 0 : open_l2(tier);
+    int rc = tier->l2 ? 0 : start_open_l2(tier, true);
     if (rc == 0)
-        rc = read_checkpoint(tier);
+        rc = start_read_checkpoint(tier);
     if (rc == 0)
         rc = settle_complete(tier);
     if (rc == 0 && !tier->replayed) {

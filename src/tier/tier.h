@@ -38,6 +38,8 @@ struct tier_value {
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
                struct l3_cart *out);
     uint64_t (*expiry_us)(struct slice state); /* end of its life; 0 = none */
+    /* The state has what a journal record of this cart did; `body` is without its head. */
+    bool (*has)(struct slice state, uint8_t type, struct slice body);
     /* Describes what happened at at_us to a cart whose state was `state`; as `row`. */
     int (*event)(enum tier_event_kind kind, struct slice key, uint64_t at_us, struct slice state,
                  struct buf *arena, struct l3_event *out);
@@ -195,6 +197,28 @@ int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uin
 /* The event of a replayed record that ends at lsn; before tier_replay_put. */
 int tier_replay_event(struct tier *tier, enum tier_event_kind kind, struct slice key,
                       uint64_t at_us, struct slice state, uint64_t lsn) MUST_USE;
+
+/* ---- do the tiers agree? ---- */
+
+struct tier_verify_config {
+    bool repair;
+    void (*tell)(void *ctx, const char *line); /* one difference */
+    void *ctx;
+};
+struct tier_verdict {
+    uint64_t records, pending; /* of the journal; of them those that L2 need not have yet */
+    uint64_t carts, behind;    /* of L2; of them those that L3 need not have yet */
+    uint64_t rows;             /* of L3 */
+    uint64_t differences, repaired;
+};
+/* Looks at every record of the journal, every cart of L2 and every row of L3 in a data directory
+ * that nobody uses: checksums, and that none has what another should have and lacks. Changes
+ * nothing but what LevelDB does when it is opened, unless `repair`: then each cart that differs is
+ * joined from all that can be read, written to L2 and marked, so that the next start writes it to
+ * L3. 0 when all could be looked at; CE_BUSY (a daemon uses it), CE_CORRUPT (L2 does not open), as
+ * tier_open. `message` says what failed. Blocks. */
+int tier_verify(const struct tier_config *config, const struct tier_verify_config *how,
+                struct tier_verdict *out, char *message, size_t message_bytes) MUST_USE;
 
 /* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
 uint64_t tier_behind_age_ms(const struct tier *tier);

@@ -56,6 +56,7 @@ struct drain {
     struct buf gather;  /* thread's own: states on their way into a batch */
     struct l2_batch *batch;
     uint64_t checkpoint; /* everything before it is in L2 */
+    bool mended;         /* L2 was begun anew and has no checkpoint */
     _Atomic uint64_t delay_ms, errors;
 };
 
@@ -81,6 +82,7 @@ struct reap {
     /* The thread's own. */
     struct l2_place place;
     struct buf found;
+    struct buf salvage_cursor;
     bool told;
     _Atomic uint64_t checks;
 };
@@ -147,6 +149,10 @@ struct tier {
 /* start.c */
 void start_init(struct tier *tier);
 void start_fini(struct tier *tier);
+/* Opens L2. A damaged one is begun anew, or CE_CORRUPT. */
+int start_open_l2(struct tier *tier, bool mend) MUST_USE;
+/* What L2 knows of the journal: see drain.checkpoint. */
+int start_read_checkpoint(struct tier *tier) MUST_USE;
 void start_stop(struct tier *tier); /* no more tries */
 
 /* drain.c: L1 -> L2 */
@@ -156,6 +162,9 @@ void drain_stop(struct tier *tier);
  * thread while that one does not run. */
 int drain_sweep(struct tier *tier) MUST_USE;
 void drain_kick(struct tier *tier);
+/* Begins a damaged L2 anew; does nothing when it is none. CE_NODISK, CE_NOMEM: again later. As
+ * drain_sweep, which begins with it. */
+int drain_mend(struct tier *tier) MUST_USE;
 void drain_dirty(struct tier *tier); /* a cart became dirty; cheap; under a stripe's lock */
 void drain_unmark(struct tier *tier, struct slice key, struct slice state);
 /* An entry of a list in L2 may go. Of L2_EXPIRIES: its cart is looked at again first, and entered

@@ -134,7 +134,7 @@ class Server:
         """Until L2 and L3 have all that was acknowledged."""
         def caught_up():
             stats = self.stats()
-            return not any(stats[name] for name in
+            return not any(stats.get(name) for name in
                            ("dirty_carts", "drain_pending", "behind_queue", "behind_age_ms",
                             "events_pending", "behind_events_waiting"))
         wait_until(caught_up, "L2 and L3 have everything")

@@ -467,6 +467,55 @@ START_TEST(corrupt_middle_segment_loses_only_its_rest)
 }
 END_TEST
 
+/* What comes before the position was synced once, so it is rot, and no reason to lose the rest. */
+START_TEST(rot_in_front_of_the_position_hides_nothing_behind_it)
+{
+    struct buf file = {0}, aside = {0};
+    size_t last;
+    make_three(&file, &last);
+    size_t second = SEGMENT_HEADER_BYTES + 16 + strlen("the first record");
+    for (size_t at = SEGMENT_HEADER_BYTES; at < second; at++) {
+        struct behind behind = {.from_lsn = second - SEGMENT_HEADER_BYTES};
+        file.bytes[at] ^= 0x40;
+        fake_env_put_file(rig.fake, rig_path(0, ".log"), buf_slice(&file));
+        ck_assert_int_eq(rig_open(&rig), 0);
+        ck_assert_int_eq(journal_replay(rig.journal, behind.from_lsn, count_behind, &behind), 0);
+        ck_assert_int_eq(behind.count, 2);
+        ck_assert_uint_eq(journal_quarantined(rig.journal), 1);
+        rig_stop(&rig);
+        file.bytes[at] ^= 0x40;
+    }
+    rig_read_file(&rig, rig_path(0, ".log.quarantine"), &aside);
+    ck_assert_uint_eq(aside.len, second - SEGMENT_HEADER_BYTES);
+    buf_free(&aside);
+    buf_free(&file);
+}
+END_TEST
+
+START_TEST(rot_in_a_middle_segment_loses_only_what_it_hit)
+{
+    struct rig_list replayed = {0};
+    struct buf file = {0};
+    rig.config.segment_bytes = 100;
+    rig_boot(&rig, NULL);
+    for (int i = 0; i < 9; i++) { /* three of 40 bytes in each of three segments */
+        rig_put(&rig, "0123456789abcdefghijklmn", ACK_SYNC);
+        ck_assert_int_eq(journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS), 0);
+    }
+    rig_stop(&rig);
+    rig_read_file(&rig, rig_path(120, ".log"), &file);
+    file.bytes[SEGMENT_HEADER_BYTES + 40 + 20] ^= 1; /* the fifth */
+    fake_env_put_file(rig.fake, rig_path(120, ".log"), buf_slice(&file));
+    rig_boot(&rig, &replayed);
+    ck_assert_uint_eq(replayed.count, 8);
+    ck_assert_uint_eq(replayed.records[3].end_lsn, 160);
+    ck_assert_uint_eq(replayed.records[4].end_lsn, 240);
+    ck_assert_uint_eq(journal_quarantined(rig.journal), 1);
+    rig_list_free(&replayed);
+    buf_free(&file);
+}
+END_TEST
+
 START_TEST(position_never_goes_back_behind_what_was_set_aside)
 {
     struct buf file = {0};
@@ -628,6 +677,8 @@ static void add_tests(TCase *tests)
         corrupt_byte_before_good_records_is_set_aside,
         corrupt_segment_header_is_set_aside,
         corrupt_middle_segment_loses_only_its_rest,
+        rot_in_front_of_the_position_hides_nothing_behind_it,
+        rot_in_a_middle_segment_loses_only_what_it_hit,
         position_never_goes_back_behind_what_was_set_aside,
         empty_last_segment_does_not_hide_a_torn_tail,
         overlapping_segments_give_each_record_once,

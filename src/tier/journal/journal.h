@@ -48,9 +48,10 @@ struct journal;
 int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
 
 /* Calls `each` for every whole record with an end position > from_lsn, in order, but not of
- * history. A torn or corrupt
- * tail ends the replay and is truncated at the last good record (logged); a corrupt record in the
- * middle: the rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
+ * history. A torn or corrupt tail ends the replay and is truncated at the last good record
+ * (logged). A corrupt record in front of from_lsn or of another segment: it is set aside as
+ * `<its position>.log.quarantine` and the replay goes on with the next good record; elsewhere the
+ * rest of that segment is set aside as `<name>.quarantine` and the replay goes on with
  * the next segment (logged as an error, counted in journal_quarantined). Stops early when `each`
  * returns non-zero and returns that. What was replayed is synced. Before journal_start, start-up
  * thread. CE_IO, CE_NODISK, CE_NOMEM. */
@@ -111,6 +112,17 @@ int journal_read(struct journal *journal, uint64_t end_lsn, uint32_t bytes, stru
  * CE_NODISK/CE_BUSY when not everything reached the disk. */
 int journal_stop(struct journal **journal, unsigned timeout_ms) MUST_USE;
 
+struct journal_verdict {
+    uint64_t records;                /* good ones, the history's too */
+    uint64_t corrupt, corrupt_bytes; /* parts that a crash does not explain */
+    uint64_t torn_bytes;             /* ends that it does */
+};
+/* Looks at all of an opened journal that is not started, and changes nothing. `each` is given the
+ * records that are not history, until it returns non-zero; returns that. CE_IO, CE_NOMEM. */
+int journal_verify(struct journal *journal,
+                   int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+                   void *arg, struct journal_verdict *out) MUST_USE;
+
 uint64_t journal_quarantined(const struct journal *journal);
 
 #define JOURNAL_STATS(X)                                                                           \
@@ -123,7 +135,7 @@ uint64_t journal_quarantined(const struct journal *journal);
     X(journal_history_segments, "of them released, kept as history")                               \
     X(journal_history_bytes, "bytes of these")                                                     \
     X(journal_errors, "failed writes and syncs")                                                   \
-    X(journal_quarantined, "segments set aside as corrupt")                                        \
+    X(journal_quarantined, "corrupt parts that were set aside")                                    \
     X(journal_failed, "1 while the disk refuses")
 void journal_stats(const struct journal *journal, const struct stat_sink *sink);
 

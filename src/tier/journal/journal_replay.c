@@ -2,10 +2,12 @@
  * overlap (a failed write, journal_segment.c) they hold the same bytes, and what was delivered once
  * is passed over the second time.
  *
- * Where a segment stops being good, the question is whether a crash explains it. It does when
- * nothing good follows: then the tail is torn and cut off. Otherwise something was lost that was
- * whole once: the rest is set aside for a human and the replay goes on behind it. In the end every
- * segment is cut at its last good record and synced, so nothing new builds on what may yet go.
+ * Where a segment stops being good, the question is whether a crash explains it. It does not where
+ * all was synced once, that is before the position to begin at and in front of another segment: so
+ * that is rot, a copy of it is set aside for a human, and the replay goes on with the next good
+ * record. Elsewhere it does when nothing good follows: then the tail is torn and cut off; else the
+ * rest is set aside. In the end every segment is cut behind its last good record and synced, so
+ * nothing new builds on what may yet go.
  *
  * What is named as history is not looked at: it was released once, and the tiers may since have
  * forgotten what they would need to know to pass over it. */
@@ -62,14 +64,23 @@ size_t journal_measure_record(struct slice bytes, uint64_t lsn, uint64_t *hashed
     return sum == journal_get_u64(bytes.bytes + 8) ? size : 0;
 }
 
-static bool is_good_behind(struct slice rest, uint64_t lsn)
+/* Where the next good record is in bytes that begin with none; 0 = nowhere. *gave_up: it may be. */
+static size_t find_good(struct slice rest, uint64_t lsn, bool *gave_up)
 {
     uint64_t hashed = 0;
-    for (size_t at = 1; at + RECORD_HEADER_BYTES <= rest.len; at++)
-        if (journal_measure_record(slice_from(rest, at), lsn + at, &hashed) ||
-            hashed > SEARCH_BYTES_MAX)
-            return true;
-    return false;
+    *gave_up = false;
+    for (size_t at = 1; at + RECORD_HEADER_BYTES <= rest.len && !*gave_up; at++) {
+        if (journal_measure_record(slice_from(rest, at), lsn + at, &hashed))
+            return at;
+        *gave_up = hashed > SEARCH_BYTES_MAX;
+    }
+    return 0;
+}
+
+static bool is_good_behind(struct slice rest, uint64_t lsn)
+{
+    bool gave_up;
+    return find_good(rest, lsn, &gave_up) || gave_up;
 }
 
 /* True when a later segment holds any byte; one that cannot be read is taken for such. */
@@ -97,24 +108,6 @@ static int deliver(struct replay *replay, const uint8_t *record, uint64_t end_ls
         return 0;
     struct slice payload = slice_of(record + RECORD_HEADER_BYTES, journal_get_u32(record));
     return replay->each(replay->arg, record[4], payload, end_lsn);
-}
-
-/* Delivers the good records; *good is the file offset behind the last. */
-static int read_records(struct replay *replay, uint64_t first, size_t *good)
-{
-    uint64_t hashed = 0;
-    *good = SEGMENT_HEADER_BYTES;
-    for (;;) {
-        struct slice rest = slice_from(buf_slice(&replay->file), *good);
-        uint64_t lsn = first + (*good - SEGMENT_HEADER_BYTES);
-        size_t size = journal_measure_record(rest, lsn, &hashed);
-        if (size == 0)
-            return 0;
-        int rc = deliver(replay, rest.bytes, lsn + size);
-        if (rc)
-            return rc;
-        *good += size;
-    }
 }
 
 /* ---- what is not good --------------------------------------------------------------------------
@@ -205,6 +198,50 @@ static int settle_headless(struct replay *replay, uint64_t first, enum verdict *
     return rc;
 }
 
+/* ---- the records of a segment ------------------------------------------------------------------
+ */
+
+/* True where all was synced once, and no later segment has it again. */
+static bool was_synced(const struct replay *replay, size_t index, uint64_t lsn)
+{
+    const struct segment *segment = &replay->journal->segments[index];
+    bool is_last = index + 1 == replay->journal->segment_count;
+    return is_last ? lsn < replay->from_lsn && replay->from_lsn != UINT64_MAX
+                   : lsn < segment[1].first;
+}
+
+/* Bytes to pass over to the next good record, after a copy of them was set aside; 0 = none. */
+static size_t pass_rot(struct replay *replay, size_t index, struct slice rest, uint64_t lsn)
+{
+    bool gave_up;
+    if (rest.len == 0 || !was_synced(replay, index, lsn))
+        return 0;
+    size_t bytes = find_good(rest, lsn, &gave_up);
+    if (bytes)
+        note_quarantine(replay->journal, lsn, bytes,
+                        copy_aside(replay->journal, lsn, slice_of(rest.bytes, bytes)));
+    return bytes;
+}
+
+/* Delivers the good records; *good is the file offset behind the last. */
+static int read_records(struct replay *replay, size_t index, size_t *good)
+{
+    uint64_t hashed = 0, first = replay->journal->segments[index].first;
+    *good = SEGMENT_HEADER_BYTES;
+    for (;;) {
+        struct slice rest = slice_from(buf_slice(&replay->file), *good);
+        uint64_t lsn = first + (*good - SEGMENT_HEADER_BYTES);
+        size_t size = journal_measure_record(rest, lsn, &hashed);
+        size_t rot = size ? 0 : pass_rot(replay, index, rest, lsn);
+        if (size + rot == 0)
+            return 0;
+        int rc = size ? deliver(replay, rest.bytes, lsn + size) : 0;
+        if (rc)
+            return rc;
+        *good += size + rot;
+    }
+}
+
 /* ---- the way through ---------------------------------------------------------------------------
  */
 
@@ -226,7 +263,7 @@ static int replay_segment(struct replay *replay, size_t index, enum verdict *ver
     journal_segment_header(segment->first, header);
     if (!slice_starts(buf_slice(&replay->file), slice_of(header, sizeof header)))
         return settle_headless(replay, segment->first, verdict);
-    rc = read_records(replay, segment->first, &good);
+    rc = read_records(replay, index, &good);
     if (rc)
         return rc;
     segment->end = segment->first + (good - SEGMENT_HEADER_BYTES);

@@ -118,6 +118,8 @@ void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 /* L2 has exactly this state of a cart. Under its stripe's lock. */
 bool l1_is_clean(const struct l1_item *item);
+/* Marks every cart. CE_NOMEM: only some. No lock held. */
+int l1_dirty_all(struct l1 *l1) MUST_USE;
 /* Guarantees that two l1_dirty_locked on this stripe will not need memory: a change of two carts
  * may have both there. */
 int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;

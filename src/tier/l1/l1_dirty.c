@@ -49,6 +49,33 @@ bool l1_is_clean(const struct l1_item *item)
     return !(item->_bits & L1_HELD);
 }
 
+static int dirty_stripe(struct l1 *l1, struct l1_stripe *stripe)
+{
+    for (uint32_t i = 0; i <= stripe->buckets_mask; i++) {
+        for (struct l1_item *item = stripe->buckets[i]; item; item = item->_next) {
+            uint64_t hash = hash_64(l1_key(item));
+            if (item->kind != L1_CART)
+                continue;
+            if (l1_dirty_reserve_locked(l1, hash))
+                return CE_NOMEM;
+            l1_dirty_locked(l1, hash, item);
+        }
+    }
+    return 0;
+}
+
+int l1_dirty_all(struct l1 *l1)
+{
+    int rc = 0;
+    MUST_OBJ(l1, L1_MAGIC);
+    for (unsigned i = 0; i < L1_STRIPES && rc == 0; i++) {
+        lock_take(&l1->stripes[i].lock);
+        rc = dirty_stripe(l1, &l1->stripes[i]);
+        lock_drop(&l1->stripes[i].lock);
+    }
+    return rc;
+}
+
 uint64_t l1_dirty_count(const struct l1 *l1)
 {
     return l1_counted(&l1->held);

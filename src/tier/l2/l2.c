@@ -2,13 +2,12 @@
  * errors as text only, and after a failed write refuses all others until it was closed. */
 #include "tier/l2/l2_int.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define WRITE_BUFFER_BYTES (8u << 20)
 #define CACHE_BYTES        (1u << 20) /* only for what can not be mapped */
 #define BLOOM_BITS         10
+#define REOPEN_BYTES_MIN   (2 * WRITE_BUFFER_BYTES)
 
 /* ---- errors ------------------------------------------------------------------------------------
  */
@@ -46,18 +45,26 @@ int l2_take_error(struct l2 *l2, char *error)
         return 0;
     int rc = l2_error_code(error, &ignored);
     atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+    if (rc == CE_CORRUPT)
+        l2_note_damage(l2, atomic_load(&l2->opened));
     log_error("l2", "%s", error);
     leveldb_free(error);
     return rc;
 }
 
+void l2_note_damage(struct l2 *l2, unsigned opened)
+{
+    if (opened == atomic_load(&l2->opened))
+        atomic_store(&l2->damaged, true);
+}
+
+bool l2_is_damaged(const struct l2 *l2)
+{
+    return atomic_load(&l2->damaged);
+}
+
 /* ---- open --------------------------------------------------------------------------------------
  */
-
-struct listing {
-    bool has_current;
-    bool has_data;
-};
 
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -67,18 +74,24 @@ static bool has_suffix(const char *name, const char *suffix)
 
 static void note_name(void *arg, const char *name)
 {
-    struct listing *listing = arg;
+    struct l2_listing *listing = arg;
     listing->has_current |= strcmp(name, "CURRENT") == 0;
     listing->has_data |=
         has_suffix(name, ".ldb") || has_suffix(name, ".sst") || has_suffix(name, ".log");
 }
 
+struct l2_listing l2_look(const struct l2 *l2, const char *path)
+{
+    struct l2_listing listing = {0};
+    int rc = l2->env->dir_list(l2->env->ctx, path, note_name, &listing);
+    return rc ? (struct l2_listing){0} : listing;
+}
+
 /* Without its CURRENT file LevelDB takes a full database for a new one and deletes the rest. */
 static bool is_headless(const struct l2 *l2)
 {
-    struct listing listing = {0};
-    int rc = l2->env->dir_list(l2->env->ctx, l2->path, note_name, &listing);
-    return rc == 0 && listing.has_data && !listing.has_current;
+    struct l2_listing listing = l2_look(l2, l2->path);
+    return listing.has_data && !listing.has_current;
 }
 
 static int open_db(struct l2 *l2, bool *is_passing)
@@ -90,23 +103,21 @@ static int open_db(struct l2 *l2, bool *is_passing)
         return CE_CORRUPT;
     }
     l2->db = leveldb_open(l2->options, l2->path, &error);
-    if (!error)
-        return 0;
-    l2->db = NULL;
-    l2_error_code(error, is_passing);
-    return l2_take_error(l2, error);
-}
-
-static int move_aside(const struct l2 *l2)
-{
-    char aside[L2_PATH_MAX];
-    int len = snprintf(aside, sizeof aside, "%s.broken-%" PRIu64, l2->path,
-                       env_wall_us(l2->env) / 1000000);
-    if (len < 0 || (size_t)len >= sizeof aside)
-        return CE_NODISK;
-    int rc = l2->env->file_rename(l2->env->ctx, l2->path, aside);
-    log_error("l2", "moved aside to %s: %s", aside, err_text(rc));
-    return rc ? CE_NODISK : 0;
+    if (error) {
+        l2->db = NULL;
+        l2_error_code(error, is_passing);
+        return l2_take_error(l2, error);
+    }
+    int rc = l2_finish_salvage(l2);
+    if (rc) { /* the disk, not the database: it goes on at the next open */
+        *is_passing = true;
+        leveldb_close(l2->db);
+        l2->db = NULL;
+        return rc;
+    }
+    atomic_fetch_add(&l2->opened, 1);
+    atomic_store(&l2->damaged, false);
+    return 0;
 }
 
 static int open_or_begin_anew(struct l2 *l2, bool *moved_aside)
@@ -115,7 +126,9 @@ static int open_or_begin_anew(struct l2 *l2, bool *moved_aside)
     int rc = open_db(l2, &is_passing);
     if (rc == 0 || is_passing)
         return rc;
-    rc = move_aside(l2);
+    if (l2->keep_damaged)
+        return CE_CORRUPT;
+    rc = l2_begin_anew(l2);
     if (rc)
         return rc;
     *moved_aside = true;
@@ -157,6 +170,7 @@ static void init_lock(pthread_rwlock_t *lock)
 
 int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
 {
+    bool finished;
     struct l2 *opened = calloc(1, sizeof *opened);
     char *path = strdup(config->path);
     *l2 = NULL;
@@ -169,9 +183,12 @@ int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
     opened->magic = L2_MAGIC;
     opened->env = config->env;
     opened->path = path;
+    opened->keep_damaged = config->keep_damaged;
     init_lock(&opened->lock);
     set_options(opened, config);
     int rc = config->env->dir_make(config->env->ctx, path);
+    if (rc == 0)
+        rc = l2_finish_rename(opened, &finished);
     if (rc == 0)
         rc = open_or_begin_anew(opened, moved_aside);
     if (rc) {
@@ -222,9 +239,19 @@ void l2_leave(struct l2 *l2)
     MUST(pthread_rwlock_unlock(&l2->lock) == 0);
 }
 
+/* Opening needs room, and without it there would be no database to read from. */
+static bool is_full(const struct l2 *l2)
+{
+    uint64_t bytes = 0;
+    int rc = l2->env->dir_free(l2->env->ctx, l2->path, &bytes);
+    return rc == 0 && bytes < REOPEN_BYTES_MIN;
+}
+
 int l2_reopen(struct l2 *l2)
 {
     bool ignored;
+    if (l2->db && is_full(l2))
+        return CE_NODISK;
     MUST(pthread_rwlock_wrlock(&l2->lock) == 0);
     if (l2->db)
         leveldb_close(l2->db);
@@ -233,6 +260,31 @@ int l2_reopen(struct l2 *l2)
     atomic_fetch_add_explicit(&l2->reopens, 1, memory_order_relaxed);
     l2->broken = rc != 0;
     return rc;
+}
+
+static int renew(struct l2 *l2)
+{
+    bool ignored, finished;
+    int rc = l2_finish_rename(l2, &finished);
+    if (rc == 0 && !finished && !l2->renewed)
+        rc = l2_begin_anew(l2);
+    l2->renewed |= rc == 0;
+    int open_rc = open_db(l2, &ignored); /* if only the damaged one, for reading */
+    if (open_rc == 0)
+        l2->renewed = false;
+    return rc ? rc : open_rc;
+}
+
+int l2_rebuild(struct l2 *l2)
+{
+    MUST(pthread_rwlock_wrlock(&l2->lock) == 0);
+    if (l2->db)
+        leveldb_close(l2->db);
+    l2->db = NULL;
+    int rc = renew(l2);
+    l2_leave(l2);
+    l2->broken = rc != 0;
+    return rc ? CE_NODISK : 0;
 }
 
 void l2_stats(const struct l2 *l2, const struct stat_sink *sink)
@@ -250,6 +302,8 @@ void l2_stats(const struct l2 *l2, const struct stat_sink *sink)
         .l2_bytes_written = l2->bytes_written,
         .l2_errors = l2->errors,
         .l2_reopens = l2->reopens,
+        .l2_rebuilds = l2->rebuilds,
+        .l2_salvaged = l2->has_salvaged,
     };
 #define X(name, text) stat_u64(sink, #name, now.name);
     L2_STATS(X)

@@ -2,11 +2,11 @@
  * reply path: one thread writes (WriteBatch, each synced: leveldb#193), pool threads read.
  *
  * Keys: 'C' be32(ring hash) key -> cart record; 'D' be32(ring hash) key -> "" = L3 is older than
- * L2; 'M' name -> daemon's own values; 'E' and 'X' be64(number) key -> entries of two lists in
- * order of their numbers (enum l2_list). be32(ring hash) first, so that an arc of the ring is one
- * range (cluster-notes 2.6). A cart record = format, boot id, actor, l3 revision, place of its
- * newest journal record, XXH3 of the rest, state. A directory that does not open is moved aside to
- * <path>.broken-<time> and a new one is begun. */
+ * L2; 'S' as 'C', salvaged from a damaged database; 'M' name -> daemon's own values; 'E' and 'X'
+ * be64(number) key -> entries of two lists in order of their numbers (enum l2_list). be32(ring
+ * hash) first, so that an arc of the ring is one range (cluster-notes 2.6). A cart record = format,
+ * boot id, actor, l3 revision, place of its newest journal record, XXH3 of the rest, state. A
+ * directory that does not open is moved aside to <path>.broken-<time> and a new one is begun. */
 #ifndef TIER_L2_L2_H
 #define TIER_L2_L2_H
 
@@ -21,6 +21,7 @@ struct l2_config {
     const char *path;
     size_t write_buffer_bytes; /* default 8 MiB */
     size_t cache_bytes;        /* block cache; default 8 MiB */
+    bool keep_damaged;         /* what does not open stays, and is CE_CORRUPT */
 };
 
 /* A cart as L2 holds it. */
@@ -71,6 +72,9 @@ size_t l2_batch_bytes(const struct l2_batch *batch);
  * (cluster-notes 6): the database is closed and reopened before the next try. CE_NODISK, CE_IO. */
 int l2_batch_commit(struct l2 *l2, struct l2_batch *batch) MUST_USE;
 
+/* Whether the cart is marked. CE_IO, CE_CORRUPT, CE_NOMEM. */
+int l2_is_marked(struct l2 *l2, struct slice key, bool *marked) MUST_USE;
+
 /* Calls `each` for up to `max` marked keys behind `*cursor` (raw bytes, empty = from the start) and
  * moves the cursor; *count = how many, 0 at the end. `each` copies the key and does not call l2.
  * CE_IO, CE_CORRUPT, CE_NOMEM. */
@@ -100,6 +104,27 @@ int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t n
 int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
             void *arg) MUST_USE;
 
+/* ---- damage ---- */
+
+/* True since something was met that cannot be read. Any thread, lock-free. */
+bool l2_is_damaged(const struct l2 *l2);
+/* Moves the damaged database aside, begins a new one and brings over what can be read; readers wait
+ * meanwhile. Carts of it are salvaged: kept apart, as they may be older than what was damaged, or
+ * than what L3 has. Values of the daemon's own stay but for "complete" and "checkpoint". CE_NODISK:
+ * there is none until a commit or this succeeds. The writer. */
+int l2_rebuild(struct l2 *l2) MUST_USE;
+
+/* True while there are salvaged carts. Any thread, lock-free. */
+bool l2_has_salvaged(const struct l2 *l2);
+/* As l2_get, of a salvaged cart. */
+int l2_salvaged_get(struct l2 *l2, struct slice key, struct buf *storage,
+                    struct l2_cart *out) MUST_USE;
+/* The cart is known by now. */
+void l2_batch_unsalvage(struct l2_batch *batch, struct slice key);
+/* As l2_marks, of salvaged carts. None from the start on: there are no more. */
+int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
+                void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
+
 #define L2_STATS(X)                                                                                \
     X(l2_gets, "reads")                                                                            \
     X(l2_hits, "reads that found the cart")                                                        \
@@ -107,7 +132,9 @@ int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct
     X(l2_carts_written, "carts written")                                                           \
     X(l2_bytes_written, "bytes handed to LevelDB")                                                 \
     X(l2_errors, "failed calls")                                                                   \
-    X(l2_reopens, "times the database was closed and opened again")
+    X(l2_reopens, "times the database was closed and opened again")                                \
+    X(l2_rebuilds, "times a damaged database was moved aside and begun anew")                      \
+    X(l2_salvaged, "1 while carts of it are kept apart")
 void l2_stats(const struct l2 *l2, const struct stat_sink *sink);
 
 #endif

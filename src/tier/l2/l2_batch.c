@@ -77,6 +77,12 @@ void l2_batch_unmark(struct l2_batch *batch, struct slice key)
     erase(batch, L2_MARK, key);
 }
 
+void l2_batch_unsalvage(struct l2_batch *batch, struct slice key)
+{
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    erase(batch, L2_SALVAGED, key);
+}
+
 void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value)
 {
     struct l2_dbkey dbkey;
@@ -124,8 +130,9 @@ static int write_batch(struct l2 *l2, const struct l2_batch *batch)
     if (rc)
         return rc;
     leveldb_write(l2->db, l2->write_options, batch->writes, &error);
+    rc = l2_take_error(l2, error);
     l2_leave(l2);
-    return l2_take_error(l2, error);
+    return rc;
 }
 
 int l2_batch_commit(struct l2 *l2, struct l2_batch *batch)

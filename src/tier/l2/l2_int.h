@@ -20,6 +20,7 @@ enum l2_kind {
     L2_CART = 'C',
     L2_MARK = 'D',
     L2_META = 'M',
+    L2_SALVAGED = 'S',
 };
 
 #define L2_KEY_HEAD  5 /* kind and ring hash */
@@ -36,6 +37,7 @@ struct l2 {
     unsigned magic;
     const struct env *env;
     char *path;
+    bool keep_damaged;
     leveldb_options_t *options;
     leveldb_cache_t *cache;
     leveldb_filterpolicy_t *filter;
@@ -47,6 +49,12 @@ struct l2 {
     leveldb_t *db;         /* NULL when it could not be opened again */
     bool broken;           /* the writer's own: a write failed since it was opened */
 
+    bool renewed; /* the writer's own: it took the place of a damaged one, not open yet */
+
+    _Atomic unsigned opened;   /* how often; names the database that `damaged` is about */
+    _Atomic bool damaged;      /* something in it could not be read */
+    _Atomic bool has_salvaged; /* carts that are kept apart */
+
     _Atomic uint64_t gets;
     _Atomic uint64_t hits;
     _Atomic uint64_t writes;
@@ -54,6 +62,7 @@ struct l2 {
     _Atomic uint64_t bytes_written;
     _Atomic uint64_t errors;
     _Atomic uint64_t reopens;
+    _Atomic uint64_t rebuilds;
 };
 
 struct l2_batch {
@@ -85,10 +94,29 @@ int l2_error_code(const char *text, bool *is_passing);
 /* Logs, counts and frees `error`, returns its code; 0 for NULL. */
 int l2_take_error(struct l2 *l2, char *error) MUST_USE;
 
+/* What of a database is in a directory; nothing when it can't be read. */
+struct l2_listing {
+    bool has_current;
+    bool has_data;
+};
+struct l2_listing l2_look(const struct l2 *l2, const char *path);
+
+/* Damage was met in the database as it was opened the n-th time. */
+void l2_note_damage(struct l2 *l2, unsigned opened);
+
 /* Read lock; CE_IO when there is no database at the moment, and then no lock. */
 int l2_enter(struct l2 *l2) MUST_USE;
 void l2_leave(struct l2 *l2);
 /* Writer: closes the database and opens it again. */
 int l2_reopen(struct l2 *l2) MUST_USE;
+
+/* ---- l2_rebuild.c: start-up, or the writer with no reader inside ----------------------------- */
+
+/* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */
+int l2_begin_anew(struct l2 *l2) MUST_USE;
+/* Before an open: a move that a crash has cut in two is finished. */
+int l2_finish_rename(struct l2 *l2, bool *finished) MUST_USE;
+/* After an open: brings over what can be read of a database that was moved aside. */
+int l2_finish_salvage(struct l2 *l2) MUST_USE;
 
 #endif

@@ -12,8 +12,8 @@ static int get_value(struct l2 *l2, const struct l2_dbkey *dbkey, struct buf *st
     if (rc)
         return rc;
     char *value = leveldb_get(l2->db, l2->get_options, dbkey->bytes, dbkey->len, &len, &error);
-    l2_leave(l2);
     rc = l2_take_error(l2, error);
+    l2_leave(l2);
     if (rc == 0 && !value)
         rc = CE_NOTFOUND;
     if (rc == 0)
@@ -23,19 +23,40 @@ static int get_value(struct l2 *l2, const struct l2_dbkey *dbkey, struct buf *st
     return rc;
 }
 
-int l2_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart *out)
+static int get_cart(struct l2 *l2, enum l2_kind kind, struct slice key, struct buf *storage,
+                    struct l2_cart *out)
 {
     struct l2_dbkey dbkey;
-    l2_dbkey_cart(&dbkey, L2_CART, key);
-    atomic_fetch_add_explicit(&l2->gets, 1, memory_order_relaxed);
+    l2_dbkey_cart(&dbkey, kind, key);
+    unsigned opened = atomic_load(&l2->opened);
     int rc = get_value(l2, &dbkey, storage);
     if (rc)
         return rc;
-    atomic_fetch_add_explicit(&l2->hits, 1, memory_order_relaxed);
     rc = l2_record_decode(key, buf_slice(storage), out);
-    if (rc)
+    if (rc) {
         atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
+        l2_note_damage(l2, opened);
+    }
     return rc;
+}
+
+int l2_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart *out)
+{
+    atomic_fetch_add_explicit(&l2->gets, 1, memory_order_relaxed);
+    int rc = get_cart(l2, L2_CART, key, storage, out);
+    if (rc == 0)
+        atomic_fetch_add_explicit(&l2->hits, 1, memory_order_relaxed);
+    return rc;
+}
+
+int l2_salvaged_get(struct l2 *l2, struct slice key, struct buf *storage, struct l2_cart *out)
+{
+    return get_cart(l2, L2_SALVAGED, key, storage, out);
+}
+
+bool l2_has_salvaged(const struct l2 *l2)
+{
+    return atomic_load(&l2->has_salvaged);
 }
 
 int l2_meta_get(struct l2 *l2, const char *name, struct buf *storage)
@@ -43,6 +64,17 @@ int l2_meta_get(struct l2 *l2, const char *name, struct buf *storage)
     struct l2_dbkey dbkey;
     l2_dbkey_meta(&dbkey, name);
     return get_value(l2, &dbkey, storage);
+}
+
+int l2_is_marked(struct l2 *l2, struct slice key, bool *marked)
+{
+    struct l2_dbkey dbkey;
+    struct buf storage = {0};
+    l2_dbkey_cart(&dbkey, L2_MARK, key);
+    int rc = get_value(l2, &dbkey, &storage);
+    buf_free(&storage);
+    *marked = rc == 0;
+    return rc == CE_NOTFOUND ? 0 : rc;
 }
 
 /* ---- scans -------------------------------------------------------------------------------------
@@ -95,10 +127,10 @@ static void seek_behind(leveldb_iterator_t *iter, struct slice dbkey)
         leveldb_iter_next(iter);
 }
 
-/* To the first marker behind the cursor. */
-static void seek_mark(leveldb_iterator_t *iter, const struct buf *cursor)
+/* To the first key of a kind behind the cursor. */
+static void seek_kind(leveldb_iterator_t *iter, enum l2_kind kind, const struct buf *cursor)
 {
-    const uint8_t first = L2_MARK;
+    const uint8_t first = (uint8_t)kind;
     seek_behind(iter, cursor->len ? buf_slice(cursor) : slice_of(&first, 1));
 }
 
@@ -110,8 +142,8 @@ static void set_cursor(struct buf *cursor, struct slice dbkey)
     cursor->len = dbkey.len;
 }
 
-int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
-             void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+static int keys_of(struct l2 *l2, enum l2_kind kind, struct buf *cursor, size_t max,
+                   void (*each)(void *arg, struct slice key), void *arg, size_t *count)
 {
     *count = 0;
     if (buf_reserve(cursor, L2_DBKEY_MAX))
@@ -120,8 +152,8 @@ int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
     if (rc)
         return rc;
     leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
-    seek_mark(iter, cursor);
-    for (; *count < max && is_at(iter, L2_MARK); leveldb_iter_next(iter)) {
+    seek_kind(iter, kind, cursor);
+    for (; *count < max && is_at(iter, kind); leveldb_iter_next(iter)) {
         struct slice key = cart_key(iter);
         if (key.len == 0)
             continue;
@@ -131,6 +163,22 @@ int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
     }
     rc = end_iter(l2, iter);
     l2_leave(l2);
+    return rc;
+}
+
+int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
+             void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+{
+    return keys_of(l2, L2_MARK, cursor, max, each, arg, count);
+}
+
+int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
+                void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+{
+    bool from_start = cursor->len == 0;
+    int rc = keys_of(l2, L2_SALVAGED, cursor, max, each, arg, count);
+    if (rc == 0 && from_start && *count == 0)
+        atomic_store(&l2->has_salvaged, false);
     return rc;
 }
 

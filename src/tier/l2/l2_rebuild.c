@@ -1,0 +1,264 @@
+/* A damaged database is moved aside and begun anew; what of it can still be read is brought over.
+ *
+ * The new one is made beside it, with a note of where the old one goes, and both are renamed: a
+ * crash at any point is finished at the next open. LevelDB's repair may bring back what was
+ * replaced, when what replaced it is damaged: so a cart that was salvaged is kept apart from those
+ * that are known to be the newest ('S', not 'C'), and whoever reads it joins it with what L3 has.
+ */
+#include "tier/l2/l2_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SALVAGE_NOTE   "salvage" /* the path of the database that was moved aside */
+#define BATCH_BYTES    (1u << 20)
+#define NAME_BYTES_MAX 64
+
+/* Facts about the old database that do not hold for the new one. */
+static const char *const not_taken[] = {"complete", "checkpoint", SALVAGE_NOTE};
+
+struct salvage {
+    struct l2 *l2;
+    leveldb_t *from;
+    leveldb_readoptions_t *read;
+    leveldb_writebatch_t *batch;
+    size_t bytes;
+    uint64_t carts, lost;
+};
+
+/* ---- new beside old ---- */
+
+static int path_of(const struct l2 *l2, const char *suffix, char path[L2_PATH_MAX])
+{
+    int len = snprintf(path, L2_PATH_MAX, "%s%s", l2->path, suffix);
+    return len < 0 || len >= L2_PATH_MAX ? CE_NODISK : 0;
+}
+
+static int take_error(char *error)
+{
+    bool ignored;
+    if (!error)
+        return 0;
+    int rc = l2_error_code(error, &ignored);
+    log_error("l2", "%s", error);
+    leveldb_free(error);
+    return rc;
+}
+
+/* An empty database with the note. */
+static int make_new(struct l2 *l2, const char *path, const char *aside)
+{
+    char *error = NULL;
+    struct l2_dbkey dbkey;
+    leveldb_destroy_db(l2->options, path, &error);
+    if (error)
+        leveldb_free(error); /* opening it will tell */
+    error = NULL;
+    leveldb_options_set_create_if_missing(l2->options, 1);
+    leveldb_t *db = leveldb_open(l2->options, path, &error);
+    if (error)
+        return take_error(error);
+    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    leveldb_options_set_create_if_missing(l2->options, 0);
+    leveldb_put(db, l2->write_options, dbkey.bytes, dbkey.len, aside, strlen(aside), &error);
+    leveldb_close(db);
+    return take_error(error);
+}
+
+int l2_begin_anew(struct l2 *l2)
+{
+    char fresh[L2_PATH_MAX], aside[L2_PATH_MAX], name[NAME_BYTES_MAX];
+    const struct env *env = l2->env;
+    snprintf(name, sizeof name, ".broken-%" PRIu64, env_wall_us(env) / 1000);
+    int rc = path_of(l2, ".new", fresh);
+    if (rc == 0)
+        rc = path_of(l2, name, aside);
+    if (rc == 0)
+        rc = make_new(l2, fresh, aside);
+    if (rc == 0)
+        rc = env->file_rename(env->ctx, l2->path, aside);
+    if (rc == 0)
+        rc = env->file_rename(env->ctx, fresh, l2->path);
+    atomic_fetch_add_explicit(&l2->rebuilds, rc == 0, memory_order_relaxed);
+    log_error("l2", "moved aside to %s: %s", aside, err_text(rc));
+    return rc ? CE_NODISK : 0;
+}
+
+/* ---- what can still be read ---- */
+
+static int flush(struct salvage *salvage)
+{
+    char *error = NULL;
+    leveldb_write(salvage->l2->db, salvage->l2->write_options, salvage->batch, &error);
+    leveldb_writebatch_clear(salvage->batch);
+    salvage->bytes = 0;
+    return take_error(error);
+}
+
+static int put(struct salvage *salvage, char kind, struct slice dbkey, struct slice value)
+{
+    char bytes[L2_DBKEY_MAX];
+    memcpy(bytes, dbkey.bytes, dbkey.len);
+    bytes[0] = kind;
+    leveldb_writebatch_put(salvage->batch, bytes, dbkey.len, (const char *)value.bytes, value.len);
+    salvage->bytes += dbkey.len + value.len;
+    return salvage->bytes < BATCH_BYTES ? 0 : flush(salvage);
+}
+
+/* True when the old database has the cart itself: what it had salvaged before is older. */
+static bool has_cart(const struct salvage *salvage, struct slice dbkey)
+{
+    char bytes[L2_DBKEY_MAX], *error = NULL;
+    size_t len;
+    memcpy(bytes, dbkey.bytes, dbkey.len);
+    bytes[0] = L2_CART;
+    char *value = leveldb_get(salvage->from, salvage->read, bytes, dbkey.len, &len, &error);
+    bool has = value && !error;
+    leveldb_free(value);
+    leveldb_free(error);
+    return has;
+}
+
+static int take_cart(struct salvage *salvage, struct slice dbkey, struct slice value)
+{
+    struct l2_cart cart;
+    struct slice key = slice_from(dbkey, L2_KEY_HEAD);
+    if (dbkey.bytes[0] == L2_SALVAGED && has_cart(salvage, dbkey))
+        return 0;
+    if (l2_record_decode(key, value, &cart)) {
+        salvage->lost++;
+        return 0;
+    }
+    salvage->carts++;
+    return put(salvage, L2_SALVAGED, dbkey, value);
+}
+
+static bool is_taken(struct slice dbkey)
+{
+    for (size_t i = 0; i < sizeof not_taken / sizeof *not_taken; i++)
+        if (slice_eq(slice_from(dbkey, 1), slice_str(not_taken[i])))
+            return false;
+    return true;
+}
+
+/* Marks and ends of lives come with the carts, when they are no longer kept apart. */
+static int take(struct salvage *salvage, struct slice dbkey, struct slice value)
+{
+    if (dbkey.len <= 1 || dbkey.len > L2_DBKEY_MAX)
+        return 0;
+    switch (dbkey.bytes[0]) {
+    case L2_CART:
+    case L2_SALVAGED: return dbkey.len > L2_KEY_HEAD ? take_cart(salvage, dbkey, value) : 0;
+    case L2_META: return is_taken(dbkey) ? put(salvage, L2_META, dbkey, value) : 0;
+    case L2_EVENTS: return put(salvage, L2_EVENTS, dbkey, value);
+    default: return 0;
+    }
+}
+
+static int take_all(struct salvage *salvage)
+{
+    int rc = 0;
+    leveldb_iterator_t *iter = leveldb_create_iterator(salvage->from, salvage->read);
+    for (leveldb_iter_seek_to_first(iter); rc == 0 && leveldb_iter_valid(iter);
+         leveldb_iter_next(iter)) {
+        size_t key_len, len;
+        const char *key = leveldb_iter_key(iter, &key_len);
+        const char *value = leveldb_iter_value(iter, &len);
+        rc = take(salvage, slice_of(key, key_len), slice_of(value, len));
+    }
+    leveldb_iter_destroy(iter); /* its error is damage that repair has left out already */
+    return rc;
+}
+
+/* Opens what was moved aside, after LevelDB's repair; NULL when there is nothing to be had. */
+static leveldb_t *open_aside(struct l2 *l2, const char *aside)
+{
+    char *error = NULL;
+    leveldb_repair_db(l2->options, aside, &error);
+    if (take_error(error))
+        return NULL;
+    error = NULL;
+    leveldb_t *from = leveldb_open(l2->options, aside, &error);
+    return take_error(error) ? NULL : from;
+}
+
+static int drop_note(struct salvage *salvage)
+{
+    struct l2_dbkey dbkey;
+    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    leveldb_writebatch_delete(salvage->batch, dbkey.bytes, dbkey.len);
+    return flush(salvage);
+}
+
+static int salvage_from(struct l2 *l2, const char *aside)
+{
+    struct salvage salvage = {.l2 = l2, .read = leveldb_readoptions_create()};
+    leveldb_readoptions_set_verify_checksums(salvage.read, 1);
+    leveldb_readoptions_set_fill_cache(salvage.read, 0);
+    salvage.batch = leveldb_writebatch_create();
+    salvage.from = open_aside(l2, aside);
+    int rc = salvage.from ? take_all(&salvage) : 0;
+    if (rc == 0)
+        rc = drop_note(&salvage);
+    if (salvage.from)
+        leveldb_close(salvage.from);
+    leveldb_writebatch_destroy(salvage.batch);
+    leveldb_readoptions_destroy(salvage.read);
+    log_error("l2", "%s: %" PRIu64 " carts salvaged, %" PRIu64 " records unreadable: %s", aside,
+              salvage.carts, salvage.lost, err_text(rc));
+    return rc;
+}
+
+/* ---- at every open ---- */
+
+/* A crash between the two renames: the old one has gone, the new one has not come. */
+int l2_finish_rename(struct l2 *l2, bool *finished)
+{
+    char fresh[L2_PATH_MAX], *error = NULL;
+    const struct env *env = l2->env;
+    *finished = false;
+    if (path_of(l2, ".new", fresh) || !l2_look(l2, fresh).has_current)
+        return 0;
+    struct l2_listing here = l2_look(l2, l2->path);
+    if (here.has_current || here.has_data)
+        return 0;
+    log_warn("l2", "going on with %s", fresh);
+    leveldb_destroy_db(l2->options, l2->path, &error); /* LevelDB's lock and log, if it was tried */
+    if (error)
+        leveldb_free(error); /* then the rename tells */
+    int rc = env->file_rename(env->ctx, fresh, l2->path);
+    *finished = rc == 0;
+    return rc ? CE_NODISK : 0;
+}
+
+static bool finds_salvaged(struct l2 *l2)
+{
+    const char first = L2_SALVAGED;
+    size_t len;
+    leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
+    leveldb_iter_seek(iter, &first, 1);
+    bool found = leveldb_iter_valid(iter) && *leveldb_iter_key(iter, &len) == L2_SALVAGED;
+    leveldb_iter_destroy(iter);
+    return found;
+}
+
+int l2_finish_salvage(struct l2 *l2)
+{
+    struct l2_dbkey dbkey;
+    char aside[L2_PATH_MAX], *error = NULL;
+    size_t len;
+    int rc = 0;
+    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    char *note = leveldb_get(l2->db, l2->get_options, dbkey.bytes, dbkey.len, &len, &error);
+    if (error)
+        return take_error(error);
+    if (note && len < sizeof aside) {
+        memcpy(aside, note, len);
+        aside[len] = 0;
+        rc = salvage_from(l2, aside);
+    }
+    leveldb_free(note);
+    atomic_store(&l2->has_salvaged, finds_salvaged(l2));
+    return rc;
+}
