@@ -72,6 +72,8 @@ int start_read_checkpoint(struct tier *tier)
     int rc = l2_meta_get(tier->l2, "checkpoint", &value);
     if (rc == 0 && value.len == sizeof tier->drain.checkpoint)
         memcpy(&tier->drain.checkpoint, value.bytes, value.len);
+    if (rc == CE_NOTFOUND && !tier->replayed)
+        tier->drain.checkpoint = 0;
     buf_free(&value);
     return rc == CE_NOTFOUND ? 0 : rc;
 }
@@ -79,7 +81,7 @@ int start_read_checkpoint(struct tier *tier)
 /* ---- the parts, in their order ---- */
 
 /* What the disk and the database may refuse. */
-static int begin_disk(struct tier *tier)
+static int try_disk(struct tier *tier)
 {
     int rc = tier->l2 ? 0 : start_open_l2(tier, true);
     if (rc == 0)
@@ -99,6 +101,16 @@ static int begin_disk(struct tier *tier)
     if (rc == 0)
         rc = reap_enter_all(tier);
     return rc == 0 && tier->behind ? down_resume(tier) : rc;
+}
+
+/* Whatever meets damage in L2: it is begun anew, and all that the journal has is replayed. */
+static int begin_disk(struct tier *tier)
+{
+    int rc = try_disk(tier);
+    if (rc == 0 || !tier->l2 || !l2_is_damaged(tier->l2))
+        return rc;
+    rc = drain_mend(tier);
+    return rc ? rc : try_disk(tier);
 }
 
 static int begin_threads(struct tier *tier)

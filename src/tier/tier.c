@@ -341,8 +341,8 @@ int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
     struct l3 *l3 = NULL;
     bool from_l3;
     rc = fill_read(tier, &l3, key, &storage, &cart, &from_l3);
-    if (rc == CE_CORRUPT && l2_is_damaged(tier->l2) && (rc = drain_mend(tier)) == 0)
-        rc = fill_read(tier, &l3, key, &storage, &cart, &from_l3);
+    if (rc == CE_CORRUPT && l2_is_damaged(tier->l2))
+        rc = CE_IO; /* the start mends it and replays all again */
     if (rc == 0)
         rc = buf_append(state, cart.state.bytes, cart.state.len);
     if (l3)
