@@ -25,6 +25,25 @@ int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 
     return 0;
 }
 
+static int open_absent(struct l3 *l3, const char *where)
+{
+    (void)where;
+    return l3_fail(l3, CE_INVAL,
+                   "this cartd was built without the library of that database: install libpq-dev "
+                   "or libmariadb-dev, then build it again");
+}
+
+static void close_absent(struct l3 *l3)
+{
+    (void)l3;
+}
+
+const struct l3_driver *l3_absent_driver(void)
+{
+    static const struct l3_driver driver = {.open = open_absent, .close = close_absent};
+    return &driver;
+}
+
 /* The text behind "scheme:", or NULL when the URL has another scheme. */
 static const char *match_scheme(const char *url, const char *scheme)
 {
