@@ -238,7 +238,7 @@ static int connect_server(struct l3 *l3, const struct url *url)
     /* Zero of a time zone and strictness: what is written is what is read. */
     int err = l3_my_query(l3,
                           "SET SESSION sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00', "
-                          "autocommit = 0, innodb_lock_wait_timeout = 5",
+                          "autocommit = 0, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5",
                           NULL);
     if (!err)
         err = l3_my_query(l3, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", NULL);
