@@ -60,7 +60,7 @@ struct parts {
     struct cmd *cmd;
     struct net *net;
     struct tier *tier;
-    char l3_url[4096];
+    struct buf l3_url; /* made from options; ends with a NUL */
     char message[MESSAGE_BYTES];
 };
 
@@ -305,20 +305,57 @@ static int build_net(struct parts *parts)
     return net_new(&config, &parts->net, parts->message, sizeof parts->message);
 }
 
-static const char *find_l3(struct parts *parts)
+/* The URL of L3 with the password from its file; ends with a NUL. */
+static int add_l3_password(struct parts *parts)
+{
+    const char *path = parts->conf.l3_password_file;
+    const struct env *env = env_real();
+    struct buf text = {0};
+    int rc = env->file_read(env->ctx, path, &text);
+    if (rc == 0) {
+        const uint8_t *end = memchr(text.bytes, '\n', text.len);
+        struct slice line = slice_of(text.bytes, end ? (size_t)(end - text.bytes) : text.len);
+        rc = parts->conf.l3 ? l3_put_password(parts->conf.l3, line, &parts->l3_url) : CE_INVAL;
+    }
+    if (rc == 0)
+        rc = buf_append(&parts->l3_url, "", 1);
+    if (rc == CE_INVAL)
+        snprintf(parts->message, MESSAGE_BYTES,
+                 "--l3-password-file needs --l3 with a user and without a password");
+    else if (rc)
+        snprintf(parts->message, MESSAGE_BYTES, "%s: %s", path, err_text(rc));
+    if (text.len)
+        explicit_bzero(text.bytes, text.len);
+    buf_free(&text);
+    return rc;
+}
+
+/* *url = NULL: no L3. */
+static int find_l3(struct parts *parts, const char **url)
 {
     const struct conf *conf = &parts->conf;
-    if (conf->l3)
-        return strcmp(conf->l3, "none") == 0 ? NULL : conf->l3;
-    snprintf(parts->l3_url, sizeof parts->l3_url, "sqlite:%s/cartd.sqlite", conf->data);
-    return parts->l3_url;
+    int rc = 0;
+    *url = conf->l3;
+    if (conf->l3_password_file)
+        rc = add_l3_password(parts);
+    else if (!conf->l3)
+        rc = buf_printf(&parts->l3_url, "sqlite:%s/cartd.sqlite%c", conf->data, '\0');
+    else if (strcmp(conf->l3, "none") == 0)
+        *url = NULL;
+    if (rc == 0 && parts->l3_url.len)
+        *url = (const char *)parts->l3_url.bytes;
+    return rc;
 }
 
 static int build_tier(struct parts *parts)
 {
+    const char *l3_url;
+    int rc = find_l3(parts, &l3_url);
+    if (rc)
+        return rc;
     const struct tier_config config = {.env = env_real(),
                                        .data_dir = parts->conf.data,
-                                       .l3_url = find_l3(parts),
+                                       .l3_url = l3_url,
                                        .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
                                        .value = cmd_tier_value(),
                                        .state_record = CMD_RECORD_STATE,
@@ -460,6 +497,7 @@ int main(int argc, char **argv)
     } else if (!print_asked(&parts.conf)) {
         status = run(&parts);
     }
+    buf_free(&parts.l3_url);
     conf_free(&parts.conf);
     return status;
 }

@@ -10,6 +10,7 @@
 enum {
     OPTION_DATA = 256,
     OPTION_L3,
+    OPTION_L3_PASSWORD_FILE,
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
@@ -71,7 +72,10 @@ enum {
     X(OPTION_DATA, "data", "DIR", TEXT, data, 0, 0, "./var",                                       \
       "directory of journal, L2 and the default database")                                         \
     X(OPTION_L3, "l3", "URL", TEXT, l3, 0, 0, NULL,                                                \
-      "database: sqlite:PATH or none (default sqlite:DIR/cartd.sqlite)")                           \
+      "database: sqlite:PATH, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME or none "        \
+      "(default sqlite:DIR/cartd.sqlite)")                                                         \
+    X(OPTION_L3_PASSWORD_FILE, "l3-password-file", "FILE", TEXT, l3_password_file, 0, 0, NULL,     \
+      "password of the user in --l3: the first line of this file")                                 \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \

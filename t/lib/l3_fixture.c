@@ -1,5 +1,6 @@
 #include "lib/l3_fixture.h"
 #include "lib/l3_servers.h"
+#include "lib/suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +8,6 @@
 char dir[64], path[96], url[192];
 enum kind kind;
 struct l3 *l3;
-
-const struct kind_case kind_cases[3] = {
-    {"sqlite", set_up}, {"postgresql", set_up_pgsql}, {"mysql", set_up_mysql}};
 
 void open_l3(void)
 {
@@ -162,4 +160,19 @@ void flush_one(struct l3_cart cart, enum l3_outcome outcome)
 {
     ck_assert_msg(l3_flush(l3, &cart, 1) == 0, "%s", l3_message(l3));
     ck_assert_int_eq(cart.outcome, outcome);
+}
+
+int run_on_all_kinds(const char *name, void (*add_kind)(Suite *suite, const struct kind_case *on),
+                     TCase *more)
+{
+    static const struct kind_case kinds[] = {
+        {"sqlite", set_up}, {"postgresql", set_up_pgsql}, {"mysql", set_up_mysql}};
+    Suite *suite = suite_create(name);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        add_kind(suite, &kinds[i]);
+    if (more)
+        suite_add_tcase(suite, more);
+    int status = servers_start() ? suite_run(suite) : EXIT_FAILURE;
+    servers_stop();
+    return status;
 }

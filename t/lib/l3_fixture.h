@@ -1,6 +1,6 @@
 /* l3_fixture: a database of its own for each test, and the plain API of its library to look into
- * it. SQLite is a file; the servers of the others are started once by servers_start and end with
- * the program. */
+ * it. SQLite is a file; the servers of the others are started once by run_on_all_kinds and
+ * end with the program. */
 #ifndef LIB_L3_FIXTURE_H
 #define LIB_L3_FIXTURE_H
 
@@ -27,17 +27,15 @@ void set_up_pgsql(void);
 void set_up_mysql(void);
 void tear_down(void);
 
-/* In main, before the suite runs: false when a server could not be started. servers_stop ends them.
- */
-bool servers_start(void);
-void servers_stop(void);
-
-/* For each kind of server a test case with its fixture. */
+/* A kind and its fixture. */
 struct kind_case {
     const char *name;
     void (*set_up)(void);
 };
-extern const struct kind_case kind_cases[3];
+/* All of a test's main: starts the servers, calls add_kind for each kind, runs the suite with one
+ * case more, which may be NULL, and ends the servers. Returns main's status. */
+int run_on_all_kinds(const char *name, void (*add_kind)(Suite *suite, const struct kind_case *on),
+                     TCase *more);
 
 void open_l3(void);
 /* The same, and `inner` is the SQLite connection inside. */

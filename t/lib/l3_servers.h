@@ -2,6 +2,12 @@
 #ifndef LIB_L3_SERVERS_H
 #define LIB_L3_SERVERS_H
 
+#include <stdbool.h>
+
+/* Before the suite runs: false when one could not be started. servers_stop ends them. */
+bool servers_start(void);
+void servers_stop(void);
+
 /* One statement on the test's own database, without cartd; rows as in l3_fixture.h. */
 const char *server_query(const char *sql);
 

@@ -505,10 +505,5 @@ static void add_kind(Suite *suite, const struct kind_case *on)
 
 int main(void)
 {
-    Suite *suite = suite_create("l3");
-    for (size_t i = 0; i < sizeof kind_cases / sizeof kind_cases[0]; i++)
-        add_kind(suite, &kind_cases[i]);
-    int status = servers_start() ? suite_run(suite) : EXIT_FAILURE;
-    servers_stop();
-    return status;
+    return run_on_all_kinds("l3", add_kind, NULL);
 }

@@ -303,6 +303,12 @@ static int check_schema(struct l3 *l3)
         err = upgrade_schema(l3, newest);
     else if (!err && version > newest)
         err = l3_refuse_schema(l3, version, newest);
+    /* IF NOT EXISTS has taken a table for ours that is somebody else's? */
+    if (!err)
+        err = l3_my_query(l3,
+                          "SELECT c.image, c.rev, l.line, l.ext, e.payload"
+                          " FROM cart c, cart_line l, cart_event e LIMIT 0",
+                          NULL);
     return err ? err : l3_my_query(l3, "COMMIT", NULL);
 }
 

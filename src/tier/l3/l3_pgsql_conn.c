@@ -231,8 +231,10 @@ static int read_schema_version(struct l3 *l3, uint32_t *version)
 {
     char answer[NUM_DIGITS_MAX + 1];
     *version = 0;
-    int err = ask(l3, "SELECT to_regclass('schema_version') IS NOT NULL", answer, sizeof answer);
-    if (err || strcmp(answer, "f") == 0)
+    /* Reading pg_class makes the server look whether its cache of names is up to date. */
+    int err = ask(l3, "SELECT count(*) FROM pg_class WHERE oid = to_regclass('schema_version')",
+                  answer, sizeof answer);
+    if (err || strcmp(answer, "0") == 0)
         return err;
     err = ask(l3, "SELECT version FROM schema_version", answer, sizeof answer);
     if (!err && (!num_u32(slice_str(answer), version) || *version == 0))
