@@ -19,6 +19,7 @@ import pymysql
 from waiting import wait_until
 
 USER, PASSWORD = "cartd", "Pa55%word"  # with a character that a URL must escape
+ADMIN = "admin"  # of MariaDB; in PostgreSQL USER is one
 PASSWORD_IN_URL = "Pa55%25word"
 UNPRIVILEGED = "nobody"
 STOP_SECONDS = 30
@@ -96,6 +97,19 @@ class Database:
     def kill9(self):
         """As a crash; children of the server notice by themselves."""
         self.end(signal.SIGKILL)
+
+    def pids(self):
+        """The server, and its children that serve connections."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [self.process.pid, *map(int, children.read_text().split())]
+
+    def freeze(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
 
     def remove(self):
         try:
@@ -185,7 +199,10 @@ class MariaDB(Database):
                  "--auth-root-authentication-method=normal", "--skip-test-db")
         (self.folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{PASSWORD}';\n"
-            f"GRANT ALL ON *.* TO {USER}@'%';\n")
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, CREATE VIEW, TRIGGER "
+            f"ON *.* TO {USER}@'%';\n"  # not to write while the server is read-only
+            f"CREATE USER IF NOT EXISTS {ADMIN}@'%' IDENTIFIED BY '{PASSWORD}';\n"
+            f"GRANT ALL ON *.* TO {ADMIN}@'%';\n")
 
     def server(self):
         return [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults",
@@ -196,7 +213,7 @@ class MariaDB(Database):
                 "--innodb-flush-log-at-trx-commit=2", "--performance-schema=OFF"]
 
     def connect(self, database=None):
-        return pymysql.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD,
+        return pymysql.connect(host="127.0.0.1", port=self.port, user=ADMIN, password=PASSWORD,
                                database=database, charset="utf8mb4", autocommit=True,
                                init_command="SET time_zone = '+00:00'")
 

@@ -245,7 +245,7 @@ START_TEST(the_schema_is_made_once)
     open_l3();
     l3_close(&l3);
     open_l3();
-    expect("SELECT version FROM schema_version", "2\n");
+    expect("SELECT version FROM schema_version", "3\n");
     if (kind != ON_SQLITE)
         return;
     expect("SELECT name FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
@@ -259,9 +259,9 @@ START_TEST(a_newer_schema_is_refused)
     open_l3();
     flush_one(make_cart("cart:1", 0, NULL, 0), L3_DONE);
     l3_close(&l3);
-    execute_raw("UPDATE schema_version SET version=3");
-    expect_refused(url, CE_DB, "version 3");
-    expect("SELECT schema_version.version, cart.rev FROM schema_version, cart", "3|1\n");
+    execute_raw("UPDATE schema_version SET version=4");
+    expect_refused(url, CE_DB, "version 4");
+    expect("SELECT schema_version.version, cart.rev FROM schema_version, cart", "4|1\n");
     execute_raw(kind == ON_SQLITE ? "UPDATE schema_version SET version='x'"
                                   : "UPDATE schema_version SET version=0");
     expect_refused(url, CE_DB, "schema_version");

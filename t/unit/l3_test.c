@@ -478,6 +478,39 @@ START_TEST(each_visits_every_row)
 }
 END_TEST
 
+/* The three questions of doc/sql.md. */
+START_TEST(the_report_answers_an_analyst)
+{
+    open_l3();
+    struct l3_line lines[] = {make_line("A;red", 2), make_line("B", 1)};
+    lines[0].has_price = lines[1].has_price = true;
+    lines[0].price = 100;
+    lines[1].price = 1000;
+    flush_one(make_cart("cart:1", 0, lines, 2), L3_DONE);
+    flush_one(make_cart("cart:2", 0, lines, 1), L3_DONE);
+    struct l3_cart later = make_cart("cart:3", 0, lines, 1);
+    later.updated_us += 86400ull * 1000000;
+    memcpy(later.currency, "CHF", 4);
+    flush_one(later, L3_DONE);
+    struct l3_cart deleted = make_cart("cart:4", 0, NULL, 0);
+    deleted.state = L3_DELETED;
+    flush_one(deleted, L3_DONE);
+    expect("SELECT currency, day, count(DISTINCT cart_id), sum(value) FROM cart_report"
+           " GROUP BY currency, day ORDER BY day",
+           "EUR|2023-11-14|2|1400\nCHF|2023-11-15|1|200\n");
+    expect("SELECT cart_id, sum(value) FROM cart_report WHERE idle_hours >= 24"
+           " GROUP BY cart_id ORDER BY cart_id",
+           "cart:1|1200\ncart:2|200\ncart:3|200\n");
+    expect("SELECT sku, count(DISTINCT cart_id), sum(qty) FROM cart_report"
+           " GROUP BY sku ORDER BY sku",
+           "A|3|6\nB|1|1\n");
+    later = make_cart("cart:1", 1, lines, 2);
+    later.updated_us = env_wall_us(env_real());
+    flush_one(later, L3_DONE);
+    expect("SELECT DISTINCT cart_id FROM cart_report WHERE idle_hours < 24", "cart:1\n");
+}
+END_TEST
+
 static void add_kind(Suite *suite, const struct kind_case *on)
 {
     TCase *tcase = tcase_create(on->name);
@@ -487,6 +520,7 @@ static void add_kind(Suite *suite, const struct kind_case *on)
     tcase_add_test(tcase, a_deleted_cart_keeps_its_row);
     tcase_add_test(tcase, extreme_values_survive);
     tcase_add_test(tcase, the_longest_keys_fit);
+    tcase_add_test(tcase, the_report_answers_an_analyst);
     tcase_add_test(tcase, a_conflict_changes_nothing);
     tcase_add_test(tcase, a_conflict_does_not_stop_the_batch);
     tcase_add_test(tcase, load_reads_image_and_revision);

@@ -63,9 +63,21 @@ static const char *const step_2[] = {
     NULL,
 };
 
+/* The view for analysts. */
+static const char *const step_3[] = {
+    "CREATE OR REPLACE VIEW cart_report AS SELECT"
+    " c.cart_id, c.currency, DATE(c.updated_at) AS day, c.updated_at,"
+    " TIMESTAMPDIFF(HOUR, c.updated_at, UTC_TIMESTAMP()) AS idle_hours,"
+    " l.line, l.sku, l.shop, l.qty, l.checked, l.add_price AS price,"
+    " l.qty * l.add_price AS value"
+    " FROM cart c JOIN cart_line l ON l.cart_id = c.cart_id WHERE c.state = 0",
+    "UPDATE schema_version SET version = 3",
+    NULL,
+};
+
 const char *const *l3_mysql_schema_step(unsigned version)
 {
-    static const char *const *const steps[] = {step_1, step_2};
+    static const char *const *const steps[] = {step_1, step_2, step_3};
     size_t count = sizeof steps / sizeof steps[0];
     return version >= 1 && version <= count ? steps[version - 1] : NULL;
 }
