@@ -305,25 +305,23 @@ static int build_net(struct parts *parts)
     return net_new(&config, &parts->net, parts->message, sizeof parts->message);
 }
 
-/* The URL of L3 with the password from its file; ends with a NUL. */
-static int add_l3_password(struct parts *parts)
+/* Appends the URL of --l3 with the password from its file. */
+static int put_l3_password(struct parts *parts)
 {
     const char *path = parts->conf.l3_password_file;
     const struct env *env = env_real();
     struct buf text = {0};
     int rc = env->file_read(env->ctx, path, &text);
     if (rc == 0) {
-        const uint8_t *end = memchr(text.bytes, '\n', text.len);
+        const uint8_t *end = text.len ? memchr(text.bytes, '\n', text.len) : NULL;
         struct slice line = slice_of(text.bytes, end ? (size_t)(end - text.bytes) : text.len);
         rc = parts->conf.l3 ? l3_put_password(parts->conf.l3, line, &parts->l3_url) : CE_INVAL;
     }
-    if (rc == 0)
-        rc = buf_append(&parts->l3_url, "", 1);
     if (rc == CE_INVAL)
         snprintf(parts->message, MESSAGE_BYTES,
-                 "--l3-password-file needs --l3 with a user and without a password");
+                 "l3-password-file: needs l3 with a user and without a password");
     else if (rc)
-        snprintf(parts->message, MESSAGE_BYTES, "%s: %s", path, err_text(rc));
+        snprintf(parts->message, MESSAGE_BYTES, "l3-password-file: %s: %s", path, err_text(rc));
     if (text.len)
         explicit_bzero(text.bytes, text.len);
     buf_free(&text);
@@ -334,16 +332,20 @@ static int add_l3_password(struct parts *parts)
 static int find_l3(struct parts *parts, const char **url)
 {
     const struct conf *conf = &parts->conf;
-    int rc = 0;
-    *url = conf->l3;
-    if (conf->l3_password_file)
-        rc = add_l3_password(parts);
-    else if (!conf->l3)
-        rc = buf_printf(&parts->l3_url, "sqlite:%s/cartd.sqlite%c", conf->data, '\0');
-    else if (strcmp(conf->l3, "none") == 0)
-        *url = NULL;
-    if (rc == 0 && parts->l3_url.len)
-        *url = (const char *)parts->l3_url.bytes;
+    struct buf *made = &parts->l3_url;
+    *url = NULL;
+    if (conf->l3 && strcmp(conf->l3, "none") == 0)
+        return 0;
+    int rc = conf->l3_fixed ? buf_append_str(made, L3_FIXED) : 0;
+    if (rc == 0 && conf->l3_password_file)
+        rc = put_l3_password(parts);
+    else if (rc == 0 && conf->l3)
+        rc = buf_append_str(made, conf->l3);
+    else if (rc == 0)
+        rc = buf_printf(made, "sqlite:%s/cartd.sqlite", conf->data);
+    if (rc == 0)
+        rc = buf_append(made, "", 1);
+    *url = (const char *)made->bytes;
     return rc;
 }
 

@@ -53,6 +53,9 @@ struct l3_event {
 
 struct l3;
 
+/* In front of a URL: the schema is checked and never made or changed. */
+#define L3_FIXED "fixed:"
+
 /* Opens `url`: "sqlite:PATH", "postgresql://...", "mysql://...". Makes or checks the schema. A
  * server that takes no writes is refused. CE_INVAL (unknown driver, bad URL), CE_DB, CE_NODISK,
  * CE_NOMEM. `message` gets words for the operator, never a password. Blocks, but not without end: a

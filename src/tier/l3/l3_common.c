@@ -106,9 +106,10 @@ int l3_fail(struct l3 *l3, int err, const char *words)
 int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest)
 {
     snprintf(l3->message, sizeof l3->message,
-             "the schema has version %" PRIu32 ", this program knows up to %" PRIu32
-             "; a newer program made it",
-             version, newest);
+             "the schema has version %" PRIu32 ", this program knows up to %" PRIu32 "; %s",
+             version, newest,
+             version > newest ? "a newer program made it"
+                              : "l3-migrate is off: bring it up to date with contrib/sql");
     return CE_DB;
 }
 

@@ -31,7 +31,8 @@ struct l3_driver;
 struct l3 {
     unsigned magic;
     const struct l3_driver *driver;
-    void *conn; /* the driver's own; set by its open */
+    bool is_fixed; /* the schema is somebody else's to make and change */
+    void *conn;    /* the driver's own; set by its open */
     char message[L3_MESSAGE_MAX];
 };
 
@@ -84,7 +85,8 @@ int64_t l3_bigint(uint64_t value);
 
 /* Keeps words, returns err. */
 int l3_fail(struct l3 *l3, int err, const char *words);
-/* CE_DB, and words about a schema that a newer program made. */
+/* CE_DB, and words about a schema that a newer program made, or that we may not bring up to date.
+ */
 int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest);
 /* Ours are 1.. within 32 bits; anything else was written by somebody else, and taking it as another
  * number would undo that: CE_DB. */

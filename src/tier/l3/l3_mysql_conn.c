@@ -299,9 +299,9 @@ static int check_schema(struct l3 *l3)
     while (l3_mysql_schema_step(newest + 1))
         newest++;
     int err = read_schema_version(l3, &version);
-    if (!err && version < newest)
+    if (!err && version < newest && !l3->is_fixed)
         err = upgrade_schema(l3, newest);
-    else if (!err && version > newest)
+    else if (!err && version != newest)
         err = l3_refuse_schema(l3, version, newest);
     /* IF NOT EXISTS has taken a table for ours that is somebody else's? */
     if (!err)

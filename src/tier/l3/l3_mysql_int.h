@@ -5,6 +5,7 @@
 
 #include "tier/l3/l3_int.h"
 
+#ifdef HAVE_LIBMARIADB
 #include <mysql.h>
 
 struct mysql {
@@ -23,4 +24,5 @@ void l3_my_close(struct l3 *l3);
 int l3_my_run(struct l3 *l3, MYSQL_RES **result) MUST_USE;
 int l3_my_query(struct l3 *l3, const char *sql, MYSQL_RES **result) MUST_USE;
 
+#endif
 #endif

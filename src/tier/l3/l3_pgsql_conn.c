@@ -265,7 +265,8 @@ static int check_schema(struct l3 *l3)
     int err = read_schema_version(l3, &version);
     if (err || version == newest)
         return err;
-    return version < newest ? upgrade_schema(l3, newest) : l3_refuse_schema(l3, version, newest);
+    bool may_upgrade = version < newest && !l3->is_fixed;
+    return may_upgrade ? upgrade_schema(l3, newest) : l3_refuse_schema(l3, version, newest);
 }
 
 /* ---- opening ------------------------------------------------------------------------- */

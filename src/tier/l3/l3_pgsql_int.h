@@ -5,6 +5,7 @@
 
 #include "tier/l3/l3_int.h"
 
+#ifdef HAVE_LIBPQ
 #include <libpq-fe.h>
 
 #define PG_PARAMS_MAX 14
@@ -32,4 +33,5 @@ int l3_pg_prepare(struct l3 *l3, const char *name, const char *sql) MUST_USE;
 /* True when the last error began with these characters of an SQLSTATE. */
 bool l3_pg_failed_with(const struct l3 *l3, const char *state);
 
+#endif
 #endif

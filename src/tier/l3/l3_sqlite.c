@@ -593,13 +593,8 @@ static int check_schema(struct l3 *l3)
     int err = read_schema_version(l3, &version);
     if (err || version == newest)
         return err;
-    if (version < newest)
-        return upgrade_schema(l3);
-    snprintf(l3->message, sizeof l3->message,
-             "the schema has version %" PRIu32 ", this program knows up to %" PRIu32
-             "; a newer program made it",
-             version, newest);
-    return CE_DB;
+    bool may_upgrade = version < newest && !l3->is_fixed;
+    return may_upgrade ? upgrade_schema(l3) : l3_refuse_schema(l3, version, newest);
 }
 
 static int prepare_statements(struct l3 *l3)

@@ -33,6 +33,7 @@ static bool find_password(struct slice url, struct slice *password)
 
 int l3_mask_url(const char *url, struct buf *out)
 {
+    url += strncmp(url, L3_FIXED, strlen(L3_FIXED)) == 0 ? strlen(L3_FIXED) : 0;
     struct slice rest = slice_str(url), password;
     if (!find_password(rest, &password))
         return buf_append(out, rest.bytes, rest.len);
