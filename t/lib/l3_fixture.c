@@ -55,6 +55,22 @@ void execute_raw(const char *sql)
     sqlite3_close(db);
 }
 
+void execute_file(const char *file)
+{
+    char text[16 * 1024];
+    FILE *opened = fopen(file, "r");
+    ck_assert_msg(opened != NULL, "%s", file);
+    size_t len = fread(text, 1, sizeof text - 1, opened);
+    fclose(opened);
+    text[len] = '\0';
+    char *statement = text, *end;
+    while ((end = strstr(statement, ";\n"))) {
+        *end = '\0';
+        execute_raw(statement);
+        statement = end + 2;
+    }
+}
+
 const char *query_on(sqlite3 *db, const char *sql)
 {
     static char answer[ANSWER_MAX];

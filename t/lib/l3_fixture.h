@@ -46,6 +46,8 @@ extern sqlite3 *inner;
  * $time(COLUMN) is a time as SQLite has it, $hex(COLUMN) bytes in hex digits. */
 sqlite3 *open_raw(void);
 void execute_raw(const char *sql);
+/* All statements of a file; each ends with ';' at the end of a line. */
+void execute_file(const char *file);
 
 /* All rows as text: columns joined by '|', each row ended by '\n', NULL as '~'. Borrowed until the
  * next query. */

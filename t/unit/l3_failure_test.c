@@ -254,6 +254,34 @@ START_TEST(the_schema_is_made_once)
 }
 END_TEST
 
+static void write_and_read(void)
+{
+    struct l3_line line = make_line("A", 1);
+    flush_one(make_cart("cart:1", 0, &line, 1), L3_DONE);
+    expect("SELECT cart_id, sku, qty FROM cart_report", "cart:1|A|1\n");
+    struct l3_event event = {.id = "00000000-0000-8000-8000-00000000000a",
+                             .type = "cart.expired",
+                             .key = slice_str("cart:1"),
+                             .payload = slice_str("{\"qty\":3}")};
+    ck_assert_int_eq(l3_put_events(l3, &event, 1), 0);
+    expect("SELECT cart_id, qty FROM cart_events", "cart:1|3\n");
+}
+
+START_TEST(a_schema_made_by_hand_is_taken_as_it_is)
+{
+    static const char *const files[] = {"contrib/sql/sqlite.sql", "contrib/sql/postgresql.sql",
+                                        "contrib/sql/mysql.sql"};
+    char fixed[sizeof url + 8], message[256] = "";
+    snprintf(fixed, sizeof fixed, L3_FIXED "%s", url);
+    expect_refused(fixed, CE_DB, "contrib/sql");
+    execute_file(files[kind]);
+    ck_assert_msg(l3_open(fixed, &l3, message, sizeof message) == 0, "%s", message);
+    write_and_read();
+    l3_close(&l3);
+    open_l3(); /* nothing is left to be done */
+}
+END_TEST
+
 START_TEST(a_newer_schema_is_refused)
 {
     open_l3();
@@ -456,6 +484,7 @@ static void add_kind(Suite *suite, const struct kind_case *on)
     tcase_add_test(tcase, a_row_that_fails_rolls_the_batch_back);
     tcase_add_test(tcase, a_crash_loses_no_commit);
     tcase_add_test(tcase, the_schema_is_made_once);
+    tcase_add_test(tcase, a_schema_made_by_hand_is_taken_as_it_is);
     tcase_add_test(tcase, a_newer_schema_is_refused);
     tcase_add_test(tcase, foreign_tables_are_left_alone);
     tcase_add_test(tcase, several_may_open_at_once);
