@@ -202,7 +202,7 @@ class MariaDB(Database):
             "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, CREATE VIEW, TRIGGER "
             f"ON *.* TO {USER}@'%';\n"  # not to write while the server is read-only
             f"CREATE USER IF NOT EXISTS {ADMIN}@'%' IDENTIFIED BY '{PASSWORD}';\n"
-            f"GRANT ALL ON *.* TO {ADMIN}@'%';\n")
+            f"GRANT ALL ON *.* TO {ADMIN}@'%' WITH GRANT OPTION;\n")
 
     def server(self):
         return [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults",

@@ -225,6 +225,36 @@ def test_a_server_that_hangs_delays_a_stop_no_longer_than_its_time_limit(server,
     books.check(server, KEYS)
 
 
+FEW_RIGHTS = {
+    "postgresql": ["CREATE ROLE few LOGIN PASSWORD 'se%cret'",
+                   "GRANT USAGE ON SCHEMA {schema} TO few",
+                   "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.cart, {schema}.cart_line, "
+                   "{schema}.cart_event TO few",
+                   "GRANT SELECT ON {schema}.schema_version TO few"],
+    "mysql": ["CREATE USER few@'%' IDENTIFIED BY 'se%cret'",
+              *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {{schema}}.{table} TO few@'%'"
+                for table in ("cart", "cart_line", "cart_event")),
+              "GRANT SELECT ON {schema}.schema_version TO few@'%'"]}
+
+
+def test_few_rights_and_a_password_file_are_enough(server, database, tmp_path):
+    server.start()  # makes the tables, as its owner
+    assert server.stop() == 0
+    for sql in FEW_RIGHTS[database.scheme]:
+        database.execute(sql.format(schema=server.schema))
+    secret = tmp_path / "secret"
+    secret.write_text("se%cret\n")
+    url = server.l3_url().replace(f"{databases.USER}:{databases.PASSWORD_IN_URL}@", "few@")
+    server.start(l3=url, l3_password_file=secret, l3_migrate="off")
+    with server.client() as client:
+        assert client.cmd("cadd cart:ends SKU-1 1 T1") == "HD"
+    add(server, KEYS)
+    carts = books.check(server, KEYS)
+    assert len(carts) == len(KEYS)
+    wait_until(lambda: server.sql("SELECT id FROM cart_event"), "an event")
+    assert "se%cret" not in server.log_end() and server.stats()["behind_errors"] == 0
+
+
 def test_rows_changed_or_deleted_by_others_lose_no_change(server):
     server.start()
     add(server, KEYS)
