@@ -63,7 +63,7 @@ struct parts {
     struct cmd *cmd;
     struct net *net;
     struct tier *tier;
-    char l3_url[4096];
+    struct buf l3_url; /* made from options; ends with a NUL */
     char message[MESSAGE_BYTES];
 };
 
@@ -308,33 +308,71 @@ static int build_net(struct parts *parts)
     return net_new(&config, &parts->net, parts->message, sizeof parts->message);
 }
 
-static const char *find_l3(struct parts *parts)
+/* Appends the URL of --l3 with the password from its file. */
+static int put_l3_password(struct parts *parts)
 {
-    const struct conf *conf = &parts->conf;
-    if (conf->l3)
-        return strcmp(conf->l3, "none") == 0 ? NULL : conf->l3;
-    snprintf(parts->l3_url, sizeof parts->l3_url, "sqlite:%s/cartd.sqlite", conf->data);
-    return parts->l3_url;
+    const char *path = parts->conf.l3_password_file;
+    const struct env *env = env_real();
+    struct buf text = {0};
+    int rc = env->file_read(env->ctx, path, &text);
+    if (rc == 0) {
+        const uint8_t *end = text.len ? memchr(text.bytes, '\n', text.len) : NULL;
+        struct slice line = slice_of(text.bytes, end ? (size_t)(end - text.bytes) : text.len);
+        rc = parts->conf.l3 ? l3_put_password(parts->conf.l3, line, &parts->l3_url) : CE_INVAL;
+    }
+    if (rc == CE_INVAL)
+        snprintf(parts->message, MESSAGE_BYTES,
+                 "l3-password-file: needs l3 with a user and without a password");
+    else if (rc)
+        snprintf(parts->message, MESSAGE_BYTES, "l3-password-file: %s: %s", path, err_text(rc));
+    if (text.len)
+        explicit_bzero(text.bytes, text.len);
+    buf_free(&text);
+    return rc;
 }
 
-static struct tier_config tier_config_of(struct parts *parts)
+/* *url = NULL: no L3. */
+static int find_l3(struct parts *parts, const char **url)
 {
-    return (struct tier_config){.env = env_real(),
-                                .data_dir = parts->conf.data,
-                                .l3_url = find_l3(parts),
-                                .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
-                                .value = cmd_tier_value(),
-                                .state_record = CMD_RECORD_STATE,
-                                .pair_record = CMD_RECORD_PAIR,
-                                .history_bytes = parts->conf.history_bytes,
-                                .advanced = on_advanced,
-                                .expire = on_expire,
-                                .ctx = parts};
+    const struct conf *conf = &parts->conf;
+    struct buf *made = &parts->l3_url;
+    *url = NULL;
+    if (conf->l3 && strcmp(conf->l3, "none") == 0)
+        return 0;
+    int rc = conf->l3_fixed ? buf_append_str(made, L3_FIXED) : 0;
+    if (rc == 0 && conf->l3_password_file)
+        rc = put_l3_password(parts);
+    else if (rc == 0 && conf->l3)
+        rc = buf_append_str(made, conf->l3);
+    else if (rc == 0)
+        rc = buf_printf(made, "sqlite:%s/cartd.sqlite", conf->data);
+    if (rc == 0)
+        rc = buf_append(made, "", 1);
+    *url = (const char *)made->bytes;
+    return rc;
+}
+
+static int make_tier_config(struct parts *parts, struct tier_config *config)
+{
+    *config = (struct tier_config){.env = env_real(),
+                                   .data_dir = parts->conf.data,
+                                   .l1_bytes_max = (size_t)parts->conf.megabytes << 20,
+                                   .value = cmd_tier_value(),
+                                   .state_record = CMD_RECORD_STATE,
+                                   .pair_record = CMD_RECORD_PAIR,
+                                   .history_bytes = parts->conf.history_bytes,
+                                   .advanced = on_advanced,
+                                   .expire = on_expire,
+                                   .ctx = parts};
+    return find_l3(parts, &config->l3_url);
 }
 
 static int build_tier(struct parts *parts)
 {
-    const struct tier_config config = tier_config_of(parts);
+    struct tier_config config;
+    int rc = make_tier_config(parts, &config);
+    if (rc)
+        return rc;
     return tier_open(&config, &parts->tier, parts->message, sizeof parts->message);
 }
 
@@ -437,10 +475,12 @@ static void print_difference(void *ctx, const char *line)
 static int verify(struct parts *parts, bool repair)
 {
     const struct tier_verify_config how = {.repair = repair, .tell = print_difference};
-    const struct tier_config config = tier_config_of(parts);
+    struct tier_config config;
     struct tier_verdict found;
     log_level_set(parts->conf.verbose ? LOG_DEBUG : LOG_ERROR);
-    int rc = tier_verify(&config, &how, &found, parts->message, sizeof parts->message);
+    int rc = make_tier_config(parts, &config);
+    if (rc == 0)
+        rc = tier_verify(&config, &how, &found, parts->message, sizeof parts->message);
     if (rc) {
         fprintf(stderr, "cartd: %s\n", parts->message);
         return EXIT_UNVERIFIED;
@@ -527,6 +567,7 @@ int main(int argc, char **argv)
     } else if (!print_asked(&parts.conf)) {
         status = run(&parts);
     }
+    buf_free(&parts.l3_url);
     conf_free(&parts.conf);
     return status;
 }

@@ -129,7 +129,9 @@ static int hold_failed(void *ctx, struct slice reply, int code, struct buf *inst
 
 static void turn_end(void *ctx)
 {
-    journal_urge(tier_journal(((struct cmd *)ctx)->tier));
+    const struct cmd *cmd = ctx;
+    if (cmd->tier) /* none when the start failed: then workers end without having served */
+        journal_urge(tier_journal(cmd->tier));
 }
 
 /* ---- input ---- */

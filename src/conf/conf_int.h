@@ -10,6 +10,8 @@
 enum {
     OPTION_DATA = 256,
     OPTION_L3,
+    OPTION_L3_PASSWORD_FILE,
+    OPTION_L3_MIGRATE,
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
@@ -71,7 +73,12 @@ enum {
     X(OPTION_DATA, "data", "DIR", TEXT, data, 0, 0, "./var",                                       \
       "directory of journal, L2 and the default database")                                         \
     X(OPTION_L3, "l3", "URL", TEXT, l3, 0, 0, NULL,                                                \
-      "database: sqlite:PATH or none (default sqlite:DIR/cartd.sqlite)")                           \
+      "database: sqlite:PATH, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME or none "        \
+      "(default sqlite:DIR/cartd.sqlite)")                                                         \
+    X(OPTION_L3_PASSWORD_FILE, "l3-password-file", "FILE", TEXT, l3_password_file, 0, 0, NULL,     \
+      "password of the user in --l3: the first line of this file")                                 \
+    X(OPTION_L3_MIGRATE, "l3-migrate", "WHEN", MIGRATE, l3_fixed, 0, 0, "auto",                    \
+      "auto: make the tables and bring them up to date; off: only check them")                     \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \
@@ -127,6 +134,7 @@ enum option_kind {
     KIND_MERGE,
     KIND_PREFIXES, /* of a bucket */
     KIND_TLS_VERSION,
+    KIND_MIGRATE,
     KIND_FLAG,
     KIND_COUNT,    /* a flag that may be given several times */
     KIND_EXTENDED, /* -o */

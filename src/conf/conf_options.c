@@ -172,6 +172,7 @@ bool conf_set_value(void *base, const struct option_row *row, const char *text)
 {
     static const char *const acks[] = {"ram", "os", "sync", NULL};
     static const char *const protocols[] = {"auto", "ascii", "binary", NULL};
+    static const char *const migrates[] = {"auto", "off", NULL};
     static const char *const versions[] = {"tlsv1.2", "tlsv1.3", NULL};
     static const char *const life_kinds[] = {"sliding", "fixed", NULL};
     static const char *const classes[] = {"cart", "checkout", "cache", NULL};
@@ -189,7 +190,8 @@ bool conf_set_value(void *base, const struct option_row *row, const char *text)
     case KIND_CLASS: return read_word(classes, text, number);
     case KIND_MERGE: return read_word(merges, text, number);
     case KIND_TLS_VERSION:
-        if (!read_word(versions, text, &word))
+    case KIND_MIGRATE:
+        if (!read_word(row->kind == KIND_MIGRATE ? migrates : versions, text, &word))
             return false;
         *conf_flag(base, row) = word == 1;
         return true;
@@ -233,6 +235,7 @@ const char *conf_differs(const struct conf *a, const struct conf *b, size_t *at)
             break;
         case KIND_FLAG:
         case KIND_TLS_VERSION:
+        case KIND_MIGRATE:
             if (*conf_flag(a, row) != *conf_flag(b, row))
                 return row->name;
             break;

@@ -447,13 +447,13 @@ int drain_mark_all(struct tier *tier)
 {
     struct buf marked_for = {0};
     int rc = l2_meta_get(tier->l2, "l3", &marked_for);
-    bool same = rc == 0 && slice_eq(buf_slice(&marked_for), slice_str(tier->l3_url));
+    bool same = rc == 0 && slice_eq(buf_slice(&marked_for), buf_slice(&tier->l3_name));
     buf_free(&marked_for);
     if (same)
         return 0;
     rc = l2_each(tier->l2, mark_one, tier);
     if (rc)
         return rc;
-    l2_batch_meta(tier->drain.batch, "l3", slice_str(tier->l3_url));
+    l2_batch_meta(tier->drain.batch, "l3", buf_slice(&tier->l3_name));
     return l2_batch_commit(tier->l2, tier->drain.batch);
 }

@@ -50,7 +50,8 @@ static int open_parts(struct tier *tier, const char **what)
     tier->journal_dir = join_path(tier->config.data_dir, "journal");
     tier->l2_path = join_path(tier->config.data_dir, "l2");
     tier->l3_url = tier->config.l3_url ? strdup(tier->config.l3_url) : NULL;
-    if (!tier->journal_dir || !tier->l2_path || (tier->config.l3_url && !tier->l3_url))
+    if (!tier->journal_dir || !tier->l2_path || (tier->config.l3_url && !tier->l3_url) ||
+        (tier->l3_url && l3_mask_url(tier->l3_url, &tier->l3_name)))
         return CE_NOMEM;
     if ((rc = l1_new(tier->config.l1_bytes_max, &tier->l1)) ||
         (rc = l2_batch_new(&tier->drain.batch)))
@@ -94,6 +95,7 @@ static void free_parts(struct tier *tier)
     free(tier->journal_dir);
     free(tier->l2_path);
     free(tier->l3_url);
+    buf_free(&tier->l3_name);
     tier->magic = 0;
     free(tier);
 }

@@ -124,8 +124,9 @@ struct tier {
     unsigned magic;
     struct tier_config config;
     char *journal_dir, *l2_path, *l3_url;
-    int dir_fd;    /* keeps other daemons out of the data directory */
-    uint64_t boot; /* this process; an actor in L2 is ours only when it was minted under it */
+    struct buf l3_name; /* the URL without its password: what L2 remembers */
+    int dir_fd;         /* keeps other daemons out of the data directory */
+    uint64_t boot;      /* this process; an actor in L2 is ours only when it was minted under it */
     struct l1 *l1;
     struct l2 *l2; /* NULL until it could be opened */
     struct journal *journal;

@@ -1,9 +1,12 @@
 #include "lib/l3_fixture.h"
+#include "lib/l3_servers.h"
+#include "lib/suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-char dir[64], path[96], url[128];
+char dir[64], path[96], url[192];
+enum kind kind;
 struct l3 *l3;
 
 void open_l3(void)
@@ -18,11 +21,16 @@ void set_up(void)
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/carts.db", dir);
     snprintf(url, sizeof url, "sqlite:%s", path);
+    kind = ON_SQLITE;
 }
 
 void tear_down(void)
 {
     l3_close(&l3);
+    if (kind != ON_SQLITE) {
+        server_drop();
+        return;
+    }
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", dir);
     ck_assert_int_eq(system(command), 0);
@@ -37,10 +45,30 @@ sqlite3 *open_raw(void)
 
 void execute_raw(const char *sql)
 {
+    if (kind != ON_SQLITE) {
+        server_query(sql);
+        return;
+    }
     sqlite3 *db = open_raw();
     char *words = NULL;
     ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, &words) == SQLITE_OK, "%s", words);
     sqlite3_close(db);
+}
+
+void execute_file(const char *file)
+{
+    char text[16 * 1024];
+    FILE *opened = fopen(file, "r");
+    ck_assert_msg(opened != NULL, "%s", file);
+    size_t len = fread(text, 1, sizeof text - 1, opened);
+    fclose(opened);
+    text[len] = '\0';
+    char *statement = text, *end;
+    while ((end = strstr(statement, ";\n"))) {
+        *end = '\0';
+        execute_raw(statement);
+        statement = end + 2;
+    }
 }
 
 const char *query_on(sqlite3 *db, const char *sql)
@@ -64,10 +92,44 @@ const char *query_on(sqlite3 *db, const char *sql)
     return answer;
 }
 
+/* $time(COLUMN) and $hex(COLUMN). */
+static void translate(const char *sql, char *out, size_t out_bytes)
+{
+    static const char *const times[] = {
+        "%.*s", "to_char(%.*s AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')",
+        "CONCAT(REPLACE(LEFT(%.*s, 23), ' ', 'T'), 'Z')"};
+    static const char *const hexes[] = {"hex(%.*s)", "upper(encode(%.*s, 'hex'))", "HEX(%.*s)"};
+    size_t len = 0;
+    while (*sql) {
+        bool is_time = strncmp(sql, "$time(", 6) == 0;
+        bool is_hex = strncmp(sql, "$hex(", 5) == 0;
+        if (is_time || is_hex) {
+            const char *column = strchr(sql, '(') + 1;
+            int column_len = (int)strcspn(column, ")");
+            const char *format = is_time ? times[kind] : hexes[kind];
+            char text[256];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            snprintf(text, sizeof text, format, column_len, column);
+#pragma GCC diagnostic pop
+            len += (size_t)snprintf(out + len, out_bytes - len, "%s", text);
+            sql = column + column_len + 1;
+        } else {
+            out[len++] = *sql++;
+        }
+        ck_assert_uint_lt(len + 1, out_bytes);
+    }
+    out[len] = '\0';
+}
+
 const char *query(const char *sql)
 {
+    char translated[4096];
+    translate(sql, translated, sizeof translated);
+    if (kind != ON_SQLITE)
+        return server_query(translated);
     sqlite3 *db = open_raw();
-    const char *answer = query_on(db, sql);
+    const char *answer = query_on(db, translated);
     sqlite3_close(db);
     return answer;
 }
@@ -114,4 +176,19 @@ void flush_one(struct l3_cart cart, enum l3_outcome outcome)
 {
     ck_assert_msg(l3_flush(l3, &cart, 1) == 0, "%s", l3_message(l3));
     ck_assert_int_eq(cart.outcome, outcome);
+}
+
+int run_on_all_kinds(const char *name, void (*add_kind)(Suite *suite, const struct kind_case *on),
+                     TCase *more)
+{
+    static const struct kind_case kinds[] = {
+        {"sqlite", set_up}, {"postgresql", set_up_pgsql}, {"mysql", set_up_mysql}};
+    Suite *suite = suite_create(name);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        add_kind(suite, &kinds[i]);
+    if (more)
+        suite_add_tcase(suite, more);
+    int status = servers_start() ? suite_run(suite) : EXIT_FAILURE;
+    servers_stop();
+    return status;
 }

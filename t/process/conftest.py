@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from daemon import CARTD, Server
@@ -8,10 +10,25 @@ def pytest_sessionstart():
         pytest.exit(f"{CARTD} does not exist; set CARTD", 1)
 
 
+@pytest.fixture(name="database", scope="session")
+def start_database():
+    """The database server that CARTD_DB names (databases.py); None is SQLite."""
+    kind = os.environ.get("CARTD_DB", "sqlite")
+    if kind == "sqlite":
+        yield None
+        return
+    import databases  # its libraries are needed by such tests only
+    database = databases.KINDS[kind]()
+    try:
+        yield database.start()
+    finally:
+        database.remove()
+
+
 @pytest.fixture(name="server")
-def make_server(tmp_path):
+def make_server(tmp_path, database):
     """A server that is not started yet. What runs at the end must stop cleanly."""
-    server = Server(tmp_path)
+    server = Server(tmp_path, database)
     try:
         yield server
     except BaseException:

@@ -1,4 +1,5 @@
 """daemon: one cartd process, its folder and its database."""
+import itertools
 import os
 import shutil
 import signal
@@ -15,6 +16,9 @@ BUILD = Path(os.environ.get("BUILD", CARTD.parent)).resolve()
 STARTS_MAX = 5  # another program may take the port between our look and the daemon's
 
 
+NUMBERS = itertools.count(1)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -22,14 +26,18 @@ def free_port():
 
 
 class Server:
-    def __init__(self, folder):
+    def __init__(self, folder, database=None):
+        """database: where its carts go, of databases.py; None: SQLite, in its folder."""
+        self.database = database
+        self.schema = f"t{next(NUMBERS)}"
         self.data = folder / "data"
-        self.database = self.data / "cartd.sqlite"
+        self.sqlite = self.data / "cartd.sqlite"
         self.log = folder / "cartd.log"
         self.port = None
         self.process = None
         self.options = {}
         self.environment = {}  # beside that of the tests
+        self.l3 = None  # URL of the database, once it is made
 
     # ---- life ----
 
@@ -59,6 +67,8 @@ class Server:
     def start(self, **options):
         """Starts with these options (short ones by letter) and waits until it serves."""
         self.options = {name.replace("_", "-"): value for name, value in options.items()}
+        if self.database and "l3" not in self.options:
+            self.options["l3"] = self.l3_url()
         for attempt in range(STARTS_MAX):
             if self.port is None or attempt > 0:
                 self.port = free_port()
@@ -113,6 +123,30 @@ class Server:
     def log_end(self):
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
+    # ---- its database ----
+
+    def l3_url(self):
+        if self.l3 is None:
+            self.l3 = self.database.create(self.schema)
+        return self.l3
+
+    def sql(self, query, *parameters):
+        """Rows as dicts; parameters are %s, in SQLite ?."""
+        if self.database:
+            return self.database.execute(query, parameters, self.schema)
+        path = f"file:{self.sqlite}?mode=ro"
+        with sqlite3.connect(path, uri=True, timeout=WAIT_SECONDS) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, parameters)]
+
+    def hold_lock(self):
+        """A connection that keeps cartd from writing, until it is closed."""
+        if self.database:
+            return self.database.hold_lock(self.schema)
+        connection = sqlite3.connect(self.sqlite, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        return connection
+
     # ---- looking ----
 
     def client(self):
@@ -122,13 +156,6 @@ class Server:
         with self.client() as client:
             return {name: int(value) for name, value in client.stats().items()
                     if value.isdigit()}
-
-    def sql(self, query, *parameters):
-        """Rows as dicts."""
-        path = f"file:{self.database}?mode=ro"
-        with sqlite3.connect(path, uri=True, timeout=WAIT_SECONDS) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, parameters)]
 
     def wait_caught_up(self):
         """Until L2 and L3 have all that was acknowledged."""

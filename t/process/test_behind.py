@@ -1,6 +1,4 @@
 """Behind the reply the database becomes what the carts are; the stats say truly how far it is."""
-import sqlite3
-
 import books
 from waiting import wait_until
 
@@ -57,14 +55,11 @@ def test_carts_work_while_the_database_is_locked(server):
         for key in keys:
             assert client.cmd(f"cadd {key} SKU-1 1") == "HD"
         books.check(server, keys)
-        path = server.data / "cartd.sqlite"
-        with sqlite3.connect(path, isolation_level=None) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            for key in keys:
-                assert client.cmd(f"cadd {key} SKU-1 1 x") == "HD x2"
-            wait_until(lambda: client.stat("behind_age_ms") > 500, "the backlog is told")
-            wait_until(lambda: client.stat("behind_queue") == len(keys), "all of it is told")
-            other.execute("ROLLBACK")
+        other = server.hold_lock()
+        for key in keys:
+            assert client.cmd(f"cadd {key} SKU-1 1 x") == "HD x2"
+        wait_until(lambda: client.stat("behind_age_ms") > 500, "the backlog is told")
+        wait_until(lambda: client.stat("behind_queue") == len(keys), "all of it is told")
         other.close()
     carts = books.check(server, keys)
     assert {cart["qty"] for cart in carts.values()} == {2}
@@ -76,14 +71,12 @@ def test_a_kill_while_the_database_is_locked_loses_nothing(server):
     with server.client() as client:
         assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
     books.check(server, ["cart:u0"])
-    other = sqlite3.connect(server.data / "cartd.sqlite", isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
+    other = server.hold_lock()
     with server.client() as client:
         for key in keys:
             assert client.cmd(f"cadd {key} SKU-2 2") == "HD"
         wait_until(lambda: client.stat("dirty_carts") == 0, "L2 has it and the journal need not")
     server.kill9()
-    other.execute("ROLLBACK")
     other.close()
     server.start()
     carts = books.check(server, keys)

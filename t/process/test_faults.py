@@ -53,7 +53,7 @@ def test_a_full_disk_below_sql_stops_nothing(disks, server, tmp_path):
     shopper = Shopper(server)
     disk = disks.enter_context(faults.small_disk(tmp_path / "sql", 8))
     server.start(l3=f"sqlite:{disk}/cartd.sqlite")
-    server.database = disk / "cartd.sqlite"
+    server.sqlite = disk / "cartd.sqlite"
     with server.client() as client:
         shopper.add_all(client)
         server.wait_caught_up()

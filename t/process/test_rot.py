@@ -92,7 +92,7 @@ def test_a_start_without_l2_waits_for_the_database(server, tmp_path):
     shopper = Shopper(server)
     database = tmp_path / "sql" / "cartd.sqlite"
     database.parent.mkdir()
-    server.database = database
+    server.sqlite = database
     start_cold(server, shopper, l3=f"sqlite:{database}")
     with server.client() as client:
         shopper.add_all(client)

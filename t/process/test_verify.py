@@ -93,20 +93,20 @@ def check_repair(server, wanted, qty):
 
 
 def test_a_row_that_is_gone_is_written_again(stopped):
-    with sqlite3.connect(stopped.database) as connection:
+    with sqlite3.connect(stopped.sqlite) as connection:
         connection.execute("DELETE FROM cart WHERE cart_id = ?", (CARTS[3],))
     connection.close()
     check_repair(stopped, {CARTS[3]: "the database does not have it"}, 1)
 
 
 def test_an_older_database_is_brought_up(stopped, tmp_path):
-    shutil.copy(stopped.database, tmp_path / "older")
+    shutil.copy(stopped.sqlite, tmp_path / "older")
     stopped.start()
     with stopped.client() as client:
         assert client.cmd(f"cadd {CARTS[5]} SKU-2 1") == "HD"
     stopped.wait_caught_up()
     assert stopped.stop() == 0
-    shutil.copy(tmp_path / "older", stopped.database)
+    shutil.copy(tmp_path / "older", stopped.sqlite)
     check_repair(stopped, {CARTS[5]: "the database has an older state than L2"}, 1)
     assert stopped.sql("SELECT qty FROM cart_line WHERE cart_id = ? AND sku = 'SKU-2'", CARTS[5])
 

@@ -5,8 +5,8 @@
 
 #define L3_MAGIC 0x13da7aba
 
-int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 **l3, char *message,
-                   size_t message_bytes)
+static int open_with(const struct l3_driver *driver, const char *where, bool is_fixed,
+                     struct l3 **l3, char *message, size_t message_bytes)
 {
     struct l3 *opened = calloc(1, sizeof *opened);
     if (!opened) {
@@ -15,6 +15,7 @@ int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 
     }
     opened->magic = L3_MAGIC;
     opened->driver = driver;
+    opened->is_fixed = is_fixed;
     int err = driver->open(opened, where);
     if (err) {
         snprintf(message, message_bytes, "%s", opened->message);
@@ -23,6 +24,31 @@ int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 
     }
     *l3 = opened;
     return 0;
+}
+
+int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 **l3, char *message,
+                   size_t message_bytes)
+{
+    return open_with(driver, where, false, l3, message, message_bytes);
+}
+
+static int open_absent(struct l3 *l3, const char *where)
+{
+    (void)where;
+    return l3_fail(l3, CE_INVAL,
+                   "this cartd was built without the library of that database: install libpq-dev "
+                   "or libmariadb-dev, then build it again");
+}
+
+static void close_absent(struct l3 *l3)
+{
+    (void)l3;
+}
+
+const struct l3_driver *l3_absent_driver(void)
+{
+    static const struct l3_driver driver = {.open = open_absent, .close = close_absent};
+    return &driver;
 }
 
 /* The text behind "scheme:", or NULL when the URL has another scheme. */
@@ -43,10 +69,12 @@ int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes
         L3_DRIVERS(X)
 #undef X
     };
+    bool is_fixed = strncmp(url, L3_FIXED, strlen(L3_FIXED)) == 0;
+    url += is_fixed ? strlen(L3_FIXED) : 0;
     for (size_t i = 0; i < sizeof drivers / sizeof drivers[0]; i++) {
         const char *where = match_scheme(url, drivers[i].scheme);
         if (where)
-            return l3_open_driver(drivers[i].driver(), where, l3, message, message_bytes);
+            return open_with(drivers[i].driver(), where, is_fixed, l3, message, message_bytes);
     }
     /* Only the scheme is repeated: the rest may hold a password. */
     const char *colon = strchr(url, ':');

@@ -53,8 +53,13 @@ struct l3_event {
 
 struct l3;
 
-/* Opens `url`: "sqlite:PATH". Makes or checks the schema. CE_INVAL (unknown driver, bad URL),
- * CE_DB, CE_NODISK, CE_NOMEM. `message` gets words for the operator. */
+/* In front of a URL: the schema is checked and never made or changed. */
+#define L3_FIXED "fixed:"
+
+/* Opens `url`: "sqlite:PATH", "postgresql://...", "mysql://...". Makes or checks the schema. A
+ * server that takes no writes is refused. CE_INVAL (unknown driver, bad URL), CE_DB, CE_NODISK,
+ * CE_NOMEM. `message` gets words for the operator, never a password. Blocks, but not without end: a
+ * server that does not answer is an error after 15 s. */
 int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes) MUST_USE;
 void l3_close(struct l3 **l3);
 
@@ -76,6 +81,12 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) M
 int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
             void *arg) MUST_USE;
+
+/* Appends the URL with "***" for its password: to show it, and to know a database by. CE_NOMEM. */
+int l3_mask_url(const char *url, struct buf *out) MUST_USE;
+/* Appends the URL with a password (any bytes) behind its user. CE_INVAL: it names no user, or has a
+ * password already; CE_NOMEM. */
+int l3_put_password(const char *url, struct slice password, struct buf *out) MUST_USE;
 
 /* What the last failed call said, for the log. Borrowed until the next call. */
 const char *l3_message(const struct l3 *l3);

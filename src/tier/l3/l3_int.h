@@ -6,15 +6,33 @@
 
 #define L3_MESSAGE_MAX 256
 
+/* Drivers whose library was not there at build time refuse their URLs with words. */
+#ifdef HAVE_LIBPQ
+#define L3_PGSQL l3_pgsql_driver
+#else
+#define L3_PGSQL l3_absent_driver
+#endif
+#ifdef HAVE_LIBMARIADB
+#define L3_MYSQL l3_mysql_driver
+#else
+#define L3_MYSQL l3_absent_driver
+#endif
+
 /* The scheme of the URL and the name of the function that returns the driver. */
-#define L3_DRIVERS(X) X(sqlite, l3_sqlite_driver)
+#define L3_DRIVERS(X)                                                                              \
+    X(sqlite, l3_sqlite_driver)                                                                    \
+    X(postgresql, L3_PGSQL)                                                                        \
+    X(postgres, L3_PGSQL)                                                                          \
+    X(mysql, L3_MYSQL)                                                                             \
+    X(mariadb, L3_MYSQL)
 
 struct l3_driver;
 
 struct l3 {
     unsigned magic;
     const struct l3_driver *driver;
-    void *conn; /* the driver's own; set by its open */
+    bool is_fixed; /* the schema is somebody else's to make and change */
+    void *conn;    /* the driver's own; set by its open */
     char message[L3_MESSAGE_MAX];
 };
 
@@ -38,12 +56,42 @@ struct l3_driver {
 int l3_open_driver(const struct l3_driver *driver, const char *where, struct l3 **l3, char *message,
                    size_t message_bytes) MUST_USE;
 
-#define X(scheme, driver) const struct l3_driver *driver(void);
-L3_DRIVERS(X)
-#undef X
+const struct l3_driver *l3_sqlite_driver(void);
+const struct l3_driver *l3_pgsql_driver(void);
+const struct l3_driver *l3_mysql_driver(void);
+const struct l3_driver *l3_absent_driver(void);
 
 /* The SQL that brings a database from schema version `version - 1` to `version`, NULL beyond the
  * newest. Steps are never edited once released, only added. */
 const char *l3_sqlite_schema_step(unsigned version);
+const char *l3_pgsql_schema_step(unsigned version);
+/* The same as a list of statements that ends with NULL. */
+const char *const *l3_mysql_schema_step(unsigned version);
+
+/* ---- what drivers share (l3_common.c) ------------------------------------------------ */
+
+bool l3_is_utf8(struct slice text);
+
+/* Appends bytes as text that every server keeps and compares exactly: as they are, or, when they
+ * are no UTF-8, hold a NUL, end with a space or begin with "\x": "\x" and their hex digits.
+ * l3_take_text replaces `out` by the bytes again: CE_CORRUPT, CE_NOMEM. */
+int l3_put_text(struct buf *out, struct slice bytes) MUST_USE;
+int l3_take_text(struct slice text, struct buf *out) MUST_USE;
+
+/* Milliseconds since 1970, at most the last of the year 9999. */
+uint64_t l3_time_ms(uint64_t time_us);
+/* The value, or the greatest that a BIGINT holds. */
+int64_t l3_bigint(uint64_t value);
+
+/* Keeps words, returns err. */
+int l3_fail(struct l3 *l3, int err, const char *words);
+/* CE_DB, and words about a schema that a newer program made, or that we may not bring up to date.
+ */
+int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest);
+/* Ours are 1.. within 32 bits; anything else was written by somebody else, and taking it as another
+ * number would undo that: CE_DB. */
+int l3_take_rev(struct l3 *l3, int64_t value, uint32_t *rev) MUST_USE;
+/* The cart with this key, among those of a flush. NULL: none. */
+struct l3_cart *l3_find_cart(struct l3_cart *carts, size_t count, struct slice key);
 
 #endif

@@ -134,40 +134,11 @@ static void put_blob(struct call *call, struct slice bytes)
                                        SQLITE_STATIC);
 }
 
-/* Length of the UTF-8 character at the front of `text` (RFC 3629), 0 when it is none. */
-static size_t measure_char(struct slice text)
-{
-    uint8_t first = text.bytes[0];
-    size_t len = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if (len == 0 || first > 0xf4 || text.len < len)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((text.bytes[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    uint8_t second = len > 1 ? text.bytes[1] : 0;
-    bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-    bool is_surrogate = first == 0xed && second > 0x9f;
-    bool is_too_high = first == 0xf4 && second > 0x8f;
-    return is_overlong || is_surrogate || is_too_high ? 0 : len;
-}
-
-static bool is_utf8(struct slice text)
-{
-    while (text.len > 0) {
-        size_t len = measure_char(text);
-        if (len == 0)
-            return false;
-        text = slice_from(text, len);
-    }
-    return true;
-}
-
 /* Text where the bytes are text. Others become a blob with the same bytes: readers in other
  * languages decode text columns and would stumble. Borrows as put_blob. */
 static void put_text(struct call *call, struct slice text)
 {
-    if (!is_utf8(text))
+    if (!l3_is_utf8(text))
         put_blob(call, text);
     else if (!call->rc)
         call->rc = sqlite3_bind_text64(call->statement, ++call->column,
@@ -622,13 +593,8 @@ static int check_schema(struct l3 *l3)
     int err = read_schema_version(l3, &version);
     if (err || version == newest)
         return err;
-    if (version < newest)
-        return upgrade_schema(l3);
-    snprintf(l3->message, sizeof l3->message,
-             "the schema has version %" PRIu32 ", this program knows up to %" PRIu32
-             "; a newer program made it",
-             version, newest);
-    return CE_DB;
+    bool may_upgrade = version < newest && !l3->is_fixed;
+    return may_upgrade ? upgrade_schema(l3) : l3_refuse_schema(l3, version, newest);
 }
 
 static int prepare_statements(struct l3 *l3)

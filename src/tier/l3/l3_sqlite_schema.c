@@ -53,6 +53,14 @@ static const char *const schema_steps[] = {
     " json_extract(payload, '$.lines') AS lines"
     " FROM cart_event;"
     "UPDATE schema_version SET version = 2;",
+    /* 3: the view for analysts */
+    "CREATE VIEW cart_report AS SELECT"
+    " c.cart_id, c.currency, date(c.updated_at) AS day, c.updated_at,"
+    " CAST((julianday('now') - julianday(c.updated_at)) * 24 AS INTEGER) AS idle_hours,"
+    " l.line, l.sku, l.shop, l.qty, l.checked, l.add_price AS price,"
+    " l.qty * l.add_price AS value"
+    " FROM cart c JOIN cart_line l ON l.cart_id = c.cart_id WHERE c.state = 0;"
+    "UPDATE schema_version SET version = 3;",
 };
 
 const char *l3_sqlite_schema_step(unsigned version)
