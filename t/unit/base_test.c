@@ -209,6 +209,61 @@ START_TEST(locks_out_of_order_abort)
 }
 END_TEST
 
+/* A merge holds the stripes of two carts; a higher rank may follow, whichever goes first. */
+START_TEST(two_locks_of_one_rank_are_held_and_dropped_in_any_order)
+{
+    struct lock stripes[2], journal;
+    lock_init(&stripes[0], LOCK_STRIPE);
+    lock_init(&stripes[1], LOCK_STRIPE);
+    lock_init(&journal, LOCK_JOURNAL);
+    for (int first = 0; first < 2; first++) {
+        lock_take(&stripes[0]);
+        lock_take_second(&stripes[1]);
+        ck_assert(lock_held(&stripes[0]) && lock_held(&stripes[1]));
+        lock_take(&journal);
+        lock_drop(&journal);
+        lock_drop(&stripes[first]);
+        ck_assert(!lock_held(&stripes[first]) && lock_held(&stripes[1 - first]));
+        lock_take(&journal);
+        lock_drop(&journal);
+        lock_drop(&stripes[1 - first]);
+    }
+    lock_take(&stripes[0]); /* nothing is thought to be held */
+    lock_drop(&stripes[0]);
+}
+END_TEST
+
+START_TEST(a_third_lock_of_one_rank_aborts)
+{
+    struct lock stripes[3];
+    for (int i = 0; i < 3; i++)
+        lock_init(&stripes[i], LOCK_STRIPE);
+    lock_take(&stripes[0]);
+    lock_take_second(&stripes[1]);
+    lock_take_second(&stripes[2]); /* aborts */
+}
+END_TEST
+
+START_TEST(a_second_lock_needs_a_first)
+{
+    struct lock stripe;
+    lock_init(&stripe, LOCK_STRIPE);
+    lock_take_second(&stripe); /* aborts */
+}
+END_TEST
+
+START_TEST(a_second_lock_below_what_is_held_aborts)
+{
+    struct lock stripes[2], journal;
+    lock_init(&stripes[0], LOCK_STRIPE);
+    lock_init(&stripes[1], LOCK_STRIPE);
+    lock_init(&journal, LOCK_JOURNAL);
+    lock_take(&stripes[0]);
+    lock_take(&journal);
+    lock_take_second(&stripes[1]); /* aborts */
+}
+END_TEST
+
 START_TEST(real_files_say_what_is_wrong)
 {
     const struct env *env = env_real();
@@ -273,6 +328,10 @@ int main(void)
     tcase_add_test(tests, ring_hash_is_libmemcacheds);
     tcase_add_test(tests, every_error_has_text_and_reply);
     tcase_add_test_raise_signal(tests, locks_out_of_order_abort, SIGABRT);
+    tcase_add_test(tests, two_locks_of_one_rank_are_held_and_dropped_in_any_order);
+    tcase_add_test_raise_signal(tests, a_third_lock_of_one_rank_aborts, SIGABRT);
+    tcase_add_test_raise_signal(tests, a_second_lock_needs_a_first, SIGABRT);
+    tcase_add_test_raise_signal(tests, a_second_lock_below_what_is_held_aborts, SIGABRT);
     tcase_add_test(tests, real_files_say_what_is_wrong);
     tcase_add_test(tests, a_directory_is_locked_once);
     suite_add_tcase(suite, tests);
