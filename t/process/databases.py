@@ -60,9 +60,14 @@ class Database:
         return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}",
                 "--clear-groups", *words]
 
+    def environment(self):
+        """Servers that start at the same time must not meet in one folder of temporary files."""
+        return dict(os.environ, TMPDIR=str(self.folder))
+
     def run(self, *words):
         done = subprocess.run(self.command(*words), cwd=self.folder, capture_output=True,
-                              text=True, check=False, stdin=subprocess.DEVNULL)
+                              text=True, check=False, stdin=subprocess.DEVNULL,
+                              env=self.environment())
         assert done.returncode == 0, f"{words[0]}: {done.stdout}{done.stderr}"
 
     def start(self):
@@ -70,7 +75,7 @@ class Database:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(*self.server()), cwd=self.folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
+                stdout=log, stderr=log, start_new_session=True, env=self.environment())
         wait_until(self.answers, f"{self.scheme} serves")
         return self
 
