@@ -40,9 +40,10 @@ _Static_assert((int)CONF_PROTOCOL_ASCII == CMD_PROTOCOL_TEXT &&
 _Static_assert((int)CONF_CART == CMD_CART && (int)CONF_CHECKOUT == CMD_CHECKOUT &&
                    (int)CONF_CACHE == CMD_CACHE,
                "conf's classes are cmd's");
-_Static_assert((int)CONF_MERGE_MAX == CMD_MERGE_MAX && (int)CONF_MERGE_SUM == CMD_MERGE_SUM &&
-                   (int)CONF_MERGE_SRC == CMD_MERGE_SRC && (int)CONF_MERGE_DST == CMD_MERGE_DST &&
-                   (int)CONF_MERGE_REPLACE == CMD_MERGE_REPLACE,
+_Static_assert((int)CONF_MERGE_MAX == CART_POLICY_MAX && (int)CONF_MERGE_SUM == CART_POLICY_SUM &&
+                   (int)CONF_MERGE_SRC == CART_POLICY_SRC &&
+                   (int)CONF_MERGE_DST == CART_POLICY_DST &&
+                   (int)CONF_MERGE_REPLACE == CART_POLICY_REPLACE,
                "conf's merge policies are cmd's");
 _Static_assert(CONF_LINES_HARD == CART_LINES_HARD && CONF_QTY_HARD == CART_QTY_HARD &&
                    CONF_EXT_BYTES_HARD == CART_EXT_HARD &&
@@ -130,7 +131,7 @@ static struct cmd_bucket bucket_of(const struct conf_bucket *conf)
                                .life_us = conf->life_s * 1000000ull,
                                .redirect_life_us = conf->redirect_life_s * 1000000ull,
                                .currency_exponent = conf->currency_exponent,
-                               .merge_policy = (enum cmd_merge_policy)conf->merge_policy,
+                               .merge_policy = (enum cart_policy)conf->merge_policy,
                                .rescue = conf->rescue};
 }
 

@@ -28,13 +28,9 @@ static const char *const class_names[] = {
 #undef X
 };
 
-_Static_assert((int)CMD_MERGE_MAX == CART_POLICY_MAX && (int)CMD_MERGE_SUM == CART_POLICY_SUM &&
-                   (int)CMD_MERGE_SRC == CART_POLICY_SRC && (int)CMD_MERGE_DST == CART_POLICY_DST &&
-                   (int)CMD_MERGE_REPLACE == CART_POLICY_REPLACE,
-               "a bucket's policy is one of the cart's");
 static const char *const policy_names[] = {
 #define X(name, text) text,
-    CMD_MERGE_POLICIES(X)
+    CART_POLICIES(X)
 #undef X
 };
 

@@ -213,11 +213,10 @@ static int find_level(const struct cmd_bucket *bucket, const struct request *req
 }
 
 /* What belongs to the step as a whole. */
-static int prepare(struct session *session, const struct request *request, struct cart_write *write)
+static int prepare(const struct request *request, struct cart_write *write)
 {
     struct cart_step *step = &write->step;
     const struct cart_flags *flags = &request->cart;
-    (void)session;
     int rc = find_level(write->bucket, request, &write->level);
     write->level_given = has_flag(request, 'D');
     if (rc == 0)
@@ -300,7 +299,7 @@ static enum run run_write(struct session *session, const struct request *request
                                .currency_at = CART_NO_OP,
                                .must_exist = request->verb == VERB_CDEL,
                                .stays = request->verb == VERB_CDEL};
-    int code = prepare(session, request, &write);
+    int code = prepare(request, &write);
     enum run run = RUN_DONE;
     if (code == 0) {
         code = prepare_ops(session, request, &write);
@@ -337,8 +336,8 @@ static enum run run_merge(struct session *session, const struct request *request
                                        .step = {.ops = session->worker->ops}},
                              .policy = has_flag(request, 'M')
                                            ? (enum cart_policy)request->cart.policy
-                                           : (enum cart_policy)parsed->bucket->merge_policy};
-    int code = prepare(session, request, &pair.write);
+                                           : parsed->bucket->merge_policy};
+    int code = prepare(request, &pair.write);
     if (code == 0)
         code = find_source(session, request, &pair.source);
     enum run run = code ? RUN_DONE : cart_pair_run(session, &pair, &code);

@@ -38,19 +38,6 @@ enum cmd_class {
 #undef X
 };
 
-/* How two carts become one when a merge does not say it. */
-#define CMD_MERGE_POLICIES(X)                                                                      \
-    X(MAX, "max")                                                                                  \
-    X(SUM, "sum")                                                                                  \
-    X(SRC, "src")                                                                                  \
-    X(DST, "dst")                                                                                  \
-    X(REPLACE, "replace")
-enum cmd_merge_policy {
-#define X(name, text) CMD_MERGE_##name,
-    CMD_MERGE_POLICIES(X)
-#undef X
-};
-
 #define CMD_PREFIXES_MAX      256  /* of all buckets */
 #define CMD_PREFIX_BYTES_MAX  64   /* a key has 250 */
 #define CMD_BUCKET_NAME_BYTES 32   /* at most */
@@ -66,12 +53,12 @@ struct cmd_bucket {
     struct cart_limits limits;
     enum ack_level ack; /* when the request does not say it */
     /* Of a cart, or item, that is made by a request that does not say it: */
-    enum cart_life_kind life;   /* CART_LIFE_SLIDING, or _FIXED: so long after it was made */
-    uint64_t life_us;           /* 0 = none */
-    uint64_t redirect_life_us;  /* of what a merged cart leaves behind */
-    unsigned currency_exponent; /* digits behind the point, for those who show prices */
-    enum cmd_merge_policy merge_policy;
-    bool rescue; /* plain sets of whole carts are merged */
+    enum cart_life_kind life;      /* CART_LIFE_SLIDING, or _FIXED: so long after it was made */
+    uint64_t life_us;              /* 0 = none */
+    uint64_t redirect_life_us;     /* of what a merged cart leaves behind */
+    unsigned currency_exponent;    /* digits behind the point, for those who show prices */
+    enum cart_policy merge_policy; /* when a merge does not say it */
+    bool rescue;                   /* plain sets of whole carts are merged */
 };
 
 struct cmd_config {

@@ -47,9 +47,6 @@
 
 #define CMD_RESETS_MAX 16
 
-_Static_assert((int)CMD_MERGE_REPLACE == (int)CART_POLICY_REPLACE,
-               "a bucket's policies are the cart's");
-
 /* One per worker thread; scratch memory that a request may use until it is answered. */
 struct cmd_worker {
     struct cmd *cmd;

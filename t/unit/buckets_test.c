@@ -210,7 +210,7 @@ START_TEST(settings_tell_what_is_so_now)
          .life_us = 7000000,
          .redirect_life_us = 8000000,
          .currency_exponent = 1,
-         .merge_policy = CMD_MERGE_DST,
+         .merge_policy = CART_POLICY_DST,
          .rescue = true},
         {.name = "shop",
          .prefixes = "s:g:",
