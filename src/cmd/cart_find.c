@@ -5,12 +5,11 @@
 
 #define HOPS_MAX 8 /* carts that became part of one another; then CE_MERGED */
 
-bool cart_look_locked(struct session *session, uint64_t hash, struct slice key,
-                      struct cart_found *found)
+bool cart_look_locked(struct tier *tier, uint64_t hash, struct slice key, struct cart_found *found)
 {
     struct l1_item *item;
     *found = (struct cart_found){.hash = hash};
-    enum tier_found where = tier_find_locked(session->cmd->tier, hash, key, &item);
+    enum tier_found where = tier_find_locked(tier, hash, key, &item);
     if (where == TIER_HERE) {
         found->state = l1_value_slice(item);
         found->actor = item->cart.actor;
@@ -20,10 +19,10 @@ bool cart_look_locked(struct session *session, uint64_t hash, struct slice key,
     return where != TIER_ASK;
 }
 
-bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
+bool cart_find_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t now_us,
                       struct cart_found *found)
 {
-    bool known = cart_look_locked(session, hash, key, found);
+    bool known = cart_look_locked(tier, hash, key, found);
     if (known)
         cart_summary(found->state, now_us, &found->summary);
     return known;
@@ -56,7 +55,7 @@ enum run cart_read_run(struct session *session, struct cart_read *read, int *cod
     for (unsigned hops = 0;; hops++) {
         uint64_t hash = hash_64(read->key);
         l1_lock(l1, hash);
-        bool known = cart_find_locked(session, hash, read->key, now_us, &found);
+        bool known = cart_find_locked(session->cmd->tier, hash, read->key, now_us, &found);
         struct slice moved_to = found.summary.moved_to;
         if (known && !moved_to.len)
             *code = read->look(read, found.state, &found.summary, now_us);

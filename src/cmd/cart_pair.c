@@ -170,9 +170,9 @@ static int try_join(struct session *session, struct cart_pair *pair, unsigned ho
     if (slice_eq(into->key, pair->source))
         return hops ? CE_MERGED : CE_BAD_CART;
     l1_lock_both(l1, hash[INTO], hash[FROM]);
-    if (!cart_find_locked(session, hash[INTO], into->key, now_us, &found[INTO]))
+    if (!cart_find_locked(session->cmd->tier, hash[INTO], into->key, now_us, &found[INTO]))
         *absent = into->key;
-    else if (!cart_find_locked(session, hash[FROM], pair->source, now_us, &found[FROM]))
+    else if (!cart_find_locked(session->cmd->tier, hash[FROM], pair->source, now_us, &found[FROM]))
         *absent = pair->source;
     else
         rc = visit_locked(session, pair, source.bucket, found, hops, led);

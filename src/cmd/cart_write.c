@@ -183,7 +183,7 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
     for (unsigned hops = 0;; hops++) {
         uint64_t hash = hash_64(write->key);
         l1_lock(l1, hash);
-        bool known = cart_look_locked(session, hash, write->key, &found);
+        bool known = cart_look_locked(session->cmd->tier, hash, write->key, &found);
         if (known)
             *code = load_found(session->worker, write->step.now_us, &found);
         if (known && *code == 0)
@@ -212,23 +212,19 @@ int cmd_expire(struct cmd *cmd, struct slice key)
                                         .life = CART_LIFE_NONE,
                                         .ops = &op,
                                         .ops_count = 1}};
-    struct cart_found found = {.hash = hash_64(key)};
+    struct cart_found found;
     struct l1 *l1 = tier_l1(cmd->tier);
-    struct l1_item *item;
+    uint64_t hash = hash_64(key);
     if (l1_room(l1, cart_write_growth_bytes(&write.step)))
         return CE_NOMEM;
-    l1_lock(l1, found.hash);
-    enum tier_found where = tier_find_locked(cmd->tier, found.hash, key, &item);
-    int rc = where == TIER_ASK ? CE_BUSY : 0; /* evicted again */
-    if (where == TIER_HERE) {
-        found.state = l1_value_slice(item);
-        found.actor = item->cart.actor;
-        found.newest = tier_newest_of(item);
+    l1_lock(l1, hash);
+    int rc = cart_look_locked(cmd->tier, hash, key, &found) ? 0 : CE_BUSY; /* evicted again */
+    if (rc == 0 && found.state.len) {
         rc = load_found(&cmd->reaper, write.step.now_us, &found);
         uint64_t expiry_us = found.summary.expiry_us;
         if (rc == 0 && expiry_us && expiry_us <= write.step.now_us)
             rc = apply_locked(&cmd->reaper, &write, &found);
     }
-    l1_unlock(l1, found.hash);
+    l1_unlock(l1, hash);
     return rc;
 }

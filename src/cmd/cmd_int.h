@@ -222,11 +222,10 @@ struct cart_found {
     struct tier_link newest;
 };
 /* False: L1 does not know; session_park_fill. */
-bool cart_find_locked(struct session *session, uint64_t hash, struct slice key, uint64_t now_us,
+bool cart_find_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t now_us,
                       struct cart_found *found);
 /* The same without the summary. */
-bool cart_look_locked(struct session *session, uint64_t hash, struct slice key,
-                      struct cart_found *found);
+bool cart_look_locked(struct tier *tier, uint64_t hash, struct slice key, struct cart_found *found);
 /* The key, in the worker's scratch, and the bucket of the cart that another became part of. `hops`:
  * how often this request was led on. CE_MERGED: it goes on and on; CE_DENIED. */
 int cart_follow(struct session *session, struct slice moved_to, unsigned hops,
