@@ -19,6 +19,11 @@ static inline size_t varint_put(uint8_t *out, uint64_t value)
     return at;
 }
 
+static inline size_t varint_len(uint64_t value)
+{
+    return 1 + (63 - (unsigned)__builtin_clzll(value | 1)) / 7;
+}
+
 /* varint_take byte by byte. */
 static inline bool varint_take_slow(struct slice *in, uint64_t *out)
 {

@@ -177,6 +177,26 @@ int cart_summary_loaded(struct cart *cart, uint64_t now_us, struct cart_summary 
  * visible cart then. Deterministic: same state and step give the same bytes. */
 int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *result) MUST_USE;
 
+/* ---- a step in place ---- */
+
+enum { CART_EDIT_FRONT_MAX = 704 + CART_ACTORS_MAX * 18, CART_EDIT_LINE_MAX = 512 };
+
+/* What a step makes of a state: a new front, one line's new bytes, all else as it was. */
+struct cart_edit {
+    size_t old_bytes, new_bytes; /* of the state */
+    size_t front_old_bytes, front_bytes;
+    size_t line_at, line_old_bytes, line_bytes;
+    uint8_t front[CART_EDIT_FRONT_MAX], line[CART_EDIT_LINE_MAX];
+};
+
+/* True when cart_apply of this step succeeds and does just that, as with most steps of a client:
+ * *result is then as of cart_apply. False: anything may be, ask cart_apply; the step is as it was.
+ * Any thread; never allocates. */
+bool cart_edit_plan(struct slice state, struct cart_step *step, struct cart_edit *edit,
+                    struct cart_result *result);
+/* Does it. `state` has the bytes that it was planned for, and room for new_bytes. */
+void cart_edit_do(const struct cart_edit *edit, uint8_t *state);
+
 /* Answers a step whose token this cart knows, as cart_apply would, and changes nothing: for a cart
  * that became part of another, which is where a step without a known token goes. CE_NOTFOUND: it
  * has no token, or it is not known here. CE_TOKEN_REUSED, CE_NOMEM. */

@@ -13,6 +13,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fixed-size numbers are copied as is");
 
+enum { ACTOR_BYTES_MAX = 8 + VARINT_MAX, HEAD_BYTES_MAX = 704 };
 #define STAMP_EPOCH_US 1577836800000000ull /* 2020: stamps are written from here, in 7 bytes */
 #define STAMP_MAX      (1ull << 62)
 #define SEQ_MAX        (1ull << 48)
@@ -172,6 +173,13 @@ bool cart_actor_take(struct slice *vv, struct cart_actor *out);
 uint64_t cart_vv_hash(struct slice vv);
 uint64_t cart_vv_hash_one(struct cart_actor actor);
 
+/* A front is: begin, the bytes of the vector, end. It has room for HEAD_BYTES_MAX and
+ * ACTOR_BYTES_MAX for each actor; both return where they stopped. `flags` are those of the head. */
+uint64_t cart_head_flags(const struct cart_head *head);
+uint8_t *cart_head_begin(uint8_t *at, uint64_t flags, size_t actors_count);
+uint8_t *cart_head_end(uint8_t *at, const struct cart_head *head, uint64_t flags, size_t lines_len,
+                       size_t recs_len);
+
 /* Counts a line in (+1) or out (-1); an invisible line counts nothing. */
 void cart_head_count(struct cart_head *head, const struct cart_line *line, int sign);
 
@@ -207,6 +215,20 @@ int cart_row_read(struct slice bytes, const struct cart_space *space,
 
 /* Appends a row in its canonical bytes, and tells what it shows. CE_NOMEM. */
 int cart_row_write(const struct cart_row *row, struct buf *out, struct cart_line *shows) MUST_USE;
+
+/* A line that shows what one SET says, one ADD, or both, and has one info. */
+struct cart_flat {
+    struct cart_line shows;
+    bool has_set, has_add;
+    struct cart_entry set; /* when there is one */
+    int64_t add_qty;       /* of the ADD */
+    struct cart_dot dot;   /* for writing: of the info, and of the entry, or with both of the ADD */
+};
+/* False: the line is no such one, or damaged. `dot` is left alone. */
+bool cart_flat_take(struct slice bytes, struct cart_flat *out);
+/* Writes what `flat` is now, as cart_row_write would; it has both only when the SET is older. `out`
+ * has room for CART_EDIT_LINE_MAX. Returns the bytes written. */
+size_t cart_flat_put(const struct cart_flat *flat, uint8_t *out);
 
 /* Empties a row (the memory stays) and names it. */
 void cart_row_reset(struct cart_row *row, struct slice key);

@@ -532,3 +532,102 @@ int cart_row_write(const struct cart_row *row, struct buf *out, struct cart_line
     out->len += length_len + body_len;
     return 0;
 }
+
+/* ---- a flat line ------------------------------------------------------------------------------
+ */
+
+/* An entry that is just a SET or an ADD. */
+static bool take_bare(struct slice *in, struct cart_flat *flat)
+{
+    uint64_t first;
+    struct cart_entry entry = {0};
+    if (!varint_take(in, &first) || !varint_take(in, &entry.dot.seq) || !take_qty(in, &entry.qty))
+        return false;
+    entry.dot.actor = (uint32_t)(first >> ENTRY_SHIFT);
+    first &= (1u << ENTRY_SHIFT) - 1;
+    if (first == 0 && !flat->has_add) {
+        flat->has_add = true;
+        flat->add_qty = entry.qty;
+        return true;
+    }
+    if (first != ENTRY_SET || flat->has_set || !take_stamp(in, &entry.ts_us))
+        return false;
+    entry.is_set = flat->has_set = true;
+    flat->set = entry;
+    return true;
+}
+
+static bool take_bare_entries(struct slice *in, struct cart_flat *flat)
+{
+    uint64_t number, infos, entries;
+    return varint_take(in, &number) && varint_take(in, &infos) && infos == 1 &&
+           varint_take(in, &number) && varint_take(in, &number) && varint_take(in, &entries) &&
+           (entries == 1 || entries == 2) && take_bare(in, flat) &&
+           (entries == 1 || take_bare(in, flat));
+}
+
+static bool take_plain_entry(struct slice *in, uint8_t flags, struct cart_flat *flat)
+{
+    uint64_t actor;
+    struct cart_entry entry = {.is_set = flags & LINE_SET, .ts_us = flat->shows.updated_us};
+    if (!varint_take(in, &actor) || !varint_take(in, &entry.dot.seq) || !take_qty(in, &entry.qty))
+        return false;
+    entry.dot.actor = (uint32_t)actor;
+    flat->has_set = entry.is_set;
+    flat->has_add = !entry.is_set;
+    if (entry.is_set)
+        flat->set = entry;
+    else
+        flat->add_qty = entry.qty;
+    return true;
+}
+
+bool cart_flat_take(struct slice bytes, struct cart_flat *out)
+{
+    struct slice body;
+    struct cart_line *line = &out->shows;
+    out->has_set = out->has_add = false;
+    out->add_qty = 0;
+    if (!take_body(&bytes, &body) || body.len < 2 || body.len < 2u + body.bytes[0])
+        return false;
+    line->line = slice_of(body.bytes + 1, body.bytes[0]);
+    uint8_t flags = body.bytes[1 + line->line.len];
+    body = slice_from(body, 2 + line->line.len);
+    if (!take_fields(&body, flags, line))
+        return false;
+    bool taken =
+        flags & LINE_PLAIN ? take_plain_entry(&body, flags, out) : take_bare_entries(&body, out);
+    line->qty = (out->has_set ? out->set.qty : 0) + (out->has_add ? out->add_qty : 0);
+    return taken && body.len == 0 && line->qty > 0 && line->qty <= LINE_QTY_MAX;
+}
+
+size_t cart_flat_put(const struct cart_flat *flat, uint8_t *out)
+{
+    const struct cart_line *line = &flat->shows;
+    struct cart_info info = info_of(line, flat->dot);
+    bool both = flat->has_set && flat->has_add;
+    uint8_t *body = out + 2, *at = body; /* its length has one byte, or two */
+    *at++ = (uint8_t)line->line.len;
+    memcpy(at, line->line.bytes, line->line.len);
+    at += line->line.len;
+    *at++ = info_flags(&info) | (uint8_t)(both            ? 0
+                                          : flat->has_set ? LINE_PLAIN | LINE_SET
+                                                          : LINE_PLAIN);
+    at = put_fields(at, &info);
+    if (both) {
+        struct cart_entry add = {.dot = flat->dot, .qty = flat->add_qty};
+        at += varint_put(at, (uint64_t)line->qty);
+        *at++ = 1;
+        at = put_dot(at, flat->dot);
+        *at++ = 2;
+        at = put_entry(at, &flat->set);
+        at = put_entry(at, &add);
+    } else {
+        at = put_dot(at, flat->dot);
+        at += varint_put(at, zigzag(line->qty));
+    }
+    size_t body_len = (size_t)(at - body), length_len = varint_put(out, body_len);
+    if (length_len < 2)
+        memmove(out + length_len, body, body_len);
+    return length_len + body_len;
+}

@@ -30,12 +30,10 @@ enum {
     HEAD_FLAGS_END = 1024,
 };
 
-enum {
-    BIG_MAX = 19, /* bytes of a 128-bit varint */
-    ACTOR_BYTES_MAX = 8 + VARINT_MAX,
-    HEAD_BYTES_MAX = 1 + 16 * VARINT_MAX + 2 * (3 * VARINT_MAX + BIG_MAX) + 3 + 1 + CART_KEY_MAX,
-    GAP_MIN = 1024,
-};
+enum { BIG_MAX = 19 /* bytes of a 128-bit varint */, GAP_MIN = 1024 };
+_Static_assert(HEAD_BYTES_MAX >=
+                   1 + 16 * VARINT_MAX + 2 * (3 * VARINT_MAX + BIG_MAX) + 3 + 1 + CART_KEY_MAX,
+               "each field at its longest");
 
 static size_t put_big(uint8_t *out, cart_big value)
 {
@@ -404,7 +402,7 @@ int cart_version(struct cart *cart, uint64_t *version, uint64_t *cas)
     return 0;
 }
 
-static uint64_t head_flags(const struct cart_head *head)
+uint64_t cart_head_flags(const struct cart_head *head)
 {
     const struct cart_meta *meta = &head->meta;
     const struct cart_counts *all = &head->all, *checked = &head->checked;
@@ -448,15 +446,16 @@ static uint8_t *put_meta(uint8_t *at, const struct cart_head *head, uint64_t fla
     return at;
 }
 
-static size_t put_head(uint8_t *out, const struct cart *cart)
+uint8_t *cart_head_begin(uint8_t *at, uint64_t flags, size_t actors_count)
 {
-    const struct cart_head *head = &cart->head;
-    uint64_t flags = head_flags(head);
-    uint8_t *at = out;
     *at++ = STATE_FORMAT;
     at += varint_put(at, flags);
-    at += varint_put(at, cart_actors_count(cart));
-    at += put_vector(at, cart);
+    return at + varint_put(at, actors_count);
+}
+
+uint8_t *cart_head_end(uint8_t *at, const struct cart_head *head, uint64_t flags, size_t lines_len,
+                       size_t recs_len)
+{
     at += varint_put(at, head->stamp_us - STAMP_EPOCH_US);
     at = put_meta(at, head, flags);
     if (flags & HEAD_BASE)
@@ -466,12 +465,21 @@ static size_t put_head(uint8_t *out, const struct cart *cart)
     at = put_counts(at, &head->all, flags);
     if (!(flags & HEAD_ALL_CHECKED))
         at = put_counts(at, &head->checked, flags);
-    at += varint_put(at, cart->lines.len);
+    at += varint_put(at, lines_len);
     if (flags & HEAD_TOKENS) {
         at += varint_put(at, head->tokens);
-        at += varint_put(at, cart->ids_at - cart->tail_gap);
+        at += varint_put(at, recs_len);
         at += varint_put(at, head->stamp_us - head->last_token_us);
     }
+    return at;
+}
+
+static size_t put_head(uint8_t *out, const struct cart *cart)
+{
+    uint64_t flags = cart_head_flags(&cart->head);
+    uint8_t *at = cart_head_begin(out, flags, cart_actors_count(cart));
+    at += put_vector(at, cart);
+    at = cart_head_end(at, &cart->head, flags, cart->lines.len, cart->ids_at - cart->tail_gap);
     return (size_t)(at - out);
 }
 

@@ -279,11 +279,13 @@ static uint16_t failed_at(const struct cart_write *write, int code)
 static enum run finish(struct session *session, const struct request *request,
                        const struct cart_write *write, const struct cart_pair *pair, int code)
 {
-    struct request told = *request;
     size_t start = session->out->len;
-    if (request->verb == VERB_CBAT && code && code != CE_EXISTS)
+    if (request->verb == VERB_CBAT && code && code != CE_EXISTS) {
+        struct request told = *request;
         told.cart.failed_at = failed_at(write, code);
-    enum run run = answer(session, &told, write, pair, code);
+        return answer(session, &told, write, pair, code);
+    }
+    enum run run = answer(session, request, write, pair, code);
     if (run != RUN_DONE || code)
         return run;
     return session_hold(session, start, write->lsn, write->level);

@@ -11,6 +11,7 @@ bool cart_look_locked(struct tier *tier, uint64_t hash, struct slice key, struct
     *found = (struct cart_found){.hash = hash};
     enum tier_found where = tier_find_locked(tier, hash, key, &item);
     if (where == TIER_HERE) {
+        found->item = item;
         found->state = l1_value_slice(item);
         found->actor = item->cart.actor;
         found->lsn = item->cart.lsn;

@@ -128,6 +128,32 @@ static int apply_locked(struct cmd_worker *worker, struct cart_write *write,
     return rc;
 }
 
+static void run_edit(void *edit, uint8_t *value)
+{
+    cart_edit_do(edit, value);
+}
+
+/* Does the step in place where it is one of those; *rc is as of apply_locked. False: it is not. */
+static bool edit_locked(struct cmd_worker *worker, struct cart_write *write,
+                        const struct cart_found *found, int *rc)
+{
+    struct cart_edit edit;
+    struct tier_edit change = {.run = run_edit, .arg = &edit};
+    write->step.actor = found->actor;
+    if (!found->actor || !cart_edit_plan(found->state, &write->step, &edit, &write->result))
+        return false;
+    change.bytes = edit.new_bytes;
+    write->before = found->newest;
+    write->lsn = found->lsn;
+    worker->record.len = 0;
+    *rc = cart_write_record(&worker->record, write);
+    if (*rc == 0)
+        *rc =
+            tier_edit_locked(worker->cmd->tier, found->hash, found->item, &change, CMD_RECORD_STEP,
+                             buf_slice(&worker->record), write->level, &write->lsn);
+    return true;
+}
+
 /* Does the step where it belongs; what was found is loaded. *led: the cart became part of another,
  * look there; only a retry of what was done before that is answered here. */
 static int visit_locked(struct session *session, struct cart_write *write,
@@ -184,10 +210,12 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         uint64_t hash = hash_64(write->key);
         l1_lock(l1, hash);
         bool known = cart_look_locked(session->cmd->tier, hash, write->key, &found);
-        if (known)
+        led = false;
+        if (known && !edit_locked(session->worker, write, &found, code)) {
             *code = load_found(session->worker, write->step.now_us, &found);
-        if (known && *code == 0)
-            *code = visit_locked(session, write, &found, hops, &led);
+            if (*code == 0)
+                *code = visit_locked(session, write, &found, hops, &led);
+        }
         l1_unlock(l1, hash);
         if (!known)
             return session_park_fill(session, write->key, code);

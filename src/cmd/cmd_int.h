@@ -216,7 +216,8 @@ enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key,
 /* cart_find.c: from a key to its cart */
 struct cart_found {
     uint64_t hash;
-    struct slice state; /* empty when there is none; valid until the stripe is dropped */
+    struct l1_item *item; /* NULL when there is none; valid as state */
+    struct slice state;   /* empty when there is none; valid until the stripe is dropped */
     struct cart_summary summary;
     uint64_t actor, lsn; /* as in struct l1_cart */
     struct tier_link newest;

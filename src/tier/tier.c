@@ -238,6 +238,15 @@ static void shrink_back_locked(struct tier *tier, const struct tier_change *chan
         l1_remove_locked(tier->l1, change->hash, growth->item);
 }
 
+static void changed_locked(struct tier *tier, uint64_t hash, struct l1_item *item,
+                           struct tier_link newest)
+{
+    item->cart.lsn = newest.lsn;
+    item->cart.record_bytes = newest.bytes;
+    l1_dirty_locked(tier->l1, hash, item);
+    drain_dirty(tier);
+}
+
 static void fill_locked(struct tier *tier, const struct tier_change *change, struct growth *growth,
                         struct tier_link newest)
 {
@@ -247,10 +256,7 @@ static void fill_locked(struct tier *tier, const struct tier_change *change, str
                            &growth->item) == 0);
     memcpy(l1_value(growth->item), state.bytes, state.len);
     growth->item->cart.actor = change->actor;
-    growth->item->cart.lsn = newest.lsn;
-    growth->item->cart.record_bytes = newest.bytes;
-    l1_dirty_locked(tier->l1, change->hash, growth->item);
-    drain_dirty(tier);
+    changed_locked(tier, change->hash, growth->item, newest);
 }
 
 /* Whatever can fail comes first, then the journal, then what can't fail. */
@@ -282,6 +288,30 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
 {
     struct tier_change change = {.hash = hash, .key = key, .actor = actor, .state = state};
     return put_locked(tier, &change, 1, type, record, level, lsn);
+}
+
+int tier_edit_locked(struct tier *tier, uint64_t hash, struct l1_item *item,
+                     const struct tier_edit *edit, uint8_t type, struct slice record,
+                     enum ack_level level, uint64_t *lsn)
+{
+    struct l1 *l1 = tier->l1;
+    uint32_t old_bytes = item->value_bytes;
+    MUST(item->kind == L1_CART);
+    if (l1_dirty_reserve_locked(l1, hash))
+        return CE_NOMEM;
+    if (edit->bytes > old_bytes &&
+        l1_put_locked(l1, hash, l1_key(item), L1_CART, edit->bytes, &item))
+        return CE_NOMEM;
+    int rc = journal_append(tier->journal, type, record, level, lsn);
+    if (rc) {
+        item->value_bytes = old_bytes;
+        return rc;
+    }
+    edit->run(edit->arg, l1_value(item));
+    if (edit->bytes < old_bytes) /* smaller never fails */
+        MUST(l1_put_locked(l1, hash, l1_key(item), L1_CART, edit->bytes, &item) == 0);
+    changed_locked(tier, hash, item, (struct tier_link){*lsn, journal_record_bytes(record.len)});
+    return 0;
 }
 
 int tier_put_both_locked(struct tier *tier, const struct tier_change changes[2], uint8_t type,

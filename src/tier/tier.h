@@ -124,6 +124,17 @@ int tier_put_locked(struct tier *tier, uint64_t hash, struct slice key, uint64_t
                     struct slice state, uint8_t type, struct slice record, enum ack_level level,
                     uint64_t *lsn) MUST_USE;
 
+/* A change of a value where it stands: makes `bytes` of what is there. */
+struct tier_edit {
+    size_t bytes;
+    void (*run)(void *arg, uint8_t *value); /* can't fail; the value has room for both */
+    void *arg;
+};
+/* As tier_put_locked, for `item`, a cart that tier_find_locked found under the same hold. */
+int tier_edit_locked(struct tier *tier, uint64_t hash, struct l1_item *item,
+                     const struct tier_edit *edit, uint8_t type, struct slice record,
+                     enum ack_level level, uint64_t *lsn) MUST_USE;
+
 /* Of a change of two carts in one record: what belongs to one of them. */
 struct tier_change {
     uint64_t hash;

@@ -11,6 +11,8 @@
  * step that can be read. */
 #include "cart/cart.h"
 
+#include "lib/edit_check.h"
+
 #include <jansson.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
@@ -90,6 +92,7 @@ static void apply(struct slice state, struct cart_step *step, bool good)
     struct cart_result result;
     struct slice after;
     good = good && (step->token.len == 0 || state.len == 0);
+    MUST(!good || edit_check(state, step) != EDIT_DIFFERS);
     int err = cart_apply(cart, step, &result);
     if (err == 0) {
         MUST(cart_store(cart, &after) == 0);

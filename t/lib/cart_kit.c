@@ -1,4 +1,5 @@
 #include "cart_kit.h"
+#include "edit_check.h"
 #include "lib/suite.h"
 
 #include <stdlib.h>
@@ -33,6 +34,7 @@ int kit_run(struct kit *kit, struct cart_op *ops, size_t ops_count)
     struct cart_step step = kit->step;
     step.ops = ops;
     step.ops_count = ops_count;
+    MUST(edit_check(kit_state(kit), &step) != EDIT_DIFFERS);
     MUST(cart_load(kit->cart, kit_state(kit)) == 0);
     int err = cart_apply(kit->cart, &step, &kit->result);
     if (err == 0)

@@ -1,10 +1,11 @@
-/* cart_prop: random histories of carts against the causal oracle; the invariants I1 to I11 of
+/* cart_prop: random histories of carts against the causal oracle; the invariants I1 to I12 of
  * doc/cart-model.md. Prints its seed first; a failing history is shrunk step by step and printed.
  *
  *   cart_prop [--histories N] [--seed S] [--only I4]
  *
  * --only looks at one invariant alone, to see that its check can fail when another fails first. */
 #include "cart_prop.h"
+#include "lib/edit_check.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -474,6 +475,8 @@ static bool play_step(struct history *history, int at, struct cart_op *ops, size
     struct oracle_verdict verdict =
         oracle_step(&history->oracle, node->now.known, &step, node->seq + 1, token);
     tell_step(history, at, &step, token, &verdict);
+    CHECK(edit_check(buf_slice(&node->now.state), &step) != EDIT_DIFFERS, "I12",
+          "done in place a step is another");
     MUST(cart_load(history->cart, buf_slice(&node->now.state)) == 0);
     int err = cart_apply(history->cart, &step, &result);
     if (!check_answer(history, node, err, &result, &verdict) || err)

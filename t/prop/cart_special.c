@@ -2,6 +2,7 @@
  * that fold, a cart without peers, more actors than a vector keeps, and the laws under everything
  * at once (clock jumps, tokens that expire and come back, folding). */
 #include "cart_prop.h"
+#include "lib/edit_check.h"
 
 #include <stdio.h>
 
@@ -89,6 +90,7 @@ static bool apply(struct world *world, struct place *place, struct cart_op op, i
                              .limits = &limits};
     if (token)
         step.token = slice_of(name, (size_t)snprintf(name, sizeof(name), "t%d", token));
+    CHECK(edit_check(old, &step) != EDIT_DIFFERS, "I12", "done in place a step is another");
     MUST(cart_load(world->cart, old) == 0);
     int err = cart_apply(world->cart, &step, &world->result);
     CHECK(err == 0 || err == CE_NOTFOUND || err == CE_TOKEN_REUSED || err == CE_QTY_LIMIT, "I5",
