@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/word.h"
+
 struct slice {
     const uint8_t *bytes;
     size_t len;
@@ -40,6 +42,21 @@ static inline bool slice_starts(struct slice s, struct slice prefix)
     if (s.len < prefix.len || prefix.len == 0)
         return prefix.len == 0;
     return s.bytes[0] == prefix.bytes[0] && !memcmp(s.bytes, prefix.bytes, prefix.len);
+}
+
+/* No space and no control character; bytes above 127 are somebody's business. */
+static inline bool slice_is_plain(struct slice s)
+{
+    size_t at = 0;
+    for (; at + WORD_BYTES <= s.len; at += WORD_BYTES)
+        if (!word_is_plain(word_load(s.bytes + at)))
+            return false;
+    if (at) /* the rest, and some that was looked at */
+        return word_is_plain(word_load(s.bytes + s.len - WORD_BYTES));
+    for (; at < s.len; at++)
+        if (s.bytes[at] <= ' ' || s.bytes[at] == 0x7f)
+            return false;
+    return true;
 }
 
 static inline struct slice slice_from(struct slice s, size_t at)

@@ -8,20 +8,35 @@
 
 #define VARINT_MAX 10 /* bytes of a u64 */
 
+static inline size_t varint_len(uint64_t value)
+{
+    return 1 + (63 - (unsigned)__builtin_clzll(value | 1)) / 7;
+}
+
+/* varint_put of a number of three to eight bytes: pulls groups apart, two by two. */
+static inline size_t varint_put_word(uint8_t *out, uint64_t value)
+{
+    size_t len = varint_len(value);
+    value = (value & 0x000000000fffffff) | (value & 0x00fffffff0000000) << 4;
+    value = (value & 0x00003fff00003fff) | (value & 0x0fffc0000fffc000) << 2;
+    value = (value & 0x007f007f007f007f) | (value & 0x3f803f803f803f80) << 1;
+    value |= WORD_HIGHS & ((1ull << (8 * (len - 1))) - 1);
+    memcpy(out, &value, sizeof value);
+    return len;
+}
+
+/* `out` has room for VARINT_MAX, all of which may be written. Returns the length. */
 static inline size_t varint_put(uint8_t *out, uint64_t value)
 {
     size_t at = 0;
+    if (value >> 14 && value >> 56 == 0)
+        return varint_put_word(out, value);
     while (value >= 0x80) {
         out[at++] = (uint8_t)(value | 0x80);
         value >>= 7;
     }
     out[at++] = (uint8_t)value;
     return at;
-}
-
-static inline size_t varint_len(uint64_t value)
-{
-    return 1 + (63 - (unsigned)__builtin_clzll(value | 1)) / 7;
 }
 
 /* varint_take byte by byte. */
@@ -62,7 +77,7 @@ static inline bool varint_take_word(struct slice *in, uint64_t word, uint64_t en
 }
 
 /* varint_take of a number of several bytes. */
-static inline bool varint_take_long(struct slice *in, uint64_t *out)
+__attribute__((noinline, unused)) static bool varint_take_long(struct slice *in, uint64_t *out)
 {
     if (in->len < WORD_BYTES)
         return varint_take_slow(in, out);
@@ -71,7 +86,7 @@ static inline bool varint_take_long(struct slice *in, uint64_t *out)
 }
 
 /* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */
-static inline bool varint_take(struct slice *in, uint64_t *out)
+__attribute__((always_inline)) static inline bool varint_take(struct slice *in, uint64_t *out)
 {
     if (in->len == 0 || in->bytes[0] >= 0x80) /* most have one byte */
         return varint_take_long(in, out);

@@ -30,4 +30,18 @@ static inline bool word_has(uint64_t word, uint8_t byte)
     return word_has_below(word ^ WORD_ONES * byte, 1);
 }
 
+/* No byte is a space or a control character. */
+static inline bool word_is_plain(uint64_t word)
+{
+    return !word_has_below(word, ' ' + 1) && !word_has(word, 0x7f);
+}
+
+/* The place of the first `byte`; WORD_BYTES when there is none. */
+static inline unsigned word_find(uint64_t word, uint8_t byte)
+{
+    uint64_t rest = word ^ WORD_ONES * byte;
+    uint64_t zeros = (rest - WORD_ONES) & ~rest & WORD_HIGHS; /* the lowest is exact */
+    return zeros ? (unsigned)__builtin_ctzll(zeros) / 8 : WORD_BYTES;
+}
+
 #endif

@@ -32,25 +32,9 @@ enum {
     LINE_BYTES_MAX = 2 + CART_LINE_KEY_MAX + 4 * VARINT_MAX, /* without infos and entries */
 };
 
-static bool word_ok(uint64_t word)
-{
-    return !word_has_below(word, ' ' + 1) && !word_has(word, 0x7f);
-}
-
 bool cart_line_key_ok(struct slice key)
 {
-    if (key.len < 1 || key.len > CART_LINE_KEY_MAX)
-        return false;
-    size_t at = 0;
-    for (; at + WORD_BYTES <= key.len; at += WORD_BYTES)
-        if (!word_ok(word_load(key.bytes + at)))
-            return false;
-    if (at) /* the rest, and some that was looked at */
-        return word_ok(word_load(key.bytes + key.len - WORD_BYTES));
-    for (; at < key.len; at++)
-        if (key.bytes[at] <= ' ' || key.bytes[at] == 0x7f)
-            return false;
-    return true;
+    return key.len >= 1 && key.len <= CART_LINE_KEY_MAX && slice_is_plain(key);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -144,7 +128,7 @@ static bool take_shown(struct slice *in, uint8_t *flags, struct cart_line *line)
 }
 
 /* Takes the length off the front of *lines and then the body. */
-static bool take_body(struct slice *lines, struct slice *body)
+static inline bool take_body(struct slice *lines, struct slice *body)
 {
     if (lines->len && lines->bytes[0] < 0x80) {
         size_t len = lines->bytes[0];
@@ -182,6 +166,19 @@ bool cart_line_dot(struct slice bytes, struct cart_dot *dot)
     return true;
 }
 
+/* Keys of one cart are often of one length, and differ at the end. */
+static bool has_key(struct slice body, struct slice key)
+{
+    /* A key may be longer than all of another line. */
+    if (body.len <= key.len || body.bytes[0] != key.len)
+        return false;
+    const uint8_t *bytes = body.bytes + 1;
+    if (key.len >= WORD_BYTES &&
+        word_load(bytes + key.len - WORD_BYTES) != word_load(key.bytes + key.len - WORD_BYTES))
+        return false;
+    return memcmp(bytes, key.bytes, key.len) == 0;
+}
+
 int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes)
 {
     struct slice rest = lines, body;
@@ -189,9 +186,7 @@ int cart_line_seek(struct slice lines, struct slice key, struct slice *bytes)
         const uint8_t *start = rest.bytes;
         if (!take_body(&rest, &body))
             return CE_CORRUPT;
-        /* A key may be longer than all of another line. */
-        if (body.len > key.len && body.bytes[0] == key.len &&
-            memcmp(body.bytes + 1, key.bytes, key.len) == 0) {
+        if (has_key(body, key)) {
             *bytes = slice_of(start, (size_t)(rest.bytes - start));
             return 0;
         }

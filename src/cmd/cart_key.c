@@ -45,15 +45,6 @@ static struct slice before_slash(struct slice *rest)
     return part;
 }
 
-/* A key that comes as base64 or in binary may hold any bytes; a cart's key may not. */
-static bool has_control(struct slice key)
-{
-    for (size_t i = 0; i < key.len; i++)
-        if (key.bytes[i] <= ' ' || key.bytes[i] == 0x7f)
-            return true;
-    return false;
-}
-
 enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key, struct cart_key *out)
 {
     size_t prefix_bytes;
@@ -63,7 +54,8 @@ enum cart_key_kind cart_key_parse(struct cmd_worker *worker, struct slice key, s
     struct slice rest = key;
     out->cart = before_slash(&rest);
     out->line = slice_of(NULL, 0);
-    if (out->cart.len <= prefix_bytes || has_control(out->cart))
+    /* A key that comes as base64 or in binary may hold any bytes; a cart's key may not. */
+    if (out->cart.len <= prefix_bytes || !slice_is_plain(out->cart))
         return KEY_BAD;
     if (out->cart.len == key.len)
         return KEY_CART;

@@ -41,21 +41,11 @@ static const struct cart_syntax *find_syntax(enum verb verb)
     return &syntaxes[verb - VERB_CADD];
 }
 
-/* No space and no control character; bytes above 127 are the client's business. */
-static bool is_plain(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.bytes[i] <= ' ' || text.bytes[i] == 0x7f)
-            return false;
-    }
-    return true;
-}
-
 /* ---- flags ---- */
 
 bool text_cart_text(struct slice token, size_t len_min, size_t len_max, struct slice *out)
 {
-    if (token.len < len_min || token.len > len_max || !is_plain(token))
+    if (token.len < len_min || token.len > len_max || !slice_is_plain(token))
         return false;
     *out = token;
     return true;
@@ -181,7 +171,7 @@ int text_cart_key(struct slice word, struct request *request)
 {
     if (word.len > PROTO_KEY_MAX)
         return CE_FORMAT;
-    if (!is_plain(word))
+    if (!slice_is_plain(word))
         return CE_BAD_CART;
     request->key = word;
     return 0;
@@ -201,7 +191,7 @@ static int read_argument(enum argument argument, struct slice word, struct reque
         return text_cart_text(word, 1, PROTO_CART_LINE_MAX, &request->arg) ? 0 : CE_BAD_LINE;
     case SOURCE:
         request->arg = word;
-        return word.len <= PROTO_KEY_MAX && is_plain(word) ? 0 : CE_BAD_CART;
+        return word.len <= PROTO_KEY_MAX && slice_is_plain(word) ? 0 : CE_BAD_CART;
     case BYTES: good = text_read_length(word, &request->value); break;
     default: request->number = word; break;
     }

@@ -34,6 +34,19 @@ struct command {
     int (*read)(const struct line *line, struct request *request);
 };
 
+/* Words are short: a call of memchr would cost more than the search. */
+static const uint8_t *find_space(const uint8_t *at, const uint8_t *end)
+{
+    for (; at + WORD_BYTES <= end; at += WORD_BYTES) {
+        unsigned place = word_find(word_load(at), ' ');
+        if (place < WORD_BYTES)
+            return at + place;
+    }
+    while (at < end && *at != ' ')
+        at++;
+    return at;
+}
+
 bool text_take_word(struct slice *rest, struct slice *word)
 {
     if (rest->len == 0)
@@ -41,9 +54,7 @@ bool text_take_word(struct slice *rest, struct slice *word)
     const uint8_t *at = rest->bytes, *end = at + rest->len;
     while (at < end && *at == ' ')
         at++;
-    const uint8_t *space = at < end ? memchr(at, ' ', (size_t)(end - at)) : end;
-    if (!space)
-        space = end;
+    const uint8_t *space = find_space(at, end);
     *rest = slice_of(space, (size_t)(end - space));
     if (at == end)
         return false;

@@ -151,16 +151,16 @@ bool journal_history_shed(struct journal *journal);
 /* ---- bytes -------------------------------------------------------------------------------------
  */
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as they are");
+
 static inline void journal_put_u64(uint8_t *out, uint64_t value)
 {
-    for (int i = 0; i < 8; i++)
-        out[i] = (uint8_t)(value >> (8 * i));
+    memcpy(out, &value, sizeof value);
 }
 
 static inline void journal_put_u32(uint8_t *out, uint32_t value)
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = (uint8_t)(value >> (8 * i));
+    memcpy(out, &value, sizeof value);
 }
 
 static inline uint64_t journal_get_u64(const uint8_t *in)
