@@ -39,59 +39,67 @@ static inline size_t varint_put(uint8_t *out, uint64_t value)
     return at;
 }
 
+/* A number and its bytes, 0 when there is none: by value, so that callers keep theirs in registers.
+ */
+struct varint {
+    uint64_t value;
+    size_t bytes;
+};
+
 /* varint_take byte by byte. */
-static inline bool varint_take_slow(struct slice *in, uint64_t *out)
+static inline struct varint varint_read_slow(struct slice in)
 {
-    uint64_t value = 0;
-    for (size_t i = 0; i < in->len && i < VARINT_MAX; i++) {
-        uint8_t byte = in->bytes[i];
+    struct varint got = {0, 0};
+    for (size_t i = 0; i < in.len && i < VARINT_MAX; i++) {
+        uint8_t byte = in.bytes[i];
         if (i == VARINT_MAX - 1 && byte > 1)
-            return false;
-        value |= (uint64_t)(byte & 0x7f) << (7 * i);
+            return got;
+        got.value |= (uint64_t)(byte & 0x7f) << (7 * i);
         if (byte & 0x80)
             continue;
-        if (byte == 0 && i > 0)
-            return false;
-        *in = slice_from(*in, i + 1);
-        *out = value;
-        return true;
+        if (byte != 0 || i == 0)
+            got.bytes = i + 1;
+        return got;
     }
-    return false;
+    return got;
 }
 
 /* varint_take of a number of two to eight bytes, with eight to look at: finds the last, then pushes
  * groups together, two by two. */
-static inline bool varint_take_word(struct slice *in, uint64_t word, uint64_t ends, uint64_t *out)
+static inline struct varint varint_read_word(uint64_t word, uint64_t ends)
 {
     unsigned count = (unsigned)__builtin_ctzll(ends) / 8 + 1;
     word &= ends ^ (ends - 1);
     if (word >> (8 * (count - 1)) == 0)
-        return false; /* over-long */
+        return (struct varint){0, 0}; /* over-long */
     word &= ~WORD_HIGHS;
     word = (word & 0x007f007f007f007f) | (word & 0x7f007f007f007f00) >> 1;
     word = (word & 0x00003fff00003fff) | (word & 0x3fff00003fff0000) >> 2;
     word = (word & 0x000000000fffffff) | (word & 0x0fffffff00000000) >> 4;
-    *out = word;
-    *in = slice_of(in->bytes + count, in->len - count);
-    return true;
+    return (struct varint){word, count};
 }
 
 /* varint_take of a number of several bytes. */
-__attribute__((noinline, unused)) static bool varint_take_long(struct slice *in, uint64_t *out)
+__attribute__((noinline, unused)) static struct varint varint_read_long(struct slice in)
 {
-    if (in->len < WORD_BYTES)
-        return varint_take_slow(in, out);
-    uint64_t word = word_load(in->bytes), ends = ~word & WORD_HIGHS;
-    return ends ? varint_take_word(in, word, ends, out) : varint_take_slow(in, out);
+    if (in.len < WORD_BYTES)
+        return varint_read_slow(in);
+    uint64_t word = word_load(in.bytes), ends = ~word & WORD_HIGHS;
+    return ends ? varint_read_word(word, ends) : varint_read_slow(in);
 }
 
 /* Takes a number off the front of *in; false when it is cut short, over-long or above 64 bits. */
 __attribute__((always_inline)) static inline bool varint_take(struct slice *in, uint64_t *out)
 {
-    if (in->len == 0 || in->bytes[0] >= 0x80) /* most have one byte */
-        return varint_take_long(in, out);
-    *out = in->bytes[0];
-    *in = slice_of(in->bytes + 1, in->len - 1);
+    struct varint got = {0, 1};
+    if (in->len && in->bytes[0] < 0x80) /* most have one byte */
+        got.value = in->bytes[0];
+    else
+        got = varint_read_long(*in);
+    if (got.bytes == 0)
+        return false;
+    *out = got.value;
+    *in = slice_from(*in, got.bytes);
     return true;
 }
 

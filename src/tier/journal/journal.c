@@ -218,6 +218,13 @@ static void gather_locked(struct journal *journal, uint8_t type, struct slice pa
     journal->gather.len += RECORD_HEADER_BYTES + payload.len;
 }
 
+/* Written under the lock only, so that it costs no more than an addition. */
+static void count_locked(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, old + more, memory_order_relaxed);
+}
+
 static void want_locked(struct journal *journal, enum ack_level level, uint64_t lsn)
 {
     if (level == ACK_OS)
@@ -243,7 +250,8 @@ static void call_thread_locked(struct journal *journal, enum ack_level level)
         wake_unless_failed_locked(journal, SLEEP_SHORT);
     else if (level == ACK_RAM)
         wake_unless_failed_locked(journal, SLEEP_LONG);
-    else if (journal->sleep != SLEEP_NOT)
+    else if (journal->sleep != SLEEP_NOT &&
+             !atomic_load_explicit(&journal->urged, memory_order_relaxed))
         atomic_store(&journal->urged, true);
 }
 
@@ -276,16 +284,14 @@ int journal_append(struct journal *journal, uint8_t type, struct slice payload,
     if (rc == 0) {
         uint64_t end = journal->appended + size;
         gather_locked(journal, type, payload, journal_sum(digest, end));
-        atomic_store(&journal->appended, end);
+        atomic_store_explicit(&journal->appended, end, memory_order_release);
+        count_locked(&journal->records, 1);
+        count_locked(&journal->bytes, size);
         want_locked(journal, level, end);
         call_thread_locked(journal, level);
         *end_lsn = end;
     }
     lock_drop(&journal->lock);
-    if (rc == 0) {
-        atomic_fetch_add_explicit(&journal->records, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&journal->bytes, size, memory_order_relaxed);
-    }
     return rc;
 }
 
