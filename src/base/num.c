@@ -73,9 +73,27 @@ static size_t count_digits(uint64_t value)
     return tens + (value >= least[tens]);
 }
 
+#define EIGHT_DIGITS 100000000ull
+
+/* Eight digits with their zeros: halves, quarters and digits are split side by side in one word, by
+ * multiplications that are exact for so small numbers. */
+static void put_eight(char *out, uint64_t value)
+{
+    uint64_t halves = value / 10000 | (value % 10000) << 32;
+    uint64_t hundreds = (halves * 10486 >> 20) & 0x0000007f0000007f;
+    uint64_t quarters = hundreds | (halves - 100 * hundreds) << 16;
+    uint64_t tens = (quarters * 103 >> 10) & 0x000f000f000f000f;
+    uint64_t digits = (tens | (quarters - 10 * tens) << 8) | WORD_ONES * '0';
+    memcpy(out, &digits, sizeof digits);
+}
+
 size_t num_put_u64(char *out, uint64_t value)
 {
     size_t count = count_digits(value), at = count;
+    if (value >= EIGHT_DIGITS) { /* a time has thirteen */
+        put_eight(out + (at -= 8), value % EIGHT_DIGITS);
+        value /= EIGHT_DIGITS;
+    }
     for (; value >= 100; value /= 100)
         memcpy(out + (at -= 2), pairs + 2 * (value % 100), 2);
     if (value >= 10)

@@ -134,20 +134,33 @@ static inline uint8_t *put_number(uint8_t *at, const char *name, uint64_t value)
     return at;
 }
 
-/* The sku is cut out of the line key, whose exact bytes stand beside it: no base64 of its own. */
-static uint8_t *put_sku(uint8_t *at, struct slice line)
+/* A line's key and its sku, which most often is all of it: its text is then copied, not made again.
+ * The exact bytes of a sku stand in the key, so it has no base64 of its own. */
+static uint8_t *put_line_key(uint8_t *at, struct slice line)
 {
-    bool utf8;
+    bool utf8, sku_utf8;
+    struct slice sku = cart_line_sku(line);
+    at = put_str(at, "\"line\":\"");
+    const uint8_t *text = at;
+    at = put_text(at, line, &utf8);
+    size_t len = (size_t)(at - text);
+    at = put_str(at, "\",");
+    if (!utf8)
+        at = cart_put_b64(at, "line", line);
     at = put_str(at, "\"sku\":\"");
-    at = put_text(at, cart_line_sku(line), &utf8);
+    if (sku.len == line.len) {
+        memcpy(at, text, len);
+        at += len;
+    } else {
+        at = put_text(at, sku, &sku_utf8);
+    }
     return put_str(at, "\",");
 }
 
 static uint8_t *put_line(uint8_t *at, const struct cart_line *line)
 {
     *at++ = '{';
-    at = put_member(at, "line", line->line);
-    at = put_sku(at, line->line);
+    at = put_line_key(at, line->line);
     at = put_number(at, "qty", (uint64_t)line->qty);
     if (line->has_price)
         at = put_number(at, "price", (uint64_t)line->price);
@@ -164,15 +177,22 @@ static uint8_t *put_line(uint8_t *at, const struct cart_line *line)
     return at;
 }
 
-int cart_line_json(const struct cart_line *line, struct buf *out)
+static int append_line(const struct cart_line *line, bool comma, struct buf *out)
 {
     size_t max = 2 * cart_member_max(line->line) + cart_member_max(line->shop) +
                  cart_member_max(line->ext) + 5 * NUMBER_MAX;
     if (buf_reserve(out, max))
         return CE_NOMEM;
-    uint8_t *start = out->bytes + out->len;
-    out->len += (size_t)(put_line(start, line) - start);
+    uint8_t *start = out->bytes + out->len, *at = put_line(start, line);
+    if (comma)
+        *at++ = ',';
+    out->len += (size_t)(at - start);
     return 0;
+}
+
+int cart_line_json(const struct cart_line *line, struct buf *out)
+{
+    return append_line(line, false, out);
 }
 
 int cart_json_key(struct slice key, struct buf *out)
@@ -198,9 +218,7 @@ static int write_line(void *arg, const struct cart_line *line)
     const struct line_sink *sink = arg;
     if (sink->checked_only && !line->checked)
         return 0;
-    if (cart_line_json(line, sink->out))
-        return CE_NOMEM;
-    return buf_append(sink->out, ",", 1);
+    return append_line(line, true, sink->out);
 }
 
 static int write_lines(struct slice lines, bool checked_only, struct buf *out)
