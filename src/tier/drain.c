@@ -279,6 +279,7 @@ int drain_mend(struct tier *tier)
         return rc;
     if (tier->l3_url)
         atomic_store(&tier->l2_complete, false);
+    catchup_reload(tier);
     rc = l2_rebuild(tier->l2);
     tier->drain.mended |= rc == 0;
     return rc;
@@ -288,6 +289,7 @@ int drain_mend(struct tier *tier)
 
 int drain_sweep(struct tier *tier)
 {
+    bool is_whole = tier->replayed && catchup_is_over(tier);
     uint64_t end = journal_end(tier->journal);
     int rc = drain_mend(tier);
     if (rc) {
@@ -299,7 +301,7 @@ int drain_sweep(struct tier *tier)
     batch_leaves(tier);
     for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
         rc = sweep_stripe(tier, stripe);
-    if (rc == 0 && tier->replayed && (end != tier->drain.checkpoint || tier->drain.mended))
+    if (rc == 0 && is_whole && (end != tier->drain.checkpoint || tier->drain.mended))
         l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
     if (rc == 0)
         rc = commit_gathered(tier);
@@ -309,7 +311,7 @@ int drain_sweep(struct tier *tier)
             journal_shed(tier->journal);
         return rc;
     }
-    if (tier->replayed) {
+    if (is_whole) {
         tier->drain.checkpoint = end;
         tier->drain.mended = false;
         journal_release(tier->journal, end);
@@ -345,10 +347,18 @@ static uint64_t delay_now_ms(const struct tier *tier)
     return delay_ms < DRAIN_DELAY_MAX_MS ? delay_ms : DRAIN_DELAY_MAX_MS;
 }
 
+size_t drain_journal_bytes_max(const struct tier *tier)
+{
+    size_t bytes = l1_limit(tier->l1) / DRAIN_JOURNAL_PART;
+    bytes = bytes < DRAIN_JOURNAL_MAX ? bytes : DRAIN_JOURNAL_MAX;
+    return bytes > DRAIN_JOURNAL_MIN ? bytes : DRAIN_JOURNAL_MIN;
+}
+
 /* The journal must stay short, and memory must not fill with what cannot be evicted. */
 static bool is_pressed(const struct tier *tier, uint64_t end)
 {
-    return end - tier->drain.checkpoint > DRAIN_JOURNAL_BYTES ||
+    return (catchup_is_over(tier) &&
+            end - tier->drain.checkpoint > drain_journal_bytes_max(tier)) ||
            l1_dirty_count(tier->l1) > l1_limit(tier->l1) / DRAIN_CART_BYTES;
 }
 
