@@ -20,6 +20,7 @@
 #define BEHIND_DELAY_MAX_MS 40000 /* ... but no longer */
 #define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
+#define DRAIN_DUE_BYTES     (4u << 20) /* of carts that a sweep puts in order at once */
 #define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
@@ -52,10 +53,12 @@ struct drain {
     struct cond cond;
     bool kicked, stopping;
     struct unmark *unmarks;
-    struct buf leaves;  /* struct leave[] with their keys */
-    struct buf leaving; /* thread's own: those in the batch */
-    _Atomic bool idle;  /* the thread sleeps and wants to hear of the first dirty cart */
-    struct buf gather;  /* thread's own: states on their way into a batch */
+    struct buf leaves;    /* struct leave[] with their keys */
+    struct buf leaving;   /* thread's own: those in the batch */
+    _Atomic bool idle;    /* the thread sleeps and wants to hear of the first dirty cart */
+    struct buf gather;    /* thread's own: states on their way into a batch */
+    struct buf keys, due; /* thread's own: dirty carts, while a sweep puts them in order */
+    bool no_memory;
     struct l2_batch *batch;
     uint64_t checkpoint; /* everything before it is in L2 */
     bool mended;         /* L2 was begun anew and has no checkpoint */
