@@ -7,14 +7,14 @@
 #include "tier/tier.h"
 
 #define TIER_MAGIC          0x74696572
-#define DRAIN_DELAY_MS      700          /* a dirty cart waits so long for more changes */
-#define DRAIN_CART_US       200          /* ... for each dirty cart so much longer ... */
-#define DRAIN_DELAY_MAX_MS  40000        /* ... but no longer, */
-#define DRAIN_QUIET_BYTES   (64u << 10)  /* and not while the journal grows by less in a delay */
-#define DRAIN_JOURNAL_PART  8            /* a journal of such a part of memory ends the wait: a */
-#define DRAIN_JOURNAL_MIN   (12u << 20)  /* restart keeps it there; at least so much, */
-#define DRAIN_JOURNAL_MAX   (128u << 20) /* and at most, for a restart reads it first */
-#define DRAIN_CART_BYTES    4096         /* as does a dirty cart for each so many bytes of memory */
+#define DRAIN_DELAY_MS      700         /* a dirty cart waits so long for more changes */
+#define DRAIN_CART_US       200         /* ... for each dirty cart so much longer ... */
+#define DRAIN_DELAY_MAX_MS  40000       /* ... but no longer, */
+#define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
+#define DRAIN_JOURNAL_PART  8           /* as does a journal of such a part of memory, for */
+#define DRAIN_JOURNAL_MIN   (12u << 20) /* a restart keeps it there; at least so much */
+#define DRAIN_JOURNAL_MAX   (96u << 20) /* ... and at most: it is read before anyone is served */
+#define DRAIN_CART_BYTES    4096        /* as does a dirty cart for each so many bytes of memory */
 #define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
 #define BEHIND_CART_US      100   /* ... for each cart that waits for L3 so much longer ... */
 #define BEHIND_DELAY_MAX_MS 20000 /* ... but no longer */
