@@ -93,7 +93,6 @@ void cmd_free(struct cmd **out)
     free(cmd->replay_ops);
     free(cmd->history_ops);
     buckets_free(cmd);
-    buf_free(&cmd->replay_state);
     free(cmd->workers);
     if (cmd->recent)
         rescue_recent_free(&cmd->recent);

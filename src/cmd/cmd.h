@@ -91,9 +91,10 @@ void cmd_free(struct cmd **cmd);
 const struct net_handler *cmd_net_handler(struct cmd *cmd);
 /* What a tier must know of carts. Never freed. */
 const struct tier_value *cmd_tier_value(void);
-/* For tier_start: applies one journal record. `arg` is the struct cmd. CE_CORRUPT never stops a
- * start: a record that can't be applied is logged and counted. */
-int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+/* The tier_replay_fn of carts; `arg` is the struct cmd. A record that can't be applied is logged
+ * and counted. */
+int cmd_replay(void *arg, const struct tier_replayed *record, struct slice state,
+               struct buf *after);
 
 /* Other buckets from now on; workers see all of it at their next key. What would make carts
  * unreachable, or change the class of a prefix, is left as it was, with a line in the log that

@@ -89,9 +89,8 @@ struct cmd {
     _Atomic bool crawler_off;                  /* lru_crawler disable: no dumps of keys */
     _Atomic uint64_t reset_at[CMD_RESETS_MAX]; /* stats_memcached.c: counters of other rooms */
     struct cart_op *history_ops;               /* history thread; CART_STEP_OPS_MAX */
-    struct cart *replay_cart;                  /* start-up thread */
-    struct buf replay_state;
-    struct cart_op *replay_ops;
+    struct cart *replay_cart;                  /* whoever calls cmd_replay, one at a time */
+    struct cart_op *replay_ops;                /* the same */
 };
 
 enum run {

@@ -1,4 +1,4 @@
-/* replay: journal records back into carts, at start-up.
+/* replay: journal records back into carts, at the start and behind it.
  *
  * A step is applied only where it belongs: the cart has seen exactly the actor's steps before it. A
  * state that has seen it already (L2 or L3 were newer) skips it; one that misses a step before it
@@ -6,21 +6,15 @@
  * used. */
 #include "cmd/cmd_int.h"
 
-/* A record taken apart. */
-struct record {
-    struct slice key, body;
-    uint64_t end_lsn;
-    uint32_t bytes;
-};
-
-static int put_cart(struct cmd *cmd, const struct record *record)
+static int give_cart(struct cmd *cmd, struct buf *after)
 {
-    struct slice after;
-    int rc = cart_store(cmd->replay_cart, &after);
-    return rc ? rc : tier_replay_put(cmd->tier, record->key, after, record->end_lsn, record->bytes);
+    struct slice state;
+    int rc = cart_store(cmd->replay_cart, &state);
+    return rc ? rc : buf_append(after, state.bytes, state.len);
 }
 
-static int replay_step(struct cmd *cmd, const struct record *record, struct slice state)
+static int replay_step(struct cmd *cmd, const struct tier_replayed *record, struct slice state,
+                       struct buf *after)
 {
     struct slice payload = record->body;
     struct cart_step step;
@@ -42,10 +36,11 @@ static int replay_step(struct cmd *cmd, const struct record *record, struct slic
     if (rc == 0 && result.expired && before.exists) /* as cart_write_event */
         rc = tier_replay_event(cmd->tier, TIER_EVENT_EXPIRED, record->key, step.now_us, state,
                                record->end_lsn);
-    return rc ? rc : put_cart(cmd, record);
+    return rc ? rc : give_cart(cmd, after);
 }
 
-static int replay_state(struct cmd *cmd, const struct record *record, struct slice ours)
+static int replay_state(struct cmd *cmd, const struct tier_replayed *record, struct slice ours,
+                        struct buf *after)
 {
     int rc = cart_check(record->body);
     if (rc || (ours.len && cart_covers(ours, record->body)))
@@ -53,48 +48,28 @@ static int replay_state(struct cmd *cmd, const struct record *record, struct sli
     rc = cart_load(cmd->replay_cart, ours);
     if (rc == 0)
         rc = cart_merge(cmd->replay_cart, record->body);
-    return rc ? rc : put_cart(cmd, record);
+    return rc ? rc : give_cart(cmd, after);
 }
 
-/* One payload of a known key. */
-static int replay_one(struct cmd *cmd, uint8_t type, struct slice payload, uint64_t end_lsn,
-                      uint32_t bytes)
+int cmd_replay(void *arg, const struct tier_replayed *record, struct slice state, struct buf *after)
 {
-    struct tier_head head;
-    struct buf *state = &cmd->replay_state;
-    state->len = 0;
-    bool is_cart = tier_head_take(&payload, &head);
-    struct slice key = head.key;
-    const struct record record = {key, payload, end_lsn, bytes};
-    int rc = is_cart ? tier_replay_get(cmd->tier, key, state) : CE_CORRUPT;
-    if (rc == CE_DB && type == CMD_RECORD_STATE)
-        rc = 0; /* builds on nothing; what the database has is joined when it answers */
-    if (rc == 0 && type == CMD_RECORD_STEP)
-        rc = replay_step(cmd, &record, buf_slice(state));
-    else if (rc == 0 && type == CMD_RECORD_STATE)
-        rc = replay_state(cmd, &record, buf_slice(state));
-    else if (rc == 0)
-        rc = CE_CORRUPT;
+    struct cmd *cmd = arg;
+    MUST_OBJ(cmd, CMD_MAGIC);
+    bool is_step = record->type == CMD_RECORD_STEP || record->type == CMD_RECORD_PAIR;
+    int rc = CE_CORRUPT;
+    if (record->key.len && is_step)
+        rc = replay_step(cmd, record, state, after);
+    else if (record->key.len && record->type == CMD_RECORD_STATE)
+        rc = replay_state(cmd, record, state, after);
     if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO || rc == CE_DB)
-        return rc; /* this start can't go on; nothing is lost by trying again */
+        return rc; /* nothing is lost by trying again */
     atomic_fetch_add(rc ? &cmd->replay_gaps : &cmd->replayed, 1);
     if (rc)
         log_error("cmd", "journal record at %llu can't be applied to %.*s: %s",
-                  (unsigned long long)end_lsn, (int)key.len, (const char *)key.bytes,
+                  (unsigned long long)record->end_lsn, (int)record->key.len,
+                  (const char *)record->key.bytes,
                   rc == CE_NOTFOUND ? "a step before it is missing" : err_text(rc));
     return 0;
-}
-
-int cmd_replay(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
-{
-    struct cmd *cmd = arg;
-    uint64_t len = 0;
-    uint32_t bytes = journal_record_bytes(payload.len);
-    MUST_OBJ(cmd, CMD_MAGIC);
-    if (type != CMD_RECORD_PAIR || !varint_take(&payload, &len) || len > payload.len)
-        return replay_one(cmd, type, payload, end_lsn, bytes);
-    int rc = replay_one(cmd, CMD_RECORD_STEP, slice_of(payload.bytes, len), end_lsn, bytes);
-    return rc ? rc : replay_one(cmd, CMD_RECORD_STEP, slice_from(payload, len), end_lsn, bytes);
 }
 
 bool cmd_state_has(struct slice state, uint8_t type, struct slice body)

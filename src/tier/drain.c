@@ -18,10 +18,11 @@ struct taken {
     uint32_t record_bytes;
     uint32_t l3_rev;
     uint32_t state_bytes;
-    uint32_t key_bytes;
+    uint16_t key_bytes;
+    bool is_marked; /* in L2 already */
 };
 
-static int take_one(void *arg, uint64_t hash, const struct l1_item *item)
+static int take_one(void *arg, uint64_t hash, struct l1_item *item)
 {
     struct buf *gather = arg;
     struct slice key = l1_key(item), state = l1_value_slice(item);
@@ -31,13 +32,15 @@ static int take_one(void *arg, uint64_t hash, const struct l1_item *item)
                           .record_bytes = item->cart.record_bytes,
                           .l3_rev = item->cart.l3_rev,
                           .state_bytes = (uint32_t)state.len,
-                          .key_bytes = (uint32_t)key.len};
+                          .key_bytes = (uint16_t)key.len,
+                          .is_marked = item->marks & L1_MARK_BEHIND};
     if (buf_reserve(gather, sizeof taken + key.len + state.len))
         return CE_NOMEM;
     memcpy(gather->bytes + gather->len, &taken, sizeof taken);
     memcpy(gather->bytes + gather->len + sizeof taken, key.bytes, key.len);
     memcpy(gather->bytes + gather->len + sizeof taken + key.len, state.bytes, state.len);
     gather->len += sizeof taken + key.len + state.len;
+    item->marks |= L1_MARK_BEHIND; /* comes off when the batch is not written */
     return 0;
 }
 
@@ -104,7 +107,7 @@ static int fill_batch(struct tier *tier)
         reap_enter(tier, key, state, 1);
         if (l2_has_salvaged(tier->l2))
             l2_batch_unsalvage(tier->drain.batch, key);
-        if (tier->l3_url)
+        if (tier->l3_url && !taken.is_marked)
             l2_batch_mark(tier->drain.batch, key);
     }
     return 0;
@@ -135,18 +138,100 @@ static int commit_gathered(struct tier *tier)
     return rc;
 }
 
-static int sweep_stripe(struct tier *tier, unsigned stripe)
+/* ---- the order of a sweep ---- */
+
+/* A dirty cart; `ring` is where it stands in L2. */
+struct due {
+    uint64_t hash;
+    uint32_t ring;
+};
+
+static void note_key(void *arg, uint64_t hash, struct slice key)
 {
-    size_t took;
+    struct drain *drain = arg;
+    uint8_t key_bytes = (uint8_t)key.len;
+    struct buf *keys = &drain->keys;
+    if (buf_reserve(keys, sizeof hash + 1 + key.len)) {
+        drain->no_memory = true;
+        return;
+    }
+    memcpy(keys->bytes + keys->len, &hash, sizeof hash);
+    keys->bytes[keys->len + sizeof hash] = key_bytes;
+    memcpy(keys->bytes + keys->len + sizeof hash + 1, key.bytes, key.len);
+    keys->len += sizeof hash + 1 + key.len;
+}
+
+/* Without the stripe's lock: the place on the ring is not found at once. */
+static int note_due(struct drain *drain)
+{
+    struct slice rest = buf_slice(&drain->keys);
+    while (rest.len) {
+        struct due due = {.ring = 0};
+        memcpy(&due.hash, rest.bytes, sizeof due.hash);
+        struct slice key = slice_of(rest.bytes + sizeof due.hash + 1, rest.bytes[sizeof due.hash]);
+        due.ring = hash_ring(key);
+        if (buf_append(&drain->due, &due, sizeof due))
+            return CE_NOMEM;
+        rest = slice_from(rest, sizeof due.hash + 1 + key.len);
+    }
+    drain->keys.len = 0;
+    return drain->no_memory ? CE_NOMEM : 0;
+}
+
+static int look_at_stripe(struct tier *tier, unsigned stripe)
+{
+    struct drain *drain = &tier->drain;
+    uint32_t at = 0, looked;
+    int rc = 0;
     do {
-        took = l1_dirty_take(tier->l1, stripe, DRAIN_STRIPE_CARTS, take_one, &tier->drain.gather);
-        if (tier->drain.gather.len >= DRAIN_BATCH_BYTES) {
-            int rc = commit_gathered(tier);
-            if (rc)
-                return rc;
-        }
-    } while (took == DRAIN_STRIPE_CARTS);
-    return 0;
+        looked = l1_dirty_look(tier->l1, stripe, at, DRAIN_STRIPE_CARTS, note_key, drain);
+        at += looked;
+        rc = note_due(drain);
+    } while (rc == 0 && looked == DRAIN_STRIPE_CARTS);
+    return rc;
+}
+
+static int order_by_ring(const void *a, const void *b)
+{
+    const struct due *one = a;
+    const struct due *two = b;
+    return (one->ring > two->ring) - (one->ring < two->ring);
+}
+
+/* Writes what was noted in the order in which L2 keeps it: what LevelDB then writes overlaps with
+ * little of what it has, and is merged with little of it. */
+static int write_due(struct tier *tier)
+{
+    struct due *due = (struct due *)(void *)tier->drain.due.bytes;
+    size_t count = tier->drain.due.len / sizeof *due;
+    int rc = 0;
+    if (count)
+        qsort(due, count, sizeof *due, order_by_ring);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = l1_dirty_take(tier->l1, due[i].hash, take_one, &tier->drain.gather);
+        if (rc == CE_NOTFOUND)
+            rc = 0; /* gone, or one that shares its hash was taken for it */
+        if (rc == 0 && tier->drain.gather.len >= DRAIN_BATCH_BYTES)
+            rc = commit_gathered(tier);
+    }
+    tier->drain.due.len = 0;
+    return rc;
+}
+
+static int sweep_stripes(struct tier *tier)
+{
+    struct drain *drain = &tier->drain;
+    int rc = 0;
+    drain->no_memory = false;
+    for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++) {
+        rc = look_at_stripe(tier, stripe);
+        bool is_much = drain->due.len >= DRAIN_DUE_BYTES || stripe == L1_STRIPES - 1;
+        if (rc == 0 && is_much)
+            rc = write_due(tier);
+    }
+    buf_free(&drain->keys);
+    buf_free(&drain->due);
+    return rc;
 }
 
 /* ---- marks ---- */
@@ -167,9 +252,10 @@ void drain_unmark(struct tier *tier, struct slice key, struct slice state)
     lock_drop(&tier->drain.lock);
 }
 
-/* A cart that is clean in L1 is the same in L2. One that is not is about to be marked again. */
-static bool is_still_in_l2(struct tier *tier, struct slice key, uint64_t state_hash,
-                           struct buf *storage)
+/* A cart that is clean in L1 is the same in L2. One that is not will be written again, and keeps
+ * its mark until then. */
+static bool takes_unmark(struct tier *tier, struct slice key, uint64_t state_hash,
+                         struct buf *storage)
 {
     struct l2_cart cart;
     struct l1_item *item;
@@ -177,6 +263,8 @@ static bool is_still_in_l2(struct tier *tier, struct slice key, uint64_t state_h
     l1_lock(tier->l1, hash);
     bool here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
     bool same = here && l1_is_clean(item) && hash_64(l1_value_slice(item)) == state_hash;
+    if (same)
+        item->marks &= (uint8_t)~L1_MARK_BEHIND;
     l1_unlock(tier->l1, hash);
     if (here)
         return same;
@@ -195,7 +283,7 @@ static void batch_unmarks(struct tier *tier)
     for (struct unmark *unmark = list, *next; unmark; unmark = next) {
         struct slice key = slice_of(unmark->key, unmark->key_bytes);
         next = unmark->next;
-        if (is_still_in_l2(tier, key, unmark->state_hash, &storage))
+        if (takes_unmark(tier, key, unmark->state_hash, &storage))
             l2_batch_unmark(tier->drain.batch, key);
         free(unmark);
     }
@@ -279,6 +367,7 @@ int drain_mend(struct tier *tier)
         return rc;
     if (tier->l3_url)
         atomic_store(&tier->l2_complete, false);
+    catchup_reload(tier);
     rc = l2_rebuild(tier->l2);
     tier->drain.mended |= rc == 0;
     return rc;
@@ -288,6 +377,7 @@ int drain_mend(struct tier *tier)
 
 int drain_sweep(struct tier *tier)
 {
+    bool is_whole = tier->replayed && catchup_is_over(tier);
     uint64_t end = journal_end(tier->journal);
     int rc = drain_mend(tier);
     if (rc) {
@@ -297,9 +387,8 @@ int drain_sweep(struct tier *tier)
     }
     batch_unmarks(tier);
     batch_leaves(tier);
-    for (unsigned stripe = 0; stripe < L1_STRIPES && rc == 0; stripe++)
-        rc = sweep_stripe(tier, stripe);
-    if (rc == 0 && tier->replayed && (end != tier->drain.checkpoint || tier->drain.mended))
+    rc = sweep_stripes(tier);
+    if (rc == 0 && is_whole && (end != tier->drain.checkpoint || tier->drain.mended))
         l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
     if (rc == 0)
         rc = commit_gathered(tier);
@@ -309,7 +398,7 @@ int drain_sweep(struct tier *tier)
             journal_shed(tier->journal);
         return rc;
     }
-    if (tier->replayed) {
+    if (is_whole) {
         tier->drain.checkpoint = end;
         tier->drain.mended = false;
         journal_release(tier->journal, end);
@@ -345,10 +434,18 @@ static uint64_t delay_now_ms(const struct tier *tier)
     return delay_ms < DRAIN_DELAY_MAX_MS ? delay_ms : DRAIN_DELAY_MAX_MS;
 }
 
+size_t drain_journal_bytes_max(const struct tier *tier)
+{
+    size_t bytes = l1_limit(tier->l1) / DRAIN_JOURNAL_PART;
+    bytes = bytes < DRAIN_JOURNAL_MAX ? bytes : DRAIN_JOURNAL_MAX;
+    return bytes > DRAIN_JOURNAL_MIN ? bytes : DRAIN_JOURNAL_MIN;
+}
+
 /* The journal must stay short, and memory must not fill with what cannot be evicted. */
 static bool is_pressed(const struct tier *tier, uint64_t end)
 {
-    return end - tier->drain.checkpoint > DRAIN_JOURNAL_BYTES ||
+    return (catchup_is_over(tier) &&
+            end - tier->drain.checkpoint > drain_journal_bytes_max(tier)) ||
            l1_dirty_count(tier->l1) > l1_limit(tier->l1) / DRAIN_CART_BYTES;
 }
 

@@ -121,7 +121,7 @@ int tier_replay_event(struct tier *tier, enum tier_event_kind kind, struct slice
     struct tier_event *event;
     int rc = tier_event_new(tier, kind, key, at_us, state, &event);
     if (rc) { /* more than may wait: L2 first */
-        rc = drain_sweep(tier);
+        rc = tier->catchup.started ? fill_wait_sweep(tier) : drain_sweep(tier);
         if (rc == 0)
             rc = tier_event_new(tier, kind, key, at_us, state, &event);
     }

@@ -239,7 +239,7 @@ int fill_now(struct tier *tier, struct slice key)
 }
 
 /* Until the L2 writer has written something, or has failed. A sweep begins with mending L2. */
-static int wait_for_sweep(struct tier *tier)
+int fill_wait_sweep(struct tier *tier)
 {
     struct blocking_wait blocked;
     blocked_init(&blocked);
@@ -248,11 +248,11 @@ static int wait_for_sweep(struct tier *tier)
 }
 
 /* Memory is full of carts that L2 does not have yet: their turn first. */
-static int wait_for_room(struct tier *tier, size_t bytes)
+int fill_wait_room(struct tier *tier, size_t bytes)
 {
     int rc = 0;
     while (rc == 0 && l1_room(tier->l1, bytes))
-        rc = wait_for_sweep(tier);
+        rc = fill_wait_sweep(tier);
     return rc;
 }
 
@@ -264,12 +264,15 @@ static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf 
     struct l1_item *item;
     bool from_l3;
     uint64_t hash = hash_64(key);
+    int late = catchup_await(tier, hash);
+    if (late)
+        return late;
     int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
-    while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && wait_for_sweep(tier) == 0)
+    while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && fill_wait_sweep(tier) == 0)
         found = fill_read(tier, l3, key, storage, &cart, &from_l3);
     if (found != 0 && found != CE_NOTFOUND)
         return found;
-    int rc = wait_for_room(tier, key.len + (found == 0 ? cart.state.len : 0));
+    int rc = fill_wait_room(tier, key.len + (found == 0 ? cart.state.len : 0));
     if (rc)
         return rc;
     l1_lock(tier->l1, hash);

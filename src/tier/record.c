@@ -74,6 +74,9 @@ static int find_newest(struct tier *tier, struct slice key, struct buf *storage,
     uint64_t hash = hash_64(key);
     struct l1_item *item;
     struct l2_cart cart;
+    int late = catchup_await(tier, hash);
+    if (late)
+        return late;
     l1_lock(tier->l1, hash);
     enum tier_found found = tier_find_locked(tier, hash, key, &item);
     *newest = tier_newest_of(item);

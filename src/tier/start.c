@@ -1,5 +1,5 @@
-/* start: from what is on disk to carts that are served. Open L2, replay the journal onto it, begin
- * a new segment, start the threads.
+/* start: from what is on disk to carts that are served. Open L2, read what it lacks of the journal,
+ * begin a new segment, start the threads; catchup.c brings the two together.
  *
  * A disk that is full or fails, and a database that is down while the replay needs it (L2 was
  * lost), are no reason to end: plain items are served meanwhile, carts are refused, and a thread
@@ -89,12 +89,14 @@ static int try_disk(struct tier *tier)
     if (rc == 0)
         rc = settle_complete(tier);
     if (rc == 0 && !tier->replayed) {
-        rc = journal_replay(tier->journal, tier->drain.checkpoint, tier->start.replay,
-                            tier->start.arg);
+        catchup_forget(tier);
+        rc = journal_replay(tier->journal, tier->drain.checkpoint, catchup_note, tier);
         journal_release(tier->journal, tier->drain.checkpoint);
         if (rc == 0)
             rc = journal_start(tier->journal, tier->drain.checkpoint);
         tier->replayed = rc == 0;
+        if (rc == 0)
+            catchup_begin(tier);
     }
     if (rc == 0 && tier->l3_url)
         rc = drain_mark_all(tier);
@@ -116,6 +118,8 @@ static int begin_disk(struct tier *tier)
 static int begin_threads(struct tier *tier)
 {
     int rc = drain_start(tier);
+    if (rc == 0)
+        rc = catchup_start(tier);
     if (rc == 0)
         rc = fill_start(tier);
     if (rc == 0)
@@ -167,9 +171,7 @@ static void *run_start(void *arg)
     return NULL;
 }
 
-int tier_start(struct tier *tier,
-               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
-               void *arg)
+int tier_start(struct tier *tier, tier_replay_fn *replay, void *arg)
 {
     MUST_OBJ(tier, TIER_MAGIC);
     struct starter *start = &tier->start;

@@ -90,6 +90,7 @@ static void free_parts(struct tier *tier)
     cond_fini(&tier->fills.cond);
     history_fini(tier);
     start_fini(tier);
+    catchup_fini(tier);
     if (tier->dir_fd >= 0 && tier->config.env->file_close(tier->config.env->ctx, tier->dir_fd))
         log_warn("tier", "closing %s failed", tier->config.data_dir);
     free(tier->journal_dir);
@@ -121,6 +122,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     events_init(tier);
     reap_init(tier);
     start_init(tier);
+    catchup_init(tier);
     int rc = open_parts(tier, &what);
     bool told = rc == 0 && (rc = check_l3_url(tier, message, message_bytes)) != 0;
     if (rc && !told)
@@ -168,6 +170,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     *out = NULL;
     start_stop(tier);
     reap_stop(tier);
+    catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
     if (tier->behind && tier->replayed)
         rc = first_error(rc, empty_behind(tier, timeout_ms));
@@ -190,8 +193,8 @@ struct journal *tier_journal(struct tier *tier)
     return tier->journal;
 }
 
-static enum tier_found find_locked(struct tier *tier, uint64_t hash, struct slice key,
-                                   struct l1_item **item)
+enum tier_found tier_find_any_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                     struct l1_item **item)
 {
     *item = l1_find_locked(tier->l1, hash, key);
     if (!*item || (*item)->kind == L1_PLAIN) /* a cache item, from before the key was a cart's */
@@ -205,7 +208,7 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
     *item = NULL; /* what of the journal is in L1 by now is not the whole */
     return atomic_load_explicit(&tier->refused, memory_order_acquire)
                ? TIER_ASK
-               : find_locked(tier, hash, key, item);
+               : tier_find_any_locked(tier, hash, key, item);
 }
 
 /* The item of a change while it is put. */
@@ -355,58 +358,6 @@ void tier_wait_room(struct tier *tier, struct tier_wait *wait)
         wait->done(wait, CE_NOMEM); /* stopping: nobody makes room any more */
 }
 
-/* ---- replay ---- */
-
-int tier_replay_get(struct tier *tier, struct slice key, struct buf *state)
-{
-    uint64_t hash = hash_64(key);
-    struct l1_item *item;
-    l1_lock(tier->l1, hash);
-    bool here = find_locked(tier, hash, key, &item) == TIER_HERE;
-    struct slice value = here ? l1_value_slice(item) : slice_of(NULL, 0);
-    int rc = buf_append(state, value.bytes, value.len);
-    l1_unlock(tier->l1, hash);
-    if (rc || here)
-        return rc;
-    struct buf storage = {0};
-    struct l2_cart cart;
-    struct l3 *l3 = NULL;
-    bool from_l3;
-    rc = fill_read(tier, &l3, key, &storage, &cart, &from_l3);
-    if (rc == CE_CORRUPT && l2_is_damaged(tier->l2))
-        rc = CE_IO; /* the start mends it and replays all again */
-    if (rc == 0)
-        rc = buf_append(state, cart.state.bytes, cart.state.len);
-    if (l3)
-        l3_close(&l3);
-    buf_free(&storage);
-    return rc == CE_NOTFOUND ? 0 : rc;
-}
-
-int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn,
-                    uint32_t record_bytes)
-{
-    uint64_t hash = hash_64(key);
-    struct l1_item *item;
-    if (l1_room(tier->l1, state.len + key.len)) {
-        int rc = drain_sweep(tier); /* the replay is larger than memory: make the oldest clean */
-        if (rc)
-            return rc;
-    }
-    l1_lock(tier->l1, hash);
-    int rc = l1_dirty_reserve_locked(tier->l1, hash);
-    if (rc == 0)
-        rc = l1_put_locked(tier->l1, hash, key, L1_CART, state.len, &item);
-    if (rc == 0) {
-        memcpy(l1_value(item), state.bytes, state.len);
-        item->cart.lsn = lsn;
-        item->cart.record_bytes = record_bytes;
-        l1_dirty_locked(tier->l1, hash, item);
-    }
-    l1_unlock(tier->l1, hash);
-    return rc;
-}
-
 /* ---- stats ---- */
 
 uint64_t tier_behind_age_ms(const struct tier *tier)
@@ -426,6 +377,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t carts_expired = atomic_load(&tier->events.expired);
     uint64_t events_pending = atomic_load(&tier->events.pending);
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
+    uint64_t catchup_left = atomic_load(&tier->catchup.left);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);

@@ -65,14 +65,27 @@ struct tier_config {
 int tier_open(const struct tier_config *config, struct tier **tier, char *message,
               size_t message_bytes) MUST_USE;
 
-/* Opens L2, starts the journal, the L2 writer and write-behind after handing every journal record
- * that L2 may lack to `replay` (which uses tier_replay_*). Returns replay's error, CE_NOMEM.
+/* A record of the journal that a cart may lack. */
+struct tier_replayed {
+    uint8_t type;
+    struct slice key;  /* empty: it has no head that can be read, and `body` is all of it */
+    struct slice body; /* of a pair record the half that is this cart's */
+    uint64_t end_lsn;
+};
+/* Appends to `after` what the record makes of a cart's state (empty: there is no cart), or nothing
+ * when it changes nothing, as when the state has it already. Returns 0 also when the record can
+ * never be applied. Errors: this cart is tried again later. May call tier_replay_event. On one
+ * thread at a time, not always the same. */
+typedef int tier_replay_fn(void *arg, const struct tier_replayed *record, struct slice state,
+                           struct buf *after);
+
+/* Opens L2, reads what L2 may lack of the journal, starts the journal, the L2 writer and
+ * write-behind. `replay` is called now or, while carts are served, on a thread of the tier: a cart
+ * whose records are still to come is filled when they have been applied. CE_NOMEM, replay's error.
  * CE_NODISK, CE_IO and CE_DB are no errors of it: until they have passed tier_fill refuses with
- * them, and a thread begins again from the start, so `replay` may be called on it, and must pass
- * over what it was given before. */
-int tier_start(struct tier *tier,
-               int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
-               void *arg) MUST_USE;
+ * them, and a thread begins again from the start, so `replay` must pass over what it was given
+ * before. */
+int tier_start(struct tier *tier, tier_replay_fn *replay, void *arg) MUST_USE;
 
 /* Workers have ended. L1 -> L2, L2 -> L3, journal: each at most timeout_ms. Takes and nulls. 0, or
  * the first error: what is not in L3 yet is in L2 or the journal and goes on at the next start. */
@@ -197,15 +210,9 @@ struct tier_history {
  * refuses with: done won't come. Any thread, waits for nothing. */
 int tier_history(struct tier *tier, struct tier_history *history) MUST_USE;
 
-/* ---- replay, start-up thread ---- */
+/* ---- replay ---- */
 
-/* The newest state that any tier has, appended to `state` (nothing when there is none). */
-int tier_replay_get(struct tier *tier, struct slice key, struct buf *state) MUST_USE;
-/* The state after a replayed record that ends at lsn and has record_bytes. */
-int tier_replay_put(struct tier *tier, struct slice key, struct slice state, uint64_t lsn,
-                    uint32_t record_bytes) MUST_USE;
-
-/* The event of a replayed record that ends at lsn; before tier_replay_put. */
+/* The event of a replayed record that ends at lsn; `state` is the one before it. For replay. */
 int tier_replay_event(struct tier *tier, enum tier_event_kind kind, struct slice key,
                       uint64_t at_us, struct slice state, uint64_t lsn) MUST_USE;
 
@@ -247,6 +254,7 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(carts_expired, "carts whose life has ended")                                                 \
     X(reap_checks, "ends of lives that came and were looked at")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
+    X(catchup_left, "carts whose records of the journal are still to be applied")                  \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);

@@ -8,16 +8,19 @@
 
 #define TIER_MAGIC          0x74696572
 #define DRAIN_DELAY_MS      700         /* a dirty cart waits so long for more changes */
-#define DRAIN_CART_US       100         /* ... for each dirty cart so much longer ... */
-#define DRAIN_DELAY_MAX_MS  20000       /* ... but no longer, */
+#define DRAIN_CART_US       200         /* ... for each dirty cart so much longer ... */
+#define DRAIN_DELAY_MAX_MS  40000       /* ... but no longer, */
 #define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
-#define DRAIN_JOURNAL_BYTES (12u << 20) /* so long a journal ends the wait: restart reads it */
+#define DRAIN_JOURNAL_PART  8           /* as does a journal of such a part of memory, for */
+#define DRAIN_JOURNAL_MIN   (12u << 20) /* a restart keeps it there; at least so much */
+#define DRAIN_JOURNAL_MAX   (96u << 20) /* ... and at most: it is read before anyone is served */
 #define DRAIN_CART_BYTES    4096        /* as does a dirty cart for each so many bytes of memory */
 #define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
-#define BEHIND_CART_US      200   /* ... for each cart that waits for L3 so much longer ... */
-#define BEHIND_DELAY_MAX_MS 40000 /* ... but no longer */
+#define BEHIND_CART_US      100   /* ... for each cart that waits for L3 so much longer ... */
+#define BEHIND_DELAY_MAX_MS 20000 /* ... but no longer */
 #define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
+#define DRAIN_DUE_BYTES     (4u << 20) /* of carts that a sweep puts in order at once */
 #define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
@@ -50,10 +53,12 @@ struct drain {
     struct cond cond;
     bool kicked, stopping;
     struct unmark *unmarks;
-    struct buf leaves;  /* struct leave[] with their keys */
-    struct buf leaving; /* thread's own: those in the batch */
-    _Atomic bool idle;  /* the thread sleeps and wants to hear of the first dirty cart */
-    struct buf gather;  /* thread's own: states on their way into a batch */
+    struct buf leaves;    /* struct leave[] with their keys */
+    struct buf leaving;   /* thread's own: those in the batch */
+    _Atomic bool idle;    /* the thread sleeps and wants to hear of the first dirty cart */
+    struct buf gather;    /* thread's own: states on their way into a batch */
+    struct buf keys, due; /* thread's own: dirty carts, while a sweep puts them in order */
+    bool no_memory;
     struct l2_batch *batch;
     uint64_t checkpoint; /* everything before it is in L2 */
     bool mended;         /* L2 was begun anew and has no checkpoint */
@@ -109,6 +114,28 @@ struct histories {
     unsigned waiting;
 };
 
+/* catchup.c: records that L2 may lack, on their way into L1. */
+struct catchup {
+    pthread_t thread;
+    bool started;
+    struct lock
+        lock; /* LOCK_L2_QUEUE: waits, reload, stopping, and chains for who is not the thread */
+    struct cond cond;     /* to the thread: somebody waits */
+    struct cond answered; /* to those who wait */
+    struct late_wait *waits;
+    bool reload, reloading, stopping;
+    _Atomic bool running;  /* there are records that are not in L1 or L2 */
+    _Atomic uint64_t left; /* chains */
+    struct buf records;    /* struct late_record[] */
+    struct late_chain *chains;
+    size_t chains_cap, chains_used;
+    uint64_t end_lsn; /* of the last record that an earlier process made */
+    /* The thread's own. */
+    size_t cursor;
+    struct l3 *l3;
+    bool told;
+};
+
 /* start.c: who tries again to start. */
 struct starter {
     pthread_t thread;
@@ -116,7 +143,7 @@ struct starter {
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
-    int (*replay)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+    tier_replay_fn *replay;
     void *arg;
 };
 
@@ -131,7 +158,7 @@ struct tier {
     struct l2 *l2; /* NULL until it could be opened */
     struct journal *journal;
     _Atomic int refused;   /* why no cart is served yet; 0 = they are */
-    bool replayed;         /* all of the journal is in L1 or L2, and its thread runs */
+    bool replayed;         /* the journal was read, and its thread runs */
     struct behind *behind; /* NULL without L3 */
     struct behind_owner behind_owner;
     struct buf refill_cursor; /* write-behind thread's own */
@@ -142,6 +169,7 @@ struct tier {
     struct events events;
     struct reap reap;
     struct starter start;
+    struct catchup catchup;
     struct lock room_lock; /* LOCK_ROOM */
     struct tier_wait *room_waits;
     bool room_open; /* the L2 writer runs and will answer them */
@@ -156,7 +184,34 @@ int start_open_l2(struct tier *tier, bool mend) MUST_USE;
 int start_read_checkpoint(struct tier *tier) MUST_USE;
 void start_stop(struct tier *tier); /* no more tries */
 
+/* The item whether carts are served yet or not. */
+enum tier_found tier_find_any_locked(struct tier *tier, uint64_t hash, struct slice key,
+                                     struct l1_item **item);
+
+/* catchup.c */
+void catchup_init(struct tier *tier);
+void catchup_fini(struct tier *tier);
+/* For journal_replay, `arg` is the tier: keeps a record; when there are too many, applies all. */
+int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+/* Drops what was kept: the journal is read from the start again. */
+void catchup_forget(struct tier *tier);
+/* All was noted, and the journal is started: from here on what was noted has to be waited for. */
+void catchup_begin(struct tier *tier);
+/* Starts the thread when there is anything to do; after the L2 writer. */
+int catchup_start(struct tier *tier) MUST_USE;
+/* Lets it end by itself for timeout_ms; what is left goes on at the next start. */
+void catchup_stop(struct tier *tier, unsigned timeout_ms);
+/* L1 or L2 have all that the journal had at the start: L2's checkpoint may move. */
+bool catchup_is_over(const struct tier *tier);
+/* Waits until L1 or L2 have what the journal had of a cart. CE_STOPPED, or why it can't be now: as
+ * fill_read, CE_NOMEM. No lock held; blocks. */
+int catchup_await(struct tier *tier, uint64_t hash) MUST_USE;
+/* L2 is about to be begun anew: what the journal has of any cart is applied again. */
+void catchup_reload(struct tier *tier);
+
 /* drain.c: L1 -> L2 */
+/* So much of the journal may L2 lack. */
+size_t drain_journal_bytes_max(const struct tier *tier);
 int drain_start(struct tier *tier) MUST_USE;
 void drain_stop(struct tier *tier);
 /* Writes all carts that are dirty now, and handles unmarks. The L2 writer's thread, or any one
@@ -215,6 +270,11 @@ int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *s
 /* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock
  * held. */
 int fill_now(struct tier *tier, struct slice key) MUST_USE;
+
+/* Waits for the L2 writer's next batch; until so many bytes have room in L1. CE_NOMEM, CE_STOPPED.
+ * As fill_now. */
+int fill_wait_sweep(struct tier *tier) MUST_USE;
+int fill_wait_room(struct tier *tier, size_t bytes) MUST_USE;
 
 /* Puts and journals a whole state that came from another tier: a read-through, a join. Waits for
  * nothing; as tier_put_locked. */

@@ -155,7 +155,7 @@ bool remove_key(const char *text)
     return item != NULL;
 }
 
-int take_one(void *arg, uint64_t hash, const struct l1_item *item)
+int take_one(void *arg, uint64_t hash, struct l1_item *item)
 {
     struct taken *taken = arg;
     if (taken->count == taken->refuse_at)
@@ -168,6 +168,37 @@ int take_one(void *arg, uint64_t hash, const struct l1_item *item)
     return 0;
 }
 
+struct hashes {
+    uint64_t of[256];
+    unsigned count;
+};
+
+static void note_hash(void *arg, uint64_t hash, struct slice key)
+{
+    struct hashes *hashes = arg;
+    ck_assert_uint_eq(hash, hash_64(key));
+    ck_assert_uint_lt(hashes->count, 256);
+    hashes->of[hashes->count++] = hash;
+}
+
+size_t take_dirty(struct l1 *from, unsigned stripe, size_t max,
+                  int (*each)(void *arg, uint64_t hash, struct l1_item *item), void *arg)
+{
+    struct hashes hashes = {.count = 0};
+    size_t taken = 0;
+    uint32_t at = 0, looked;
+    do
+        at += looked = l1_dirty_look(from, stripe, at, 3, note_hash, &hashes);
+    while (looked == 3);
+    for (unsigned i = 0; i < hashes.count && taken < max; i++) {
+        int rc = l1_dirty_take(from, hashes.of[i], each, arg);
+        if (rc && rc != CE_NOTFOUND)
+            break;
+        taken += rc == 0;
+    }
+    return taken;
+}
+
 unsigned stripe_of(const char *key)
 {
     return (unsigned)(hash_64(slice_str(key)) / (UINT64_MAX / L1_STRIPES + 1));
@@ -176,7 +207,7 @@ unsigned stripe_of(const char *key)
 struct taken take_from(const char *key, size_t max)
 {
     struct taken taken = {.refuse_at = UINT32_MAX};
-    size_t count = l1_dirty_take(l1, stripe_of(key), max, take_one, &taken);
+    size_t count = take_dirty(l1, stripe_of(key), max, take_one, &taken);
     ck_assert_uint_eq(count, taken.count);
     return taken;
 }

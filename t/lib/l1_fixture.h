@@ -59,8 +59,11 @@ struct taken {
     unsigned refuse_at; /* take_one says no at this count */
 };
 
+/* Looks at a stripe's dirty carts and takes up to `max`, until `each` says no; returns how many. */
+size_t take_dirty(struct l1 *from, unsigned stripe, size_t max,
+                  int (*each)(void *arg, uint64_t hash, struct l1_item *item), void *arg);
 /* For l1_dirty_take; arg = struct taken. */
-int take_one(void *arg, uint64_t hash, const struct l1_item *item);
+int take_one(void *arg, uint64_t hash, struct l1_item *item);
 /* Takes up to `max` from the stripe of the key. */
 struct taken take_from(const char *key, size_t max);
 void unpin(const char *key, bool ok);

@@ -53,6 +53,27 @@ def test_a_rotten_l2_is_rebuilt_at_the_start(server, kind):
     wait_until(lambda: server.stats()["l2_salvaged"] == 0, "what was salvaged is taken over")
 
 
+def test_a_rotten_l2_is_rebuilt_while_the_journal_is_applied(server):
+    """It is found out by the first cart of the journal that needs what is rotten. Then the journal
+    is applied from its begin, for what L2 had of it may be lost."""
+    print(f"FAULT_SEED={SEED}")
+    chance = random.Random(SEED)
+    shopper = Shopper(server)
+    start_cold(server, shopper)
+    fill_tables(server, shopper, 1)
+    for _ in range(2):
+        with server.client() as client:
+            shopper.add_all(client)
+        server.kill9()
+        damage(server, "table", chance)
+        server.start(**server.options)
+        with server.client() as client:
+            shopper.check(client)
+        wait_until(lambda: server.stats()["catchup_left"] == 0, "all is applied")
+    assert server.stats()["replay_gaps"] == 0
+    shopper.check_everywhere()
+
+
 def test_a_rotten_l2_is_rebuilt_while_running(server):
     """What only L2 has is salvaged; what it has lost comes from SQL."""
     print(f"FAULT_SEED={SEED}")

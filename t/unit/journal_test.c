@@ -80,6 +80,12 @@ static int refuse_second(void *arg, uint8_t type, struct slice payload, uint64_t
     return ++*(int *)arg == 2 ? 77 : 0;
 }
 
+static int list_record(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
+{
+    rig_list_add(arg, type, payload, end_lsn);
+    return 0;
+}
+
 START_TEST(replay_stops_when_told)
 {
     int seen = 0;
@@ -516,6 +522,40 @@ START_TEST(rot_in_a_middle_segment_loses_only_what_it_hit)
 }
 END_TEST
 
+START_TEST(what_an_earlier_process_wrote_can_be_read_again)
+{
+    struct rig_list again = {0};
+    struct buf file = {0};
+    rig.config.segment_bytes = 100;
+    rig_boot(&rig, NULL);
+    for (int i = 0; i < 9; i++) { /* three of 40 bytes in each of three segments */
+        rig_put(&rig, "0123456789abcdefghijklmn", ACK_SYNC);
+        ck_assert_int_eq(journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS), 0);
+    }
+    rig_stop(&rig);
+    struct behind behind = {.from_lsn = 200};
+    ck_assert_int_eq(rig_open(&rig), 0);
+    ck_assert_int_eq(journal_replay(rig.journal, 200, count_behind, &behind), 0);
+    ck_assert_int_eq(rig_start(&rig, 0), 0);
+    rig_put(&rig, "one of this process", ACK_SYNC);
+    ck_assert_int_eq(journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS), 0);
+    rig_read_file(&rig, rig_path(120, ".log"), &file);
+    file.bytes[SEGMENT_HEADER_BYTES + 40 + 20] ^= 1; /* the fifth is passed over */
+    fake_env_put_file(rig.fake, rig_path(120, ".log"), buf_slice(&file));
+    ck_assert_int_eq(journal_reread(rig.journal, 360, list_record, &again), 0);
+    ck_assert_uint_eq(again.count, 8);
+    for (size_t i = 0; i < 8; i++)
+        ck_assert_uint_eq(again.records[i].end_lsn, 40 * (i < 4 ? i + 1 : i + 2));
+    rig_list_cut(&again, 0);
+    ck_assert_int_eq(journal_reread(rig.journal, 100, list_record, &again), 0);
+    ck_assert_uint_eq(again.count, 2);
+    int seen = 0;
+    ck_assert_int_eq(journal_reread(rig.journal, 360, refuse_second, &seen), 77);
+    rig_list_free(&again);
+    buf_free(&file);
+}
+END_TEST
+
 START_TEST(position_never_goes_back_behind_what_was_set_aside)
 {
     struct buf file = {0};
@@ -679,6 +719,7 @@ static void add_tests(TCase *tests)
         corrupt_middle_segment_loses_only_its_rest,
         rot_in_front_of_the_position_hides_nothing_behind_it,
         rot_in_a_middle_segment_loses_only_what_it_hit,
+        what_an_earlier_process_wrote_can_be_read_again,
         position_never_goes_back_behind_what_was_set_aside,
         empty_last_segment_does_not_hide_a_torn_tail,
         overlapping_segments_give_each_record_once,

@@ -94,7 +94,7 @@ START_TEST(take_goes_in_order_stops_at_max_and_leaves_what_is_refused)
 
     put_dirty(names[0].text, 20, 0); /* in flight: passed over */
     taken = (struct taken){.refuse_at = 1};
-    ck_assert_uint_eq(l1_dirty_take(l1, stripe_of("home"), 10, take_one, &taken), 1);
+    ck_assert_uint_eq(take_dirty(l1, stripe_of("home"), 10, take_one, &taken), 1);
     ck_assert_str_eq(taken.names[0].text, names[2].text);
     ck_assert_uint_eq(l1_dirty_count(l1), 6);
 
@@ -156,7 +156,7 @@ static void dirty_bytes(const uint8_t key[16])
     ck_assert_int_eq(mark_dirty(slice_of(key, 16)), 0);
 }
 
-static int see_first_byte(void *arg, uint64_t hash, const struct l1_item *item)
+static int see_first_byte(void *arg, uint64_t hash, struct l1_item *item)
 {
     uint8_t **seen = arg;
     (void)hash;
@@ -173,14 +173,14 @@ START_TEST(keys_that_share_a_hash_are_kept_apart)
     ck_assert_uint_ne(one[0], two[0]);
     dirty_bytes(one);
     dirty_bytes(two);
-    ck_assert_uint_eq(l1_dirty_take(l1, (unsigned)(hash >> 54), 1, see_first_byte, &at), 1);
+    ck_assert_uint_eq(take_dirty(l1, (unsigned)(hash >> 54), 1, see_first_byte, &at), 1);
     dirty_bytes(seen[0] == one[0] ? one : two); /* changed in flight: the other one comes next */
-    ck_assert_uint_eq(l1_dirty_take(l1, (unsigned)(hash >> 54), 9, see_first_byte, &at), 1);
+    ck_assert_uint_eq(take_dirty(l1, (unsigned)(hash >> 54), 9, see_first_byte, &at), 1);
     ck_assert_uint_eq(seen[0] + seen[1], one[0] + two[0]);
     ck_assert_uint_ne(seen[0], seen[1]);
     l1_unpin(l1, hash, slice_of(one, 16), true);
     l1_unpin(l1, hash, slice_of(two, 16), true);
-    ck_assert_uint_eq(l1_dirty_take(l1, (unsigned)(hash >> 54), 9, see_first_byte, &at), 1);
+    ck_assert_uint_eq(take_dirty(l1, (unsigned)(hash >> 54), 9, see_first_byte, &at), 1);
     ck_assert_uint_eq(seen[2], seen[0]);
 }
 END_TEST
@@ -328,7 +328,7 @@ struct flight {
     unsigned count;
 };
 
-static int copy_cart(void *arg, uint64_t hash, const struct l1_item *item)
+static int copy_cart(void *arg, uint64_t hash, struct l1_item *item)
 {
     struct flight *flight = arg;
     (void)hash;
@@ -343,7 +343,7 @@ static int copy_cart(void *arg, uint64_t hash, const struct l1_item *item)
 static void write_stripe(unsigned stripe, bool ok)
 {
     struct flight flight = {.count = 0};
-    l1_dirty_take(l1, stripe, 64, copy_cart, &flight);
+    take_dirty(l1, stripe, 64, copy_cart, &flight);
     for (unsigned i = 0; i < flight.count; i++) {
         struct name name;
         uint64_t hash = cart_hash(flight.carts[i], &name);

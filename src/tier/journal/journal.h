@@ -59,6 +59,13 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
                    int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
                    void *arg) MUST_USE;
 
+/* Reads the records up to until_lsn again that journal_replay found and that are not history yet,
+ * from the first on, whatever from_lsn was; what is not good is passed over. Any thread, while the
+ * journal runs and nothing is released. As journal_replay. */
+int journal_reread(struct journal *journal, uint64_t until_lsn,
+                   int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+                   void *arg) MUST_USE;
+
 /* Starts the thread and a new segment at max(end of what was found, lsn_min); a gap below lsn_min
  * is legal. CE_NODISK, CE_IO, CE_NOMEM; may then be tried again. */
 int journal_start(struct journal *journal, uint64_t lsn_min) MUST_USE;

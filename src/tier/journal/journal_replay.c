@@ -305,3 +305,60 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
     journal_segment_recount(journal);
     return rc;
 }
+
+/* ---- once more ---------------------------------------------------------------------------------
+ */
+
+/* The first position, at `from` or behind it, of a segment that is not history. */
+static bool next_live(struct journal *journal, uint64_t from, uint64_t *first)
+{
+    bool found = false;
+    lock_take(&journal->lock);
+    for (size_t i = journal->history_count; i < journal->segment_count && !found; i++) {
+        *first = journal->segments[i].first;
+        found = *first >= from;
+    }
+    lock_drop(&journal->lock);
+    return found;
+}
+
+static int deliver_again(struct replay *replay, uint64_t first)
+{
+    struct slice rest = slice_from(buf_slice(&replay->file), SEGMENT_HEADER_BYTES);
+    uint64_t hashed = 0, lsn = first;
+    bool gave_up;
+    int rc = 0;
+    while (rc == 0 && rest.len && lsn < replay->end) {
+        size_t size = journal_measure_record(rest, lsn, &hashed);
+        size_t pass = size ? size : find_good(rest, lsn, &gave_up);
+        if (size && lsn + size <= replay->end)
+            rc = deliver(replay, rest.bytes, lsn + size);
+        if (pass == 0)
+            break;
+        rest = slice_from(rest, pass);
+        lsn += pass;
+    }
+    return rc;
+}
+
+int journal_reread(struct journal *journal, uint64_t until_lsn,
+                   int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
+                   void *arg)
+{
+    MUST_OBJ(journal, JOURNAL_MAGIC);
+    const struct env *env = journal->config.env;
+    struct replay replay = {.journal = journal, .each = each, .arg = arg, .end = until_lsn};
+    uint64_t first = 0;
+    int rc = 0;
+    for (uint64_t from = 0; rc == 0 && next_live(journal, from, &first) && first < until_lsn;
+         from = first + 1) {
+        char path[JOURNAL_PATH_MAX];
+        journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
+        replay.file.len = 0;
+        rc = env->file_read(env->ctx, path, &replay.file);
+        if (rc == 0 && replay.file.len > SEGMENT_HEADER_BYTES)
+            rc = deliver_again(&replay, first);
+    }
+    buf_free(&replay.file);
+    return rc == CE_NOTFOUND ? CE_IO : rc;
+}

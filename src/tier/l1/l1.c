@@ -261,6 +261,7 @@ static void change_kind(struct l1 *l1, struct l1_stripe *stripe, struct l1_item 
     count_bytes(stripe, item->kind, -bytes_of(item));
     count_bytes(stripe, (uint8_t)kind, bytes_of(item));
     item->kind = (uint8_t)kind;
+    item->marks = 0;
     memset(&item->cart, 0, sizeof(item->cart));
 }
 _Static_assert(sizeof(struct l1_cart) >= sizeof(struct l1_plain), "change_kind zeroes both");

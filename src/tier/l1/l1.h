@@ -26,6 +26,9 @@ struct l1;
 /* The mark that its owner sets on a plain item that was asked for: evictions of others are counted.
  */
 #define L1_MARK_FETCHED 1
+/* The mark that its owner sets on a cart when it is taken: the other tiers know that L3 lacks it.
+ */
+#define L1_MARK_BEHIND 2
 
 /* What a plain item carries. */
 struct l1_plain {
@@ -50,7 +53,7 @@ struct l1_item {
     uint8_t key_bytes;
     uint8_t kind; /* enum l1_kind */
     uint8_t _bits;
-    uint8_t marks; /* the owner's own, of plain items; but see L1_MARK_FETCHED */
+    uint8_t marks; /* the owner's own; but see L1_MARK_... */
     union {
         struct l1_plain plain;
         struct l1_cart cart;
@@ -118,7 +121,7 @@ void l1_remove_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item);
 /* L2 has exactly this state of a cart. Under its stripe's lock. */
 bool l1_is_clean(const struct l1_item *item);
-/* Marks every cart. CE_NOMEM: only some. No lock held. */
+/* Marks every cart, and takes L1_MARK_BEHIND away. CE_NOMEM: only some. No lock held. */
 int l1_dirty_all(struct l1 *l1) MUST_USE;
 /* Guarantees that two l1_dirty_locked on this stripe will not need memory: a change of two carts
  * may have both there. */
@@ -126,16 +129,20 @@ int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash) MUST_USE;
 
 /* ---- for the L2 writer (one thread) ---- */
 
-/* Takes up to `max` dirty carts of one stripe: calls `each` for each under the stripe's lock
- * (copy, do not block), marks them clean but pinned (not evictable) until l1_unpin. A cart that
- * became dirty again while pinned is left for after its unpin. Returns how many; fewer than max
- * means that the stripe has no more to take. `each` returning non-zero leaves that cart dirty and
- * ends the call. */
-size_t l1_dirty_take(struct l1 *l1, unsigned stripe, size_t max,
-                     int (*each)(void *arg, uint64_t hash, const struct l1_item *item), void *arg);
+/* Looks at up to `max` places in the list of a stripe's dirty carts, from the from-th on, and calls
+ * `each` under the stripe's lock (copy, do not block) for those that l1_dirty_take would take.
+ * Returns at how many; fewer than max: that was the end. Takes only move places to the front. */
+uint32_t l1_dirty_look(struct l1 *l1, unsigned stripe, uint32_t from, uint32_t max,
+                       void (*each)(void *arg, uint64_t hash, struct slice key), void *arg);
 
-/* The state taken before is safe in L2 (ok) or was not written (then it is dirty again). Finds the
- * item by key; gone is fine only when ok. */
+/* Takes a dirty cart of this hash: calls `each` under the stripe's lock (copy, do not block), marks
+ * it clean but pinned (not evictable) until l1_unpin. One that became dirty again while pinned is
+ * left for after its unpin. CE_NOTFOUND: there is none; or what `each` returned: it stays dirty. */
+int l1_dirty_take(struct l1 *l1, uint64_t hash,
+                  int (*each)(void *arg, uint64_t hash, struct l1_item *item), void *arg) MUST_USE;
+
+/* The state taken before is safe in L2 (ok) or was not written: then it is dirty again, without
+ * L1_MARK_BEHIND. Finds the item by key; gone is fine only when ok. */
 void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok);
 
 /* Number of carts that L2 does not have yet: dirty or pinned. Lock-free. */

@@ -1,5 +1,5 @@
 /* l1_dirty: which carts L2 does not have yet. A dirty cart has one entry, its hash, in its stripe's
- * list; the L2 writer takes carts off the front of it and holds them pinned until they are on disk.
+ * list; the L2 writer takes carts off it and holds them pinned until they are on disk.
  * A cart that changes meanwhile is dirty and pinned at once, and is taken again only after its
  * unpin, so a cart is in flight once at most. */
 #include "tier/l1/l1_int.h"
@@ -56,6 +56,7 @@ static int dirty_stripe(struct l1 *l1, struct l1_stripe *stripe)
             uint64_t hash = hash_64(l1_key(item));
             if (item->kind != L1_CART)
                 continue;
+            item->marks &= (uint8_t)~L1_MARK_BEHIND;
             if (l1_dirty_reserve_locked(l1, hash))
                 return CE_NOMEM;
             l1_dirty_locked(l1, hash, item);
@@ -99,34 +100,48 @@ static void pin(struct l1_stripe *stripe, struct l1_item *item)
     stripe->pinned++;
 }
 
-size_t l1_dirty_take(struct l1 *l1, unsigned stripe_index, size_t max,
-                     int (*each)(void *arg, uint64_t hash, const struct l1_item *item), void *arg)
+uint32_t l1_dirty_look(struct l1 *l1, unsigned stripe_index, uint32_t from, uint32_t max,
+                       void (*each)(void *arg, uint64_t hash, struct slice key), void *arg)
 {
     MUST_OBJ(l1, L1_MAGIC);
     MUST(stripe_index < L1_STRIPES);
     struct l1_stripe *stripe = &l1->stripes[stripe_index];
-    size_t taken = 0;
-    uint32_t from = 0, kept = 0;
+    uint32_t looked = 0;
     lock_take_first(&stripe->lock);
-    for (; from < stripe->dirty_count && taken < max; from++) {
-        uint64_t hash = stripe->dirty[from];
-        struct l1_item *item = find_dirty(stripe, hash);
-        if (!item) {
-            stripe->dirty[kept++] = hash;
-            continue;
-        }
-        if (each(arg, hash, item) != 0)
-            break;
-        pin(stripe, item);
-        taken++;
-    }
-    if (taken > 0) {
-        uint32_t rest = stripe->dirty_count - from;
-        memmove(stripe->dirty + kept, stripe->dirty + from, rest * sizeof(*stripe->dirty));
-        stripe->dirty_count = kept + rest;
+    for (; looked < max && from + looked < stripe->dirty_count; looked++) {
+        uint64_t hash = stripe->dirty[from + looked];
+        const struct l1_item *item = find_dirty(stripe, hash);
+        if (item)
+            each(arg, hash, l1_key(item));
     }
     lock_drop(&stripe->lock);
-    return taken;
+    return looked;
+}
+
+static void leave_list(struct l1_stripe *stripe, uint64_t hash)
+{
+    uint32_t at = 0;
+    while (stripe->dirty[at] != hash)
+        MUST(++at < stripe->dirty_count);
+    stripe->dirty_count--;
+    memmove(stripe->dirty + at, stripe->dirty + at + 1,
+            (stripe->dirty_count - at) * sizeof(*stripe->dirty));
+}
+
+int l1_dirty_take(struct l1 *l1, uint64_t hash,
+                  int (*each)(void *arg, uint64_t hash, struct l1_item *item), void *arg)
+{
+    MUST_OBJ(l1, L1_MAGIC);
+    struct l1_stripe *stripe = l1_stripe_of(l1, hash);
+    lock_take_first(&stripe->lock);
+    struct l1_item *item = find_dirty(stripe, hash);
+    int rc = item ? each(arg, hash, item) : CE_NOTFOUND;
+    if (rc == 0) {
+        leave_list(stripe, hash);
+        pin(stripe, item);
+    }
+    lock_drop(&stripe->lock);
+    return rc;
 }
 
 static void drop_pin(struct l1_stripe *stripe, struct l1_item *item)
@@ -147,6 +162,8 @@ static void unpin(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash, struct
                   bool ok)
 {
     bool dirty_again = (item->_bits & L1_DIRTY) != 0;
+    if (!ok)
+        item->marks &= (uint8_t)~L1_MARK_BEHIND;
     if (ok && !dirty_again) {
         l1_release(l1, stripe, item);
         return;

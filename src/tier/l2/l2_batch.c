@@ -34,22 +34,32 @@ static void put(struct l2_batch *batch, const struct l2_dbkey *dbkey, struct sli
     batch->bytes += dbkey->len + value.len;
 }
 
+/* Most often the key is that of the call before: finding its place on the ring costs more than the
+ * rest. */
+static const struct l2_dbkey *find_dbkey(struct l2_batch *batch, enum l2_kind kind,
+                                         struct slice key)
+{
+    struct l2_dbkey *last = &batch->last;
+    struct slice known = slice_of(last->bytes, last->len);
+    if (last->len == 0 || !slice_eq(slice_from(known, L2_KEY_HEAD), key))
+        l2_dbkey_cart(last, kind, key);
+    last->bytes[0] = (char)kind;
+    return last;
+}
+
 static void erase(struct l2_batch *batch, enum l2_kind kind, struct slice key)
 {
-    struct l2_dbkey dbkey;
-    l2_dbkey_cart(&dbkey, kind, key);
-    leveldb_writebatch_delete(batch->writes, dbkey.bytes, dbkey.len);
-    batch->bytes += dbkey.len;
+    const struct l2_dbkey *dbkey = find_dbkey(batch, kind, key);
+    leveldb_writebatch_delete(batch->writes, dbkey->bytes, dbkey->len);
+    batch->bytes += dbkey->len;
 }
 
 int l2_batch_put(struct l2_batch *batch, struct slice key, const struct l2_cart *cart)
 {
-    struct l2_dbkey dbkey;
     MUST_OBJ(batch, L2_BATCH_MAGIC);
-    l2_dbkey_cart(&dbkey, L2_CART, key);
     if (l2_record_encode(key, cart, &batch->record))
         return CE_NOMEM;
-    put(batch, &dbkey, buf_slice(&batch->record));
+    put(batch, find_dbkey(batch, L2_CART, key), buf_slice(&batch->record));
     batch->record.len = 0;
     buf_shrink(&batch->record, RECORD_CAP_MAX);
     batch->carts++;
@@ -65,10 +75,8 @@ void l2_batch_delete(struct l2_batch *batch, struct slice key)
 
 void l2_batch_mark(struct l2_batch *batch, struct slice key)
 {
-    struct l2_dbkey dbkey;
     MUST_OBJ(batch, L2_BATCH_MAGIC);
-    l2_dbkey_cart(&dbkey, L2_MARK, key);
-    put(batch, &dbkey, slice_str(""));
+    put(batch, find_dbkey(batch, L2_MARK, key), slice_str(""));
 }
 
 void l2_batch_unmark(struct l2_batch *batch, struct slice key)

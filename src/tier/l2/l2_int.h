@@ -68,7 +68,8 @@ struct l2 {
 struct l2_batch {
     unsigned magic;
     leveldb_writebatch_t *writes;
-    struct buf record; /* the cart being put */
+    struct buf record;    /* the cart being put */
+    struct l2_dbkey last; /* of a cart */
     size_t bytes;
     uint64_t carts;
 };
