@@ -16,6 +16,7 @@
 #define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
 #define BEHIND_CART_US      200   /* ... for each cart that waits for L3 so much longer ... */
 #define BEHIND_DELAY_MAX_MS 40000 /* ... but no longer */
+#define DRAIN_SETTLE_MS     600   /* nothing to write for so long: see l2_settle */
 #define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
 #define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
