@@ -138,6 +138,10 @@ int session_wait_error(struct session *session);
 /* Ends a reply that began at `start`: it may go out when (lsn, level) is reached. */
 enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum ack_level level);
 
+/* foresee.c */
+/* Fetches what the first requests of `in` will look for, when there are several. A hint. */
+void foresee(const struct session *session, struct slice in);
+
 /* table.c */
 enum run table_run(struct session *session, const struct request *request);
 /* The key as bytes: of meta and cart commands it may be base64. False: it can't be decoded. */

@@ -232,6 +232,8 @@ static enum net_next session_input(void *arg, struct slice in, size_t *used, siz
         *used += skip_refused(session, slice_from(in, *used));
         if (*used == in.len)
             return NET_MORE;
+        if (turn % L1_FORESEEN_MAX == 0)
+            foresee(session, slice_from(in, *used));
         if (net_out_full(session->conn))
             return NET_FULL;
         enum run run = run_one(session, slice_from(in, *used), &length, want, &more);

@@ -465,15 +465,36 @@ static void let_gather(struct tier *tier)
              end - before > DRAIN_QUIET_BYTES && !is_pressed(tier, end));
 }
 
+static bool is_work(const struct tier *tier)
+{
+    const struct drain *drain = &tier->drain;
+    return drain->stopping || drain->kicked || drain->unmarks || drain->leaves.len ||
+           !atomic_load(&drain->idle) || l1_dirty_count(tier->l1) > 0;
+}
+
+/* Clients have been quiet for a while: memory that writing needs is given back. */
+static void settle(struct tier *tier)
+{
+    lock_drop(&tier->drain.lock);
+    buf_free(&tier->drain.gather);
+    l2_batch_shrink(tier->drain.batch);
+    l2_settle(tier->l2);
+    lock_take(&tier->drain.lock);
+}
+
 /* Sleeps until there is something to do, then lets it gather for a while. False: stop. */
 static bool wait_for_work(struct tier *tier, bool failed)
 {
     struct drain *drain = &tier->drain;
+    unsigned settle_ms = DRAIN_SETTLE_MS;
     lock_take(&drain->lock);
     atomic_store(&drain->idle, true);
-    while (!drain->stopping && !drain->kicked && !drain->unmarks && !drain->leaves.len && !failed &&
-           atomic_load(&drain->idle) && l1_dirty_count(tier->l1) == 0)
-        cond_wait(&drain->cond, &drain->lock, 0);
+    while (!failed && !is_work(tier)) {
+        if (cond_wait(&drain->cond, &drain->lock, settle_ms) || settle_ms == 0)
+            continue;
+        settle(tier);
+        settle_ms = 0;
+    }
     atomic_store(&drain->idle, false);
     if (failed && !drain->stopping && !drain->kicked)
         cond_wait(&drain->cond, &drain->lock, DRAIN_RETRY_MS);

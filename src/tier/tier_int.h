@@ -18,6 +18,7 @@
 #define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
 #define BEHIND_CART_US      100   /* ... for each cart that waits for L3 so much longer ... */
 #define BEHIND_DELAY_MAX_MS 20000 /* ... but no longer */
+#define DRAIN_SETTLE_MS     600   /* nothing to write for so long: see l2_settle */
 #define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
 #define DRAIN_DUE_BYTES     (4u << 20) /* of carts that a sweep puts in order at once */

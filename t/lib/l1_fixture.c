@@ -1,5 +1,7 @@
 #include "lib/l1_fixture.h"
 
+#include <sys/mman.h>
+
 /* ---- the allocator ------------------------------------------------------------------------ */
 
 #define MEM_HEAD 16 /* in front of each piece, holds its usable size */
@@ -39,6 +41,29 @@ size_t l1_mem_usable(void *mem)
 size_t l1_mem_cost(void *mem)
 {
     return l1_mem_usable(mem) + MEM_COST;
+}
+
+void *l1_mem_reserve(size_t bytes)
+{
+    if (atomic_fetch_sub(&mem_calls_left, 1) <= 0)
+        return NULL;
+    void *addresses = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(addresses, MAP_FAILED);
+    return addresses;
+}
+
+bool l1_mem_commit(void *addresses, size_t bytes)
+{
+    if (atomic_fetch_sub(&mem_calls_left, 1) <= 0)
+        return false;
+    ck_assert_int_eq(mprotect(addresses, bytes, PROT_READ | PROT_WRITE), 0);
+    return true;
+}
+
+void l1_mem_unreserve(void *addresses, size_t bytes)
+{
+    if (addresses)
+        ck_assert_int_eq(munmap(addresses, bytes), 0);
 }
 
 /* ---- fixtures ----------------------------------------------------------------------------- */
@@ -88,7 +113,7 @@ struct stats get_stats(void)
     struct stats stats = {0};
     struct stat_sink sink = {.u64 = take_stat, .ctx = &stats};
     l1_stats(l1, &sink);
-    ck_assert_uint_eq(stats.bytes, (uint64_t)mem_live + sizeof(struct l1));
+    ck_assert_uint_eq(stats.bytes, (uint64_t)mem_live + stats.hash_bytes + sizeof(struct l1));
     return stats;
 }
 

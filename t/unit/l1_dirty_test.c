@@ -190,7 +190,7 @@ END_TEST
 START_TEST(every_allocation_may_fail)
 {
     struct l1 *other = NULL;
-    for (int64_t n = 0; n < L1_STRIPES; n = n * 2 + 1) {
+    for (int64_t n = 0; n < 2; n++) { /* addresses of the table, its memory */
         mem_calls_left = n;
         ck_assert_int_eq(l1_new(MIB, &other), CE_NOMEM);
         ck_assert_ptr_null(other);

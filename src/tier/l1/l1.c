@@ -1,11 +1,9 @@
 /* l1: the table itself: find, put, remove, count. A stripe is taken from the top bits of the hash,
- * a bucket from the bottom ones; a stripe's buckets double when it has one item for each. It is
- * small, so all of it moves at once; when there is no memory to double, chains just grow longer. */
+ * a bucket from the bottom ones; a stripe's buckets double when it has one item for each. They are
+ * few, so all are split at once; when there is no memory to double, chains just grow longer. */
 #include "tier/l1/l1_int.h"
 
 #include <stdlib.h>
-
-#define BUCKETS_MIN 8
 
 /* An item may waste a quarter of its memory before it is moved into a smaller piece. */
 #define WASTE_DIVISOR 4
@@ -13,6 +11,8 @@
 /* What a large value gets beyond its need when it grows. */
 #define SLACK_BYTES_MIN 4096
 #define SLACK_DIVISOR   8
+
+#define FORESEEN_LINES 3 /* head, key and the beginning of the value */
 
 void *l1_take_mem(struct l1 *l1, size_t bytes)
 {
@@ -29,42 +29,48 @@ void l1_give_mem(struct l1 *l1, void *mem)
     l1_mem_free(mem);
 }
 
-static struct l1_item **make_buckets(struct l1 *l1, uint32_t count)
-{
-    struct l1_item **buckets = l1_take_mem(l1, count * sizeof(*buckets));
-    if (buckets)
-        memset(buckets, 0, count * sizeof(*buckets));
-    return buckets;
-}
-
 /* ---- the object --------------------------------------------------------------------------- */
 
-static int init_stripe(struct l1 *l1, struct l1_stripe *stripe)
+static size_t table_bytes(size_t buckets_of_stripe)
 {
+    return buckets_of_stripe * L1_STRIPES * sizeof(struct l1_item *);
+}
+
+/* Counts `change` more buckets, whose memory the table has. */
+static void count_buckets(struct l1 *l1, struct l1_stripe *stripe, uint32_t change)
+{
+    l1_count(&stripe->counts.buckets, change);
+    atomic_fetch_add_explicit(&l1->used, change * sizeof(struct l1_item *), memory_order_relaxed);
+}
+
+static void init_stripe(struct l1 *l1, unsigned index)
+{
+    struct l1_stripe *stripe = &l1->stripes[index];
     lock_init(&stripe->lock, LOCK_STRIPE);
-    stripe->buckets_mask = BUCKETS_MIN - 1;
-    stripe->buckets = make_buckets(l1, BUCKETS_MIN);
-    l1_count(&stripe->counts.buckets, BUCKETS_MIN);
-    return stripe->buckets ? 0 : CE_NOMEM;
+    stripe->buckets = l1->table + index * L1_GROUP_BUCKETS;
+    stripe->buckets_mask = L1_GROUP_BUCKETS - 1;
+    count_buckets(l1, stripe, L1_GROUP_BUCKETS);
 }
 
 static void fini_stripe(struct l1 *l1, struct l1_stripe *stripe)
 {
-    for (uint32_t i = 0; stripe->buckets && i <= stripe->buckets_mask; i++) {
-        struct l1_item *item = stripe->buckets[i];
+    for (uint32_t i = 0; i <= stripe->buckets_mask; i++) {
+        struct l1_item *item = *l1_bucket_at(stripe, i);
         while (item) {
             struct l1_item *next = item->_next;
             l1_give_mem(l1, item);
             item = next;
         }
     }
-    l1_give_mem(l1, stripe->buckets);
     l1_give_mem(l1, stripe->dirty);
+    size_t bytes = l1_counted(&stripe->counts.buckets) * sizeof(struct l1_item *);
+    atomic_fetch_sub_explicit(&l1->used, bytes, memory_order_relaxed);
     lock_fini(&stripe->lock);
 }
 
 int l1_new(size_t bytes_max, struct l1 **out)
 {
+    *out = NULL;
     struct l1 *l1 = aligned_alloc(L1_LINE_BYTES, sizeof(*l1));
     if (!l1)
         return CE_NOMEM;
@@ -72,14 +78,16 @@ int l1_new(size_t bytes_max, struct l1 **out)
     l1->magic = L1_MAGIC;
     atomic_init(&l1->limit, bytes_max);
     atomic_init(&l1->used, sizeof(*l1));
-    int rc = 0;
+    l1->table = l1_mem_reserve(L1_TABLE_BYTES);
+    if (!l1->table || !l1_mem_commit(l1->table, table_bytes(L1_GROUP_BUCKETS))) {
+        l1_mem_unreserve(l1->table, L1_TABLE_BYTES);
+        free(l1);
+        return CE_NOMEM;
+    }
     for (unsigned i = 0; i < L1_STRIPES; i++)
-        if (init_stripe(l1, &l1->stripes[i]))
-            rc = CE_NOMEM;
-    if (rc)
-        l1_free(&l1);
+        init_stripe(l1, i);
     *out = l1;
-    return rc;
+    return 0;
 }
 
 void l1_free(struct l1 **l1)
@@ -90,6 +98,7 @@ void l1_free(struct l1 **l1)
     for (unsigned i = 0; i < L1_STRIPES; i++)
         fini_stripe(*l1, &(*l1)->stripes[i]);
     MUST(atomic_load(&(*l1)->used) == sizeof(**l1));
+    l1_mem_unreserve((*l1)->table, L1_TABLE_BYTES);
     (*l1)->magic = 0;
     free(*l1);
     *l1 = NULL;
@@ -143,6 +152,27 @@ struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key)
     return item;
 }
 
+/* The first turn asks for the buckets, the second, when they have come, for the items that they
+ * begin with. A bucket may change meanwhile, and an item go: nothing of an item is looked at here.
+ */
+__attribute__((no_sanitize("thread"))) void l1_foresee(struct l1 *l1, const uint64_t *hashes,
+                                                       unsigned count)
+{
+    struct l1_item *const *buckets[L1_FORESEEN_MAX];
+    MUST(count <= L1_FORESEEN_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        const struct l1_stripe *stripe = l1_stripe_of(l1, hashes[i]);
+        uint32_t mask = __atomic_load_n(&stripe->buckets_mask, __ATOMIC_ACQUIRE);
+        buckets[i] = l1_bucket_at(stripe, hashes[i] & mask);
+        __builtin_prefetch(buckets[i]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const char *item = (const char *)__atomic_load_n(buckets[i], __ATOMIC_RELAXED);
+        for (unsigned line = 0; line < FORESEEN_LINES; line++)
+            __builtin_prefetch(item + (size_t)line * L1_LINE_BYTES);
+    }
+}
+
 /* ---- put and remove ----------------------------------------------------------------------- */
 
 /* What the answer to "how many items" means: absences are notes of our own. */
@@ -167,27 +197,31 @@ static int64_t bytes_of(const struct l1_item *item)
     return (int64_t)l1_item_bytes(item->key_bytes, item->value_bytes);
 }
 
+/* Of the items of a bucket those go to `upper` whose hash has `bit`. */
+static void split_bucket(struct l1_item **lower, struct l1_item **upper, uint64_t bit)
+{
+    while (*lower) {
+        struct l1_item *item = *lower;
+        if (!(hash_64(l1_key(item)) & bit)) {
+            lower = &item->_next;
+            continue;
+        }
+        *lower = item->_next;
+        item->_next = *upper;
+        *upper = item;
+    }
+}
+
 static void grow_buckets(struct l1 *l1, struct l1_stripe *stripe)
 {
-    uint32_t old_mask = stripe->buckets_mask;
-    struct l1_item **old = stripe->buckets;
-    struct l1_item **grown = make_buckets(l1, (old_mask + 1) * 2);
-    if (!grown)
+    uint32_t count = stripe->buckets_mask + 1;
+    if (count > L1_GROUPS_MAX * L1_GROUP_BUCKETS / 2 ||
+        !l1_mem_commit(l1->table, table_bytes(2 * (size_t)count)))
         return;
-    stripe->buckets = grown;
-    stripe->buckets_mask = old_mask * 2 + 1;
-    l1_count(&stripe->counts.buckets, (int64_t)old_mask + 1);
-    for (uint32_t i = 0; i <= old_mask; i++) {
-        struct l1_item *item = old[i];
-        while (item) {
-            struct l1_item *next = item->_next;
-            struct l1_item **bucket = l1_bucket_of(stripe, hash_64(l1_key(item)));
-            item->_next = *bucket;
-            *bucket = item;
-            item = next;
-        }
-    }
-    l1_give_mem(l1, old);
+    for (uint32_t i = 0; i < count; i++)
+        split_bucket(l1_bucket_at(stripe, i), l1_bucket_at(stripe, count + i), count);
+    count_buckets(l1, stripe, count);
+    __atomic_store_n(&stripe->buckets_mask, 2 * count - 1, __ATOMIC_RELEASE); /* l1_foresee */
 }
 
 static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash,

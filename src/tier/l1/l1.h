@@ -106,6 +106,11 @@ void l1_unlock_both(struct l1 *l1, uint64_t hash_a, uint64_t hash_b);
 /* The item or NULL. `hash` = hash_64(key) here and everywhere. Counts as a use for eviction. */
 struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key);
 
+#define L1_FORESEEN_MAX 16
+/* These keys will be looked for at once: brings near the CPU what there will be to look at. `count`
+ * <= L1_FORESEEN_MAX. A hint: takes no lock, waits for nothing, changes nothing. */
+void l1_foresee(struct l1 *l1, const uint64_t *hashes, unsigned count);
+
 /* Makes or resizes the item of a key: kind, room for a value of value_bytes. A value that was there
  * keeps its bytes as far as they fit; the caller fills the rest. When the key had an item, its
  * plain/cart part and dirtiness are kept if the kind is the same, and zeroed if not (MUST NOT

@@ -52,7 +52,7 @@ bool l1_is_clean(const struct l1_item *item)
 static int dirty_stripe(struct l1 *l1, struct l1_stripe *stripe)
 {
     for (uint32_t i = 0; i <= stripe->buckets_mask; i++) {
-        for (struct l1_item *item = stripe->buckets[i]; item; item = item->_next) {
+        for (struct l1_item *item = *l1_bucket_at(stripe, i); item; item = item->_next) {
             uint64_t hash = hash_64(l1_key(item));
             if (item->kind != L1_CART)
                 continue;

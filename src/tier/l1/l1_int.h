@@ -27,7 +27,7 @@ struct l1_counts {
 
 struct l1_stripe {
     _Alignas(L1_LINE_BYTES) struct lock lock;
-    struct l1_item **buckets;
+    struct l1_item **buckets;        /* its first group; see l1_bucket_at */
     uint32_t buckets_mask;           /* number of buckets - 1, a power of two - 1 */
     uint32_t count;                  /* items of all kinds */
     struct l1_item *oldest, *newest; /* the queue */
@@ -46,8 +46,9 @@ struct l1 {
     bool (*alive)(void *ctx, const struct l1_item *item); /* l1_keep; NULL = evict as needed */
     void *alive_ctx;
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
-    _Atomic size_t asked;  /* bytes asked for in this epoch */
-    _Atomic uint64_t held; /* carts that are dirty or pinned */
+    _Atomic size_t asked;   /* bytes asked for in this epoch */
+    _Atomic uint64_t held;  /* carts that are dirty or pinned */
+    struct l1_item **table; /* L1_TABLE_BYTES of addresses; memory as far as a stripe's groups go */
     struct l1_stripe stripes[L1_STRIPES];
 };
 
@@ -65,9 +66,22 @@ static inline struct l1_stripe *l1_stripe_locked(struct l1 *l1, uint64_t hash)
     return stripe;
 }
 
+/* All buckets are in one table that never moves: first a group of each stripe, a line of the CPU
+ * cache, then the next group of each, and so on. So a stripe grows where it is, and who holds no
+ * lock may look at a bucket (l1_foresee). */
+#define L1_GROUP_BUCKETS (L1_LINE_BYTES / sizeof(struct l1_item *))
+#define L1_GROUPS_MAX    (1u << 16) /* of a stripe; with more items chains grow longer */
+#define L1_TABLE_BYTES   ((size_t)L1_GROUPS_MAX * L1_STRIPES * L1_LINE_BYTES)
+
+static inline struct l1_item **l1_bucket_at(const struct l1_stripe *stripe, size_t index)
+{
+    size_t in_group = index % L1_GROUP_BUCKETS;
+    return &stripe->buckets[(index - in_group) * L1_STRIPES + in_group];
+}
+
 static inline struct l1_item **l1_bucket_of(const struct l1_stripe *stripe, uint64_t hash)
 {
-    return &stripe->buckets[hash & stripe->buckets_mask];
+    return l1_bucket_at(stripe, hash & stripe->buckets_mask);
 }
 
 static inline void l1_count(_Atomic uint64_t *counter, int64_t change)
@@ -98,6 +112,13 @@ void l1_mem_free(void *mem);
 size_t l1_mem_usable(void *mem);
 /* What a piece costs, the allocator's own bytes included. */
 size_t l1_mem_cost(void *mem);
+
+/* Addresses without memory behind them; NULL when there are none. */
+void *l1_mem_reserve(size_t bytes);
+/* The first `bytes` of them get memory, zeroed where it is new. False when there is none. Any
+ * thread, again and again. */
+bool l1_mem_commit(void *addresses, size_t bytes);
+void l1_mem_unreserve(void *addresses, size_t bytes);
 
 /* ---- l1.c --------------------------------------------------------------------------------- */
 

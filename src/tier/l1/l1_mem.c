@@ -4,6 +4,7 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define CHUNK_HEAD_BYTES 8 /* what glibc puts in front of each piece */
 
@@ -25,4 +26,22 @@ size_t l1_mem_usable(void *mem)
 size_t l1_mem_cost(void *mem)
 {
     return malloc_usable_size(mem) + CHUNK_HEAD_BYTES;
+}
+
+void *l1_mem_reserve(size_t bytes)
+{
+    void *addresses =
+        mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return addresses == MAP_FAILED ? NULL : addresses;
+}
+
+bool l1_mem_commit(void *addresses, size_t bytes)
+{
+    return mprotect(addresses, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+void l1_mem_unreserve(void *addresses, size_t bytes)
+{
+    if (addresses)
+        MUST(munmap(addresses, bytes) == 0);
 }

@@ -26,7 +26,7 @@ static uint64_t bucket_step(const struct l1_stripe *stripe)
 
 static const struct l1_item *first_at(const struct l1_stripe *stripe, uint64_t position)
 {
-    return stripe->buckets[reverse_bits(position << STRIPE_BITS) & stripe->buckets_mask];
+    return *l1_bucket_at(stripe, reverse_bits(position << STRIPE_BITS) & stripe->buckets_mask);
 }
 
 uint64_t l1_walk(struct l1 *l1, uint64_t from, void (*each)(void *arg, const struct l1_item *item),

@@ -7,7 +7,10 @@
 #define WRITE_BUFFER_BYTES (8u << 20)
 #define CACHE_BYTES        (1u << 20) /* only for what can not be mapped */
 #define BLOOM_BITS         10
-#define REOPEN_BYTES_MIN   (2 * WRITE_BUFFER_BYTES)
+#define FILE_BYTES                                                                                 \
+    (8u << 20) /* of each the index, and what the kernel maps around it, is resident */
+#define SETTLE_BYTES_MIN (512u << 10) /* a table of less is not worth its file */
+#define REOPEN_BYTES_MIN (2 * WRITE_BUFFER_BYTES)
 
 /* ---- errors ------------------------------------------------------------------------------------
  */
@@ -144,6 +147,7 @@ static void set_options(struct l2 *l2, const struct l2_config *config)
     leveldb_options_set_create_if_missing(l2->options, 1);
     leveldb_options_set_paranoid_checks(l2->options, 1);
     leveldb_options_set_write_buffer_size(l2->options, buffer);
+    leveldb_options_set_max_file_size(l2->options, FILE_BYTES);
     leveldb_options_set_cache(l2->options, l2->cache);
     /* States hardly shrink, and blocks that are as in the file are read in place, without a copy.
      */
@@ -245,6 +249,18 @@ static bool is_full(const struct l2 *l2)
     uint64_t bytes = 0;
     int rc = l2->env->dir_free(l2->env->ctx, l2->path, &bytes);
     return rc == 0 && bytes < REOPEN_BYTES_MIN;
+}
+
+/* A range behind all keys: LevelDB empties its write buffer and finds nothing else to do. */
+void l2_settle(struct l2 *l2)
+{
+    static const char behind_all[] = "\xff";
+    uint64_t written = atomic_load_explicit(&l2->bytes_written, memory_order_relaxed);
+    if (written - l2->settled_bytes < SETTLE_BYTES_MIN || l2->broken || l2_enter(l2))
+        return;
+    l2->settled_bytes = written;
+    leveldb_compact_range(l2->db, behind_all, 1, behind_all, 1);
+    l2_leave(l2);
 }
 
 int l2_reopen(struct l2 *l2)

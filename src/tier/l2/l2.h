@@ -66,11 +66,18 @@ void l2_batch_enter(struct l2_batch *batch, enum l2_list list, uint64_t number, 
 void l2_batch_leave(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key);
 /* Forgets all that was put in. */
 void l2_batch_clear(struct l2_batch *batch);
+/* Gives the memory of an empty batch back; one that is not empty stays as it is. */
+void l2_batch_shrink(struct l2_batch *batch);
 size_t l2_batch_bytes(const struct l2_batch *batch);
 
 /* Writes all of the batch, synced, and clears it on success. On an error LevelDB refuses for good
  * (cluster-notes 6): the database is closed and reopened before the next try. CE_NODISK, CE_IO. */
 int l2_batch_commit(struct l2 *l2, struct l2_batch *batch) MUST_USE;
+
+/* Nothing is to be written for a while: what is in LevelDB's write buffer, if that is much, goes
+ * into a table and the memory back; a restart then has less to read. Waits for the disk. What fails
+ * is told by the next commit. The writer. */
+void l2_settle(struct l2 *l2);
 
 /* Whether the cart is marked. CE_IO, CE_CORRUPT, CE_NOMEM. */
 int l2_is_marked(struct l2 *l2, struct slice key, bool *marked) MUST_USE;

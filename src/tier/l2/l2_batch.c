@@ -126,6 +126,16 @@ void l2_batch_clear(struct l2_batch *batch)
     batch->carts = 0;
 }
 
+void l2_batch_shrink(struct l2_batch *batch)
+{
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    if (batch->bytes > 0)
+        return;
+    leveldb_writebatch_destroy(batch->writes);
+    batch->writes = leveldb_writebatch_create();
+    buf_free(&batch->record);
+}
+
 size_t l2_batch_bytes(const struct l2_batch *batch)
 {
     return batch->bytes;

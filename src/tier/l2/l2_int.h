@@ -49,6 +49,8 @@ struct l2 {
     leveldb_t *db;         /* NULL when it could not be opened again */
     bool broken;           /* the writer's own: a write failed since it was opened */
 
+    uint64_t settled_bytes; /* the writer's own: bytes_written at the last l2_settle */
+
     bool renewed; /* the writer's own: it took the place of a damaged one, not open yet */
 
     _Atomic unsigned opened;   /* how often; names the database that `damaged` is about */
