@@ -118,13 +118,10 @@ static int refill(void *ctx, size_t max)
     return 0;
 }
 
-int down_resume(struct tier *tier)
+void down_resume(struct tier *tier)
 {
-    /* One more than the queue holds, so that it knows when there are more. */
-    int rc = refill(tier, BEHIND_QUEUE_MAX + 1);
-    tier->refill_cursor.len = 0;
+    behind_missed(tier->behind);           /* nobody is kept waiting while they are read */
     behind_events_add(tier->behind, 0, 0); /* how many there are is found out by reading them */
-    return rc == CE_NOTFOUND ? 0 : rc;
 }
 
 int down_new(struct tier *tier)

@@ -102,7 +102,9 @@ static int try_disk(struct tier *tier)
         rc = drain_mark_all(tier);
     if (rc == 0)
         rc = reap_enter_all(tier);
-    return rc == 0 && tier->behind ? down_resume(tier) : rc;
+    if (rc == 0 && tier->behind)
+        down_resume(tier);
+    return rc;
 }
 
 /* Whatever meets damage in L2: it is begun anew, and all that the journal has is replayed. */

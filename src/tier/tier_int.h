@@ -290,7 +290,7 @@ void history_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
 
 /* down.c: what write-behind asks for */
 int down_new(struct tier *tier) MUST_USE;
-/* Queues what earlier processes left behind. */
-int down_resume(struct tier *tier) MUST_USE;
+/* Write-behind will look for what earlier processes left behind. */
+void down_resume(struct tier *tier);
 
 #endif

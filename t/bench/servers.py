@@ -9,7 +9,7 @@ from pathlib import Path
 
 START_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 30
-PUT_OFF = ("drain_pending", "behind_queue", "behind_overflow")
+PUT_OFF = ("catchup_left", "drain_pending", "behind_queue", "behind_overflow")
 TICKS = os.sysconf("SC_CLK_TCK")
 MEGABYTES = 2048
 LARGE_MEGABYTES = 10240  # for ten million

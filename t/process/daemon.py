@@ -162,6 +162,7 @@ class Server:
         def caught_up():
             stats = self.stats()
             return not any(stats.get(name) for name in
-                           ("dirty_carts", "drain_pending", "behind_queue", "behind_age_ms",
-                            "events_pending", "behind_events_waiting"))
+                           ("catchup_left", "dirty_carts", "drain_pending", "behind_queue",
+                            "behind_overflow", "behind_age_ms", "events_pending",
+                            "behind_events_waiting"))
         wait_until(caught_up, "L2 and L3 have everything")

@@ -128,6 +128,14 @@ void behind_add(struct behind *behind, struct slice key)
     lock_drop(&behind->lock);
 }
 
+void behind_missed(struct behind *behind)
+{
+    MUST_OBJ(behind, BEHIND_MAGIC);
+    lock_take(&behind->lock);
+    drop_key_locked(behind);
+    lock_drop(&behind->lock);
+}
+
 static bool is_drained_locked(const struct behind *behind)
 {
     return behind_queue_count(&behind->queue) == 0 && !behind->overflow && !behind->events.more;

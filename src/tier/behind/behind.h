@@ -71,6 +71,9 @@ int behind_start(struct behind *behind) MUST_USE;
  * the key and finds it there again. Coalesces. Any thread; never blocks on the database. */
 void behind_add(struct behind *behind, struct slice key);
 
+/* There are marked keys, too many to be added: they are found in L2. Any thread. */
+void behind_missed(struct behind *behind);
+
 /* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
 void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
 
