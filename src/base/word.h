@@ -1,4 +1,4 @@
-/* word: eight bytes at once. The answers are exact; which byte it is, they do not say. */
+/* word: eight bytes at once. The answers are exact. */
 #ifndef BASE_WORD_H
 #define BASE_WORD_H
 
@@ -23,6 +23,13 @@ static inline uint64_t word_load(const uint8_t *bytes)
 static inline bool word_has_below(uint64_t word, uint8_t limit)
 {
     return ((word - WORD_ONES * limit) & ~word & WORD_HIGHS) != 0;
+}
+
+/* Which is the first byte less than `limit`, WORD_BYTES when none is. */
+static inline unsigned word_first_below(uint64_t word, uint8_t limit)
+{
+    uint64_t marks = (word - WORD_ONES * limit) & ~word & WORD_HIGHS;
+    return marks ? (unsigned)__builtin_ctzll(marks) / 8 : WORD_BYTES;
 }
 
 static inline bool word_has(uint64_t word, uint8_t byte)

@@ -17,7 +17,7 @@ void foresee(const struct session *session, struct slice in)
     while (count < L1_FORESEEN_MAX && proto_glance(&in, is_binary, &key)) {
         if (count == 0 && in.len == 0)
             return;
-        if (key.len > 0)
+        if (key.len > 0 && key.len <= L1_KEY_MAX)
             hashes[count++] = hash_64(key);
     }
     if (count > 1)

@@ -19,23 +19,37 @@ static bool glance_binary(struct slice *in, struct slice *key)
     return true;
 }
 
+/* The first byte that is a blank or a control character, or `end`. */
+static const uint8_t *word_end(const uint8_t *at, const uint8_t *end)
+{
+    for (; end - at >= WORD_BYTES; at += WORD_BYTES) {
+        unsigned len = word_first_below(word_load(at), ' ' + 1);
+        if (len < WORD_BYTES)
+            return at + len;
+    }
+    while (at<end && * at> ' ')
+        at++;
+    return at;
+}
+
 /* The second word of the line, which is where all commands have a key. */
 static bool glance_text(struct slice *in, struct slice *key)
 {
     const uint8_t *at = in->bytes, *end = at + in->len;
-    const uint8_t *verb_end = in->len <= VERB_BYTES_MAX ? end : at + VERB_BYTES_MAX + 1;
-    while (at<verb_end && * at> ' ')
-        at++;
+    at = word_end(at, in->len < VERB_BYTES_MAX ? end : at + VERB_BYTES_MAX);
     *key = slice_of(at, 0);
     if (at < end && *at == ' ') {
-        key->bytes = ++at;
-        while (at<end && * at> ' ')
-            at++;
+        key->bytes = at + 1;
+        at = word_end(at + 1, end);
         key->len = (size_t)(at - key->bytes);
     }
-    at = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
-    if (!at)
-        return false;
+    if (end - at < 2 || at[0] != '\r' || at[1] != '\n') {
+        at = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
+        if (!at)
+            return false;
+    } else {
+        at++;
+    }
     *in = slice_from(*in, (size_t)(at + 1 - in->bytes));
     return true;
 }

@@ -197,9 +197,10 @@ enum parse text_parse(struct slice in, size_t value_bytes_max, struct request *r
 enum parse text_parse_again(struct slice in, size_t value_bytes_max, struct request *request,
                             size_t *used, size_t *want, int *error, bool *fatal) MUST_USE;
 
-/* A glance at the request that `in` begins with, for what can be fetched ahead of it: the key, if it
- * has one at all, unchecked (an empty slice, or any bytes, where it has none; a data block passes
- * for requests). Steps over it, or over as much as is there; false when it is not all there. */
+/* A glance at the request that `in` begins with, for what can be fetched ahead of it: the key, if
+ * it has one at all, unchecked (an empty slice, or any bytes, where it has none; a data block
+ * passes for requests). Steps over it, or over as much as is there; false when it is not all there.
+ */
 bool proto_glance(struct slice *in, bool is_binary, struct slice *key) MUST_USE;
 
 /* Whether a text request is a meta command. False also while too little of it has come; then

@@ -607,11 +607,66 @@ START_TEST(the_tables_are_counted)
 }
 END_TEST
 
+/* ---- foresight ---------------------------------------------------------------------------- */
+
+START_TEST(foresight_changes_nothing)
+{
+    uint64_t hashes[L1_FORESEEN_MAX + 1] = {0};
+    for (unsigned i = 0; i < L1_FORESEEN_MAX; i++)
+        hashes[i] = hash_64(slice_str(name_of("k", i).text));
+    for (unsigned i = 0; i < L1_FORESEEN_MAX; i += 2)
+        put(name_of("k", i).text, L1_PLAIN, 10, 'x');
+    uint64_t bytes = get_stats().bytes;
+    l1_foresee(l1, hashes, 0);
+    l1_foresee(l1, hashes, L1_FORESEEN_MAX);
+    for (unsigned i = 0; i < L1_FORESEEN_MAX; i++)
+        ck_assert_int_eq(look(name_of("k", i).text, 'x'), i % 2 ? -1 : 10);
+    ck_assert_uint_eq(get_stats().bytes, bytes);
+}
+END_TEST
+
+START_TEST(foresight_has_a_limit)
+{
+    uint64_t hashes[L1_FORESEEN_MAX + 1] = {0};
+    l1_foresee(l1, hashes, L1_FORESEEN_MAX + 1);
+}
+END_TEST
+
+static _Atomic bool growing;
+
+static void *run_growth(void *arg)
+{
+    for (unsigned i = 0; i < 100000; i++)
+        put(name_of("key-", i).text, L1_PLAIN, 0, 0);
+    growing = false;
+    return arg;
+}
+
+/* Without a lock: whoever looks at a bucket before there is memory behind it ends with SIGSEGV. */
+START_TEST(foresight_may_look_while_the_table_grows)
+{
+    uint64_t hashes[L1_FORESEEN_MAX], seed = 1;
+    pthread_t thread;
+    growing = true;
+    ck_assert_int_eq(thread_start(&thread, "growth", run_growth, NULL), 0);
+    while (growing) {
+        for (unsigned i = 0; i < L1_FORESEEN_MAX; i++)
+            hashes[i] = next_random(&seed);
+        l1_foresee(l1, hashes, L1_FORESEEN_MAX);
+    }
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(get_stats().curr_items, 100000);
+}
+END_TEST
+
 /* ---- suite -------------------------------------------------------------------------------- */
 
 static void add_table(Suite *suite)
 {
     TCase *tcase = add_case(suite, "table");
+    tcase_add_test(tcase, foresight_changes_nothing);
+    tcase_add_test_raise_signal(tcase, foresight_has_a_limit, SIGABRT);
+    tcase_add_test(tcase, foresight_may_look_while_the_table_grows);
     tcase_add_test(tcase, an_item_is_found_by_its_key_only);
     tcase_add_test(tcase, many_items_survive_growth_of_the_table);
     tcase_add_test(tcase, the_longest_key_and_any_byte_in_it_work);

@@ -32,7 +32,10 @@ void *l1_mem_reserve(size_t bytes)
 {
     void *addresses =
         mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return addresses == MAP_FAILED ? NULL : addresses;
+    if (addresses == MAP_FAILED)
+        return NULL;
+    (void)madvise(addresses, bytes, MADV_HUGEPAGE); /* where there are none, the others do */
+    return addresses;
 }
 
 bool l1_mem_commit(void *addresses, size_t bytes)
