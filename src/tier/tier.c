@@ -82,6 +82,7 @@ static void free_parts(struct tier *tier)
     buf_free(&tier->drain.leaving);
     events_fini(tier);
     reap_fini(tier);
+    inbox_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
@@ -121,6 +122,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     tier->fills.queue_tail = &tier->fills.queue;
     events_init(tier);
     reap_init(tier);
+    inbox_init(tier);
     start_init(tier);
     catchup_init(tier);
     int rc = open_parts(tier, &what);
@@ -169,6 +171,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
     start_stop(tier);
+    inbox_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
@@ -378,6 +381,10 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t events_pending = atomic_load(&tier->events.pending);
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t catchup_left = atomic_load(&tier->catchup.left);
+    uint64_t inbox_done = atomic_load(&tier->inbox.done);
+    uint64_t inbox_failed = atomic_load(&tier->inbox.failed);
+    uint64_t inbox_waiting = atomic_load(&tier->inbox.waiting);
+    uint64_t inbox_errors = atomic_load(&tier->inbox.errors);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);

@@ -45,6 +45,14 @@ struct tier_value {
                  struct buf *arena, struct l3_event *out);
 };
 
+/* What came of a row of the inbox. */
+enum tier_inbox_answer {
+    TIER_INBOX_DONE,    /* in L1 and in the journal, now or by an earlier try */
+    TIER_INBOX_REFUSED, /* row->reason says why, in words; nothing was changed */
+    TIER_INBOX_LATER,   /* nothing was changed; another time it may work */
+    TIER_INBOX_MISSING, /* *missing is a cart that must be in L1 first */
+};
+
 struct tier_config {
     const struct env *env;
     const char *data_dir; /* journal/, l2/ below it */
@@ -58,6 +66,10 @@ struct tier_config {
     /* Ends a cart in L1 whose life has ended, if it has. 0 also when there is nothing to do; else
      * it is asked again later. The reaper's thread; blocks for nothing but a stripe. */
     int (*expire)(void *ctx, struct slice key);
+    /* Does what a row of the inbox asks for, exactly once however often it is called with the same
+     * row within CART_TOKEN_LIFE. The inbox's thread; blocks for nothing but a stripe. */
+    enum tier_inbox_answer (*inbox)(void *ctx, struct l3_inbox_row *row, struct slice *missing);
+    unsigned inbox_ms; /* how often the inbox in L3 is looked at; 0 = never */
     void *ctx;
 };
 
@@ -255,6 +267,10 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(reap_checks, "ends of lives that came and were looked at")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
     X(catchup_left, "carts whose records of the journal are still to be applied")                  \
+    X(inbox_done, "rows of cart_inbox that were done")                                             \
+    X(inbox_failed, "rows of cart_inbox that were refused, with the reason in the row")            \
+    X(inbox_waiting, "rows of cart_inbox that were taken and are not settled")                     \
+    X(inbox_errors, "failed questions to the database about cart_inbox")                           \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);

@@ -30,6 +30,11 @@
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
 #define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
 
+#define INBOX_RETRY_MS    5000   /* after the database has failed */
+#define INBOX_PATIENCE_MS 300000 /* a row that can't be done for so long has failed */
+#define INBOX_TOKEN_US_MAX                                                                         \
+    480000000ull /* a row taken longer ago: its token may be forgotten soon */
+
 struct fill;
 
 /* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
@@ -91,6 +96,28 @@ struct reap {
     struct buf salvage_cursor;
     bool told;
     _Atomic uint64_t checks;
+};
+
+/* inbox.c: what is asked for by way of SQL. */
+struct inbox_try {
+    uint64_t first_ms; /* when the row was first tried; 0 = not yet */
+    bool left;         /* an earlier process had taken it, and may have done it */
+};
+
+struct inbox {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct l3_inbox_row *rows; /* L3_INBOX_ROWS_MAX */
+    struct inbox_try *tries;   /* as many */
+    size_t count;
+    int64_t left_after; /* the last row that an earlier process had taken; -1: there are no more */
+    bool failing;       /* the database; the log has it */
+    _Atomic uint64_t done, failed, waiting, errors;
 };
 
 struct fills {
@@ -169,6 +196,7 @@ struct tier {
     struct histories histories;
     struct events events;
     struct reap reap;
+    struct inbox inbox;
     struct starter start;
     struct catchup catchup;
     struct lock room_lock; /* LOCK_ROOM */
@@ -259,6 +287,12 @@ void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigne
 void reap_committed(struct tier *tier);
 /* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
 int reap_enter_all(struct tier *tier) MUST_USE;
+
+/* inbox.c */
+void inbox_init(struct tier *tier);
+void inbox_fini(struct tier *tier);
+int inbox_start(struct tier *tier) MUST_USE; /* does nothing without L3, or when it is off */
+void inbox_stop(struct tier *tier);
 
 /* fill.c: L2, L3 -> L1 */
 int fill_start(struct tier *tier) MUST_USE;

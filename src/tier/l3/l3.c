@@ -149,6 +149,38 @@ int l3_each(struct l3 *l3,
     return l3->driver->each(l3, each, arg);
 }
 
+int l3_inbox_take(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                  size_t *count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(max <= L3_INBOX_ROWS_MAX);
+    *count = 0;
+    int err = max ? l3->driver->inbox_take(l3, now_us, rows, max, count) : 0;
+    for (size_t i = 0; !err && i < *count; i++)
+        rows[i].taken_us = now_us;
+    if (err)
+        *count = 0;
+    return err;
+}
+
+int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                  size_t *count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(max <= L3_INBOX_ROWS_MAX);
+    *count = 0;
+    int err = max ? l3->driver->inbox_left(l3, after, rows, max, count) : 0;
+    if (err)
+        *count = 0;
+    return err;
+}
+
+int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    return count ? l3->driver->inbox_settle(l3, rows, count) : 0;
+}
+
 const char *l3_message(const struct l3 *l3)
 {
     MUST_OBJ(l3, L3_MAGIC);

@@ -50,6 +50,11 @@ struct l3_driver {
     int (*each)(struct l3 *l3,
                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                 void *arg);
+    int (*inbox_take)(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                      size_t *count);
+    int (*inbox_left)(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                      size_t *count);
+    int (*inbox_settle)(struct l3 *l3, const struct l3_inbox_row *rows, size_t count);
 };
 
 /* l3_open for a given driver; l3_open comes here, and tests that bring their own. */
@@ -91,6 +96,12 @@ int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest);
 /* Ours are 1.. within 32 bits; anything else was written by somebody else, and taking it as another
  * number would undo that: CE_DB. */
 int l3_take_rev(struct l3 *l3, int64_t value, uint32_t *rev) MUST_USE;
+/* The columns of the inbox as drivers read them: bounded, NULL of a token is empty. */
+#define L3_INBOX_COLUMNS                                                                           \
+    "id, substr(cart_id, 1, 600), substr(command, 1, 16385), coalesce(substr(token, 1, 33), '')"
+/* Fills a row of the inbox. `coded`: the key is as l3_put_text wrote it. CE_NOMEM. */
+int l3_fill_inbox_row(struct l3_inbox_row *row, int64_t id, struct slice key, bool coded,
+                      struct slice command, struct slice token) MUST_USE;
 /* The cart with this key, among those of a flush. NULL: none. */
 struct l3_cart *l3_find_cart(struct l3_cart *carts, size_t count, struct slice key);
 

@@ -306,8 +306,8 @@ static int check_schema(struct l3 *l3)
     /* IF NOT EXISTS has taken a table for ours that is somebody else's? */
     if (!err)
         err = l3_my_query(l3,
-                          "SELECT c.image, c.rev, l.line, l.ext, e.payload"
-                          " FROM cart c, cart_line l, cart_event e LIMIT 0",
+                          "SELECT c.image, c.rev, l.line, l.ext, e.payload, i.taken_at"
+                          " FROM cart c, cart_line l, cart_event e, cart_inbox i LIMIT 0",
                           NULL);
     return err ? err : l3_my_query(l3, "COMMIT", NULL);
 }

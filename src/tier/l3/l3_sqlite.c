@@ -36,6 +36,12 @@
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
                  "ON CONFLICT (id) DO NOTHING")                                                    \
+    X(INBOX_READ,                                                                                  \
+      "SELECT " L3_INBOX_COLUMNS ", coalesce(CAST(strftime('%s', taken_at) AS INTEGER), 0) "       \
+      "FROM cart_inbox WHERE status=?1 AND id>?2 ORDER BY id LIMIT ?3")                            \
+    X(INBOX_TAKE, "UPDATE cart_inbox SET status='taken', taken_at=?2 WHERE id=?1")                 \
+    X(INBOX_DONE, "DELETE FROM cart_inbox WHERE id=?1")                                            \
+    X(INBOX_FAILED, "UPDATE cart_inbox SET status='failed', reason=?2 WHERE id=?1")                \
     X(LINES, "SELECT line, sku, qty, checked, add_price, shop, ext, added_at, updated_at "         \
              "FROM cart_line WHERE cart_id=?1")                                                    \
     X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
@@ -484,6 +490,84 @@ static int each_sqlite(struct l3 *l3,
     return at_end ? 0 : err;
 }
 
+/* ---- the inbox ----------------------------------------------------------------------- */
+
+static int read_inbox(struct l3 *l3, const char *status, int64_t after, struct l3_inbox_row *rows,
+                      size_t max, size_t *count)
+{
+    struct call call = prepare_call(l3, STATEMENT_INBOX_READ);
+    int err;
+    *count = 0;
+    put_copy(&call, status);
+    put_i64(&call, after);
+    put_i64(&call, (int64_t)max);
+    while (!(err = next_row(&call))) {
+        struct l3_inbox_row *row = &rows[*count];
+        if (l3_fill_inbox_row(row, sqlite3_column_int64(call.statement, 0), column_bytes(&call, 1),
+                              false, column_bytes(&call, 2), column_bytes(&call, 3))) {
+            err = fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+            break;
+        }
+        row->taken_us = (uint64_t)sqlite3_column_int64(call.statement, 4) * 1000000;
+        (*count)++;
+    }
+    sqlite3_reset(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+static int inbox_left_sqlite(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                             size_t *count)
+{
+    return read_inbox(l3, "taken", after, rows, max, count);
+}
+
+static int mark_inbox(struct l3 *l3, uint64_t now_us, const struct l3_inbox_row *rows, size_t count)
+{
+    int err = 0;
+    for (size_t i = 0; !err && i < count; i++) {
+        struct call call = prepare_call(l3, STATEMENT_INBOX_TAKE);
+        put_i64(&call, rows[i].id);
+        put_time(&call, now_us);
+        err = run(&call);
+    }
+    return err;
+}
+
+/* Looks first: without rows the lock of all writers is not taken. */
+static int inbox_take_sqlite(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                             size_t *count)
+{
+    int err = read_inbox(l3, "new", 0, rows, 1, count);
+    if (err || *count == 0)
+        return err;
+    err = begin(l3);
+    if (!err)
+        err = read_inbox(l3, "new", 0, rows, max, count);
+    if (!err)
+        err = mark_inbox(l3, now_us, rows, *count);
+    return finish(l3, err);
+}
+
+static int settle_one(struct l3 *l3, const struct l3_inbox_row *row)
+{
+    if (row->fate == L3_INBOX_OPEN)
+        return 0;
+    bool is_done = row->fate == L3_INBOX_DONE;
+    struct call call = prepare_call(l3, is_done ? STATEMENT_INBOX_DONE : STATEMENT_INBOX_FAILED);
+    put_i64(&call, row->id);
+    if (!is_done)
+        put_copy(&call, row->reason);
+    return run(&call);
+}
+
+static int inbox_settle_sqlite(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    int err = begin(l3);
+    for (size_t i = 0; !err && i < count; i++)
+        err = settle_one(l3, &rows[i]);
+    return finish(l3, err);
+}
+
 /* ---- opening ------------------------------------------------------------------------- */
 
 static int execute(struct l3 *l3, const char *sql)
@@ -653,6 +737,9 @@ const struct l3_driver *l3_sqlite_driver(void)
         .put_events = put_events_sqlite,
         .load = load_sqlite,
         .each = each_sqlite,
+        .inbox_take = inbox_take_sqlite,
+        .inbox_left = inbox_left_sqlite,
+        .inbox_settle = inbox_settle_sqlite,
     };
     return &driver;
 }
