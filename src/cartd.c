@@ -370,6 +370,8 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .advanced = on_advanced,
                                    .expire = on_expire,
                                    .inbox = on_inbox,
+                                   .l3_reads_max = parts->conf.l3_reads_max,
+                                   .l3_wait_ms = parts->conf.l3_wait_ms,
                                    .inbox_ms = parts->conf.l3_inbox_ms,
                                    .ctx = parts};
     return find_l3(parts, &config->l3_url);

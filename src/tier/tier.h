@@ -18,8 +18,8 @@
 #include "tier/l3/l3.h"
 
 #define TIER_FILL_WAITERS_MAX 65536 /* requests waiting for lower tiers; then CE_BUSY */
-#define TIER_FILL_THREADS     2
-#define TIER_ROOM_WAIT_MS     1000 /* how long a write waits for memory before CE_NOMEM */
+#define TIER_FILL_THREADS     2     /* for L2, and as many for L3 */
+#define TIER_ROOM_WAIT_MS     1000  /* how long a write waits for memory before CE_NOMEM */
 
 #define TIER_EVENTS_BYTES_MAX (32u << 20) /* of events that L2 does not have yet */
 
@@ -69,7 +69,9 @@ struct tier_config {
     /* Does what a row of the inbox asks for, exactly once however often it is called with the same
      * row within CART_TOKEN_LIFE. The inbox's thread; blocks for nothing but a stripe. */
     enum tier_inbox_answer (*inbox)(void *ctx, struct l3_inbox_row *row, struct slice *missing);
-    unsigned inbox_ms; /* how often the inbox in L3 is looked at; 0 = never */
+    unsigned l3_reads_max; /* queries a second for carts that L2 does not have; 0 = no limit */
+    unsigned l3_wait_ms;   /* how long one waits for its turn, then CE_BUSY */
+    unsigned inbox_ms;     /* how often the inbox in L3 is looked at; 0 = never */
     void *ctx;
 };
 
@@ -192,7 +194,8 @@ struct tier_wait {
 };
 
 /* Brings a cart into L1 (or the knowledge that there is none), from L2 or L3. One query for all who
- * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't
+ * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM, CE_BUSY (its turn with L3 did not come,
+ * see l3_reads_max). CE_BUSY: too many wait, done won't
  * come; nor after CE_NODISK, CE_IO, CE_DB: no cart is served yet. */
 int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_USE;
 
@@ -258,6 +261,7 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(fills_joined, "of them answered by another's query (single flight)")                         \
     X(l2_loads, "carts that came from L2")                                                         \
     X(l3_loads, "queries to L3")                                                                   \
+    X(l3_refused, "carts that were not asked of L3 in time: as many queries as may went there")    \
     X(fill_waiting, "requests waiting for lower tiers now")                                        \
     X(fill_errors, "read-throughs that failed")                                                    \
     X(drain_errors, "failed writes to L2")                                                         \

@@ -35,6 +35,11 @@
 #define INBOX_TOKEN_US_MAX                                                                         \
     480000000ull /* a row taken longer ago: its token may be forgotten soon */
 
+#define FILL_QUERY       1000 /* one of a budget */
+#define FILL_BURST_MS    100  /* so long an unused budget is kept */
+#define FILL_L3_PAUSE_MS 500  /* between tries to connect to a database that fails */
+#define FILL_ABSENT_MS   5000 /* how long L1 knows that L3 does not have a cart */
+
 struct fill;
 
 /* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
@@ -120,15 +125,30 @@ struct inbox {
     _Atomic uint64_t done, failed, waiting, errors;
 };
 
-struct fills {
+struct fill_pool {
     pthread_t threads[TIER_FILL_THREADS];
-    unsigned threads_count;
+    unsigned count;
+};
+struct fill_queue {
+    struct fill *head, **tail;
+};
+/* How many queries may go to L3 now, in thousandths. */
+struct fill_budget {
+    uint64_t credit, at_ms;
+};
+
+struct fills {
+    struct fill_pool l2_pool, l3_pool;
     struct lock lock; /* LOCK_FILL */
-    struct cond cond;
+    struct cond cond, l3_cond;
     bool stopping;
-    struct fill *table; /* uthash by key: asked for and not yet answered */
-    struct fill *queue, **queue_tail;
+    struct fill *table;                   /* uthash by key: asked for and not yet answered */
+    struct fill_queue l2_queue, l3_queue; /* L3's: by the time until which they wait */
+    struct fill_budget budget;
     unsigned waiting;
+    uint64_t refused;
+    _Atomic uint64_t l3_pause_until_ms; /* no new connection before */
+    _Atomic bool l3_failing;            /* the log has it */
     _Atomic uint64_t asked, joined, l2_loads, l3_loads, errors;
 };
 
@@ -295,13 +315,10 @@ int inbox_start(struct tier *tier) MUST_USE; /* does nothing without L3, or when
 void inbox_stop(struct tier *tier);
 
 /* fill.c: L2, L3 -> L1 */
+void fill_init(struct tier *tier);
+void fill_fini(struct tier *tier);
 int fill_start(struct tier *tier) MUST_USE;
 void fill_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
-/* The state of a cart from L2, else L3. *from_l3 tells which. CE_NOTFOUND when neither has it. `l3`
- * may be NULL and is opened when needed. */
-int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
-              struct l2_cart *cart, bool *from_l3) MUST_USE;
-
 /* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock
  * held. */
 int fill_now(struct tier *tier, struct slice key) MUST_USE;
@@ -310,6 +327,16 @@ int fill_now(struct tier *tier, struct slice key) MUST_USE;
  * As fill_now. */
 int fill_wait_sweep(struct tier *tier) MUST_USE;
 int fill_wait_room(struct tier *tier, size_t bytes) MUST_USE;
+/* fill_read.c: the state of a cart from L2, else L3. *from_l3 tells which; what L2 can't read L3 is
+ * not asked for, which may have an older one. *l3 may be NULL and is opened when needed.
+ * CE_NOTFOUND when neither has it, CE_IO, CE_CORRUPT, CE_DB, CE_NOMEM. */
+int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
+              struct l2_cart *cart, bool *from_l3) MUST_USE;
+/* The same of L2 only. */
+int fill_read_l2(struct tier *tier, struct slice key, struct buf *storage,
+                 struct l2_cart *cart) MUST_USE;
+/* Whether a cart that L2 does not have may be in L3, or was salvaged. */
+bool fill_may_be_beyond_l2(struct tier *tier);
 
 /* Puts and journals a whole state that came from another tier: a read-through, a join. Waits for
  * nothing; as tier_put_locked. */

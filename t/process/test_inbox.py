@@ -66,9 +66,9 @@ def make_triggers(server, refuse_delete):
 def test_each_command_does_what_it_does_for_a_client(server):
     server.start(**FAST)
     both = {}
-    commands = ["cadd SKU-1;red 2 P1999 UEUR Gs1 Eb3B0aW9ucw==", "cadd SKU-2 1 P5 L", "cset SKU-2 9",
-                "cadd SKU-3 4 T3600", "crem SKU-3", "cchk SKU-2 0", "cswp SKU-2 SKU-2;XL",
-                "cclr Schecked",
+    commands = ["cadd SKU-1;red 2 P1999 UEUR Gs1 Eb3B0aW9ucw==", "cadd SKU-2 1 P5 L",
+                "cset SKU-2 9", "cadd SKU-3 4 T3600", "crem SKU-3", "cchk SKU-2 0",
+                "cswp SKU-2 SKU-2;XL", "cclr Schecked",
                 "cadd SKU-4 1\ncadd SKU-5 2 P7\r\ncrem SKU-4\n"]
     put_all(server, [("cart:staff", command, None) for command in commands])
     wait_empty(server)
