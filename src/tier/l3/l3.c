@@ -138,7 +138,16 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
     MUST_OBJ(l3, L3_MAGIC);
     MUST(key.len > 0 && image != NULL && rev != NULL);
     image->len = 0;
-    return l3->driver->load(l3, key, image, rev);
+    int err = l3->driver->load(l3, key, image, rev);
+    if (err != CE_INVAL)
+        return err;
+    log_warn("l3", "the column rev of cart %.*s was set by somebody else; it is set anew",
+             (int)key.len, (const char *)key.bytes);
+    err = l3->driver->mend_rev(l3, key);
+    image->len = 0;
+    if (!err)
+        err = l3->driver->load(l3, key, image, rev);
+    return err == CE_INVAL ? CE_DB : err;
 }
 
 int l3_each(struct l3 *l3,
@@ -146,7 +155,8 @@ int l3_each(struct l3 *l3,
 {
     MUST_OBJ(l3, L3_MAGIC);
     MUST(each != NULL);
-    return l3->driver->each(l3, each, arg);
+    int err = l3->driver->each(l3, each, arg);
+    return err == CE_INVAL ? CE_DB : err; /* a revision that is none of ours */
 }
 
 int l3_inbox_take(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,

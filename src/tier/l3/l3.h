@@ -92,7 +92,8 @@ int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
  * committed, look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: as l3_flush. Blocks. */
 int l3_put_events(struct l3 *l3, struct l3_event *events, size_t count) MUST_USE;
 
-/* Reads a cart's binary state and revision; `image` is replaced. CE_NOTFOUND, CE_DB, CE_NODISK,
+/* Reads a cart's binary state and revision; `image` is replaced. A revision that somebody else has
+ * set to none of ours is set anew first. CE_NOTFOUND, CE_DB, CE_NODISK,
  * CE_NOMEM. Blocks. */
 int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) MUST_USE;
 

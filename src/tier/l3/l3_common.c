@@ -116,7 +116,7 @@ int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest)
 int l3_take_rev(struct l3 *l3, int64_t value, uint32_t *rev)
 {
     if (value < 1 || value >= UINT32_MAX)
-        return l3_fail(l3, CE_DB, "the revision of a row is out of range");
+        return l3_fail(l3, CE_INVAL, "the revision of a row is out of range");
     *rev = (uint32_t)value;
     return 0;
 }

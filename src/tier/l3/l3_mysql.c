@@ -440,6 +440,15 @@ static int load_mysql(struct l3 *l3, struct slice key, struct buf *image, uint32
     return err;
 }
 
+static int mend_rev_mysql(struct l3 *l3, struct slice key)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    int err = put_sql(my, "UPDATE cart" L3_REV_MEND) || put_text(my, key) ? no_memory(l3)
+                                                                          : l3_my_run(l3, NULL);
+    return finish(l3, err);
+}
+
 struct visitor {
     int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image);
     void *arg;
@@ -611,6 +620,7 @@ const struct l3_driver *l3_mysql_driver(void)
         .flush = flush_mysql,
         .put_events = put_events_mysql,
         .load = load_mysql,
+        .mend_rev = mend_rev_mysql,
         .each = each_mysql,
         .inbox_take = inbox_take_mysql,
         .inbox_left = inbox_left_mysql,

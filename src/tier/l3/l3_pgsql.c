@@ -177,6 +177,7 @@ static int begin_array(struct buf *to, uint32_t type, size_t count)
     X(INBOX_FAILED, "UPDATE cart_inbox i SET status = 'failed', reason = f.reason "                \
                     "FROM unnest($1::bigint[], $2::text[]) AS f (id, reason) WHERE i.id = f.id")   \
     X(LOAD, "SELECT rev, image FROM cart WHERE cart_id = $1::text")                                \
+    X(MEND, "UPDATE cart" L3_REV_MEND "$1::text")                                                  \
     X(EACH, "SELECT rev, image, cart_id FROM cart WHERE cart_id > $1::text ORDER BY cart_id "      \
             "LIMIT " EACH_ROWS)
 
@@ -456,14 +457,24 @@ static int query_by_text(struct l3 *l3, const char *name, struct slice text, PGr
     return l3_pg_run(l3, name, result);
 }
 
-static int load_pgsql(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+static int query_by_key(struct l3 *l3, const char *name, struct slice key, PGresult **result)
 {
     struct pgsql *pg = l3->conn;
-    PGresult *result;
     pg->text.len = 0;
-    int err = l3_put_text(&pg->text, key) ? no_memory(l3) : 0;
-    if (!err)
-        err = query_by_text(l3, LOAD, buf_slice(&pg->text), &result);
+    if (l3_put_text(&pg->text, key))
+        return no_memory(l3);
+    return query_by_text(l3, name, buf_slice(&pg->text), result);
+}
+
+static int mend_rev_pgsql(struct l3 *l3, struct slice key)
+{
+    return query_by_key(l3, MEND, key, NULL);
+}
+
+static int load_pgsql(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+{
+    PGresult *result;
+    int err = query_by_key(l3, LOAD, key, &result);
     if (err)
         return err;
     err = PQntuples(result) ? take_rev(l3, result, 0, rev) : CE_NOTFOUND;
@@ -628,6 +639,7 @@ const struct l3_driver *l3_pgsql_driver(void)
         .flush = flush_pgsql,
         .put_events = put_events_pgsql,
         .load = load_pgsql,
+        .mend_rev = mend_rev_pgsql,
         .each = each_pgsql,
         .inbox_take = inbox_take_pgsql,
         .inbox_left = inbox_left_pgsql,

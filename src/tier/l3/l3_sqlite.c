@@ -32,6 +32,7 @@
                    "qty=?7, amount=?8, checked_qty=?9, checked_amount=?10, updated_at=?11, "       \
                    "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
     X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
+    X(CART_MEND, "UPDATE cart" L3_REV_MEND "?1")                                                   \
     X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
@@ -443,15 +444,10 @@ static int put_events_sqlite(struct l3 *l3, struct l3_event *events, size_t coun
 
 /* ---- reading ------------------------------------------------------------------------- */
 
-/* The revision in column 1. Ours are 1.. within 32 bits; anything else was written by somebody
- * else, and taking it as another number would undo that. */
+/* The revision in column 1. */
 static int take_rev(struct call *call, uint32_t *rev)
 {
-    int64_t value = sqlite3_column_int64(call->statement, 1);
-    if (value < 1 || value >= UINT32_MAX)
-        return fail_with(call->l3, CE_DB, "the revision of a row is out of range");
-    *rev = (uint32_t)value;
-    return 0;
+    return l3_take_rev(call->l3, sqlite3_column_int64(call->statement, 1), rev);
 }
 
 static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
@@ -468,6 +464,13 @@ static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint3
     }
     sqlite3_reset(call.statement);
     return err;
+}
+
+static int mend_rev_sqlite(struct l3 *l3, struct slice key)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_MEND);
+    put_text(&call, key);
+    return run(&call);
 }
 
 static int each_sqlite(struct l3 *l3,
@@ -736,6 +739,7 @@ const struct l3_driver *l3_sqlite_driver(void)
         .flush = flush_sqlite,
         .put_events = put_events_sqlite,
         .load = load_sqlite,
+        .mend_rev = mend_rev_sqlite,
         .each = each_sqlite,
         .inbox_take = inbox_take_sqlite,
         .inbox_left = inbox_left_sqlite,
