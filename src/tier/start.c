@@ -132,6 +132,8 @@ static int begin_threads(struct tier *tier)
         rc = reap_start(tier);
     if (rc == 0)
         rc = inbox_start(tier);
+    if (rc == 0)
+        rc = reap_l3_start(tier);
     return rc;
 }
 

@@ -82,6 +82,7 @@ static void free_parts(struct tier *tier)
     buf_free(&tier->drain.leaving);
     events_fini(tier);
     reap_fini(tier);
+    reap_l3_fini(tier);
     inbox_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
@@ -119,6 +120,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     history_init(tier);
     events_init(tier);
     reap_init(tier);
+    reap_l3_init(tier);
     inbox_init(tier);
     start_init(tier);
     catchup_init(tier);
@@ -169,6 +171,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     *out = NULL;
     start_stop(tier);
     inbox_stop(tier);
+    reap_l3_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);

@@ -40,6 +40,12 @@
 #define FILL_L3_PAUSE_MS 500  /* between tries to connect to a database that fails */
 #define FILL_ABSENT_MS   5000 /* how long L1 knows that L3 does not have a cart */
 
+#define REAP_L3_TURN_MS                                                                            \
+    1000                     /* how often rows of L3 are looked at for lives that have ended, ...  \
+                              */
+#define REAP_L3_ROWS     200 /* so many each time, */
+#define REAP_L3_AGAIN_MS 600000 /* ... and so long after the last of them the first again */
+
 struct fill;
 
 /* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
@@ -93,6 +99,7 @@ struct reap {
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
+    struct lock end_lock; /* LOCK_FILL: who calls config.expire */
     uint64_t low_s;       /* L2 has new entries from this second on; UINT64_MAX = none */
     uint64_t batch_low_s; /* the L2 writer's own: the same of the batch it makes */
     /* The thread's own. */
@@ -101,6 +108,21 @@ struct reap {
     struct buf salvage_cursor;
     bool told;
     _Atomic uint64_t checks;
+};
+
+/* reap_l3.c: whose life has ended among the carts that only L3 has. */
+struct reap_l3 {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct buf cursor; /* the key of the last row that was looked at */
+    struct buf found;  /* u8 length, key: carts whose life has ended */
+    size_t rows;       /* looked at in this turn */
+    bool failing;
 };
 
 /* inbox.c: what is asked for by way of SQL. */
@@ -216,6 +238,7 @@ struct tier {
     struct histories histories;
     struct events events;
     struct reap reap;
+    struct reap_l3 reap_l3;
     struct inbox inbox;
     struct starter start;
     struct catchup catchup;
@@ -307,6 +330,15 @@ void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigne
 void reap_committed(struct tier *tier);
 /* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
 int reap_enter_all(struct tier *tier) MUST_USE;
+
+/* Ends the life of a cart, if it has ended. The reaper's thread, and that of reap_l3. */
+int reap_end(struct tier *tier, struct slice key) MUST_USE;
+
+/* reap_l3.c */
+void reap_l3_init(struct tier *tier);
+void reap_l3_fini(struct tier *tier);
+int reap_l3_start(struct tier *tier) MUST_USE; /* does nothing when L2 has all that L3 has */
+void reap_l3_stop(struct tier *tier);
 
 /* inbox.c */
 void inbox_init(struct tier *tier);

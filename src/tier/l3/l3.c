@@ -153,9 +153,16 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
 int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image), void *arg)
 {
+    return l3_each_from(l3, slice_of(NULL, 0), each, arg);
+}
+
+int l3_each_from(struct l3 *l3, struct slice after,
+                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+                 void *arg)
+{
     MUST_OBJ(l3, L3_MAGIC);
     MUST(each != NULL);
-    int err = l3->driver->each(l3, each, arg);
+    int err = l3->driver->each(l3, after, each, arg);
     return err == CE_INVAL ? CE_DB : err; /* a revision that is none of ours */
 }
 

@@ -103,6 +103,11 @@ int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
             void *arg) MUST_USE;
 
+/* The same in order of keys, as the database orders them, behind the key `after`. */
+int l3_each_from(struct l3 *l3, struct slice after,
+                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+                 void *arg) MUST_USE;
+
 /* Takes up to `max` new rows of the inbox in order of id, so that nobody else does: they are marked
  * and their taken_us is now_us. *count = how many. CE_DB, CE_NODISK, CE_NOMEM: none counts (the
  * marks may be there: then l3_inbox_left has them). Blocks. */

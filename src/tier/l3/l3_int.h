@@ -50,7 +50,7 @@ struct l3_driver {
     int (*load)(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev); /* appends */
     /* After CE_INVAL of load: gives the row a revision that can be taken and was never ours. */
     int (*mend_rev)(struct l3 *l3, struct slice key);
-    int (*each)(struct l3 *l3,
+    int (*each)(struct l3 *l3, struct slice after,
                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                 void *arg);
     int (*inbox_take)(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,

@@ -474,13 +474,13 @@ static int visit_row(struct l3 *l3, MYSQL_ROW row, const unsigned long *lens,
 }
 
 /* Pages by key, so that no transaction stays open and the connection is free between them. */
-static int each_mysql(struct l3 *l3,
+static int each_mysql(struct l3 *l3, struct slice after,
                       int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                       void *arg)
 {
     struct mysql *my = l3->conn;
     struct visitor visitor = {.each = each, .arg = arg};
-    int err = 0;
+    int err = l3_put_text(&visitor.last, after) ? no_memory(l3) : 0;
     bool more = true;
     while (!err && more) {
         MYSQL_RES *result;

@@ -505,13 +505,13 @@ static int visit_row(struct l3 *l3, const PGresult *result, int row, const struc
 }
 
 /* Pages by key, so that no transaction stays open and the connection is free between them. */
-static int each_pgsql(struct l3 *l3,
+static int each_pgsql(struct l3 *l3, struct slice after,
                       int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                       void *arg)
 {
     const struct visitor visitor = {each, arg};
     struct buf last = {0};
-    int err = 0;
+    int err = l3_put_text(&last, after) ? no_memory(l3) : 0;
     int rows = 1;
     while (!err && rows > 0) {
         PGresult *result;

@@ -33,7 +33,7 @@
                    "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
     X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
     X(CART_MEND, "UPDATE cart" L3_REV_MEND "?1")                                                   \
-    X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
+    X(CART_EACH, "SELECT image, rev, cart_id FROM cart WHERE cart_id>?1 ORDER BY cart_id")         \
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
                  "ON CONFLICT (id) DO NOTHING")                                                    \
@@ -473,11 +473,12 @@ static int mend_rev_sqlite(struct l3 *l3, struct slice key)
     return run(&call);
 }
 
-static int each_sqlite(struct l3 *l3,
+static int each_sqlite(struct l3 *l3, struct slice after,
                        int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                        void *arg)
 {
     struct call call = prepare_call(l3, STATEMENT_CART_EACH);
+    put_text(&call, after);
     bool at_end = false;
     int err = 0;
     while (!err && !at_end) {
