@@ -120,7 +120,8 @@ START_TEST(a_locked_database_is_an_error_and_no_more)
     ck_assert_int_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     struct l3_cart cart = make_cart("cart:1", 0, NULL, 0);
     ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_DB);
-    ck_assert_str_eq(l3_message(l3), "database is locked");
+    ck_assert_str_eq(l3_message(l3),
+                     "database is locked: another program holds the lock of the file");
     sqlite3_close(other);
     flush_one(cart, L3_DONE);
 }

@@ -27,7 +27,12 @@
     X(ER_NET_PACKET_TOO_LARGE, CE_DB, "raise max_allowed_packet")                                  \
     X(ER_DISK_FULL, CE_NODISK, "the server's disk is full")                                        \
     X(ER_RECORD_FILE_FULL, CE_NODISK, "the server's disk is full")                                 \
-    X(ER_OUTOFMEMORY, CE_NOMEM, "the server is out of memory")
+    X(ER_OUTOFMEMORY, CE_NOMEM, "the server is out of memory")                                     \
+    X(ER_LOCK_DEADLOCK, CE_DB,                                                                     \
+      "three times in a row: another program writes to the tables of cartd")                       \
+    X(ER_ACCESS_DENIED_ERROR, CE_DB, "the user or the password is wrong")                          \
+    X(CR_SERVER_GONE_ERROR, CE_DB, "the server was stopped, or closed the connection")             \
+    X(CR_SERVER_LOST, CE_DB, "the server was stopped, or does not answer")
 
 /* ---- question and answer ------------------------------------------------------------- */
 

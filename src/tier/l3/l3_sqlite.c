@@ -82,18 +82,38 @@ static int fail_with(struct l3 *l3, int err, const char *words)
     return err;
 }
 
+/* What it is to cartd, and what an operator can do about it. */
+#define ERRORS(X)                                                                                  \
+    X(SQLITE_FULL, CE_NODISK, "make room, all goes on by itself")                                  \
+    X(SQLITE_IOERR, CE_NODISK, "the disk below the file fails")                                    \
+    X(SQLITE_READONLY, CE_NODISK, "let cartd's user write the file and its folder")                \
+    X(SQLITE_CANTOPEN, CE_DB, "let cartd's user read and write the file and its folder")           \
+    X(SQLITE_NOMEM, CE_NOMEM, "the machine has too little memory")                                 \
+    X(SQLITE_BUSY, CE_DB, "another program holds the lock of the file")                            \
+    X(SQLITE_CORRUPT, CE_DB, "restore the file from a copy")                                       \
+    X(SQLITE_NOTADB, CE_DB, "l3 names a file that is something else")
+
 /* Turns the connection's last error into a CE_* and keeps its words. */
 static int fail(struct l3 *l3)
 {
+    static const struct {
+        int code, err;
+        const char *advice;
+    } errors[] = {
+#define X(code, err, advice) {code, err, advice},
+        ERRORS(X)
+#undef X
+    };
     struct sqlite *conn = l3->conn;
-    fail_with(l3, 0, sqlite3_errmsg(conn->db));
-    switch (sqlite3_errcode(conn->db) & 0xff) {
-    case SQLITE_FULL:
-    case SQLITE_IOERR:
-    case SQLITE_READONLY: return CE_NODISK;
-    case SQLITE_NOMEM: return CE_NOMEM;
-    default: return CE_DB;
+    const char *words = sqlite3_errmsg(conn->db);
+    int code = sqlite3_errcode(conn->db) & 0xff;
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].code != code)
+            continue;
+        snprintf(l3->message, sizeof l3->message, "%s: %s", words, errors[i].advice);
+        return errors[i].err;
     }
+    return fail_with(l3, CE_DB, words);
 }
 
 /* ---- binding values ------------------------------------------------------------------ */
