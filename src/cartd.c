@@ -238,6 +238,11 @@ static int on_expire(void *ctx, struct slice key)
     return cmd_expire(((struct parts *)ctx)->cmd, key);
 }
 
+static enum tier_inbox_answer on_inbox(void *ctx, struct l3_inbox_row *row, struct slice *missing)
+{
+    return cmd_inbox(((struct parts *)ctx)->cmd, row, missing);
+}
+
 static void on_settings(void *ctx, const struct stat_sink *sink)
 {
     conf_settings(&((struct parts *)ctx)->conf, sink);
@@ -364,6 +369,10 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .history_bytes = parts->conf.history_bytes,
                                    .advanced = on_advanced,
                                    .expire = on_expire,
+                                   .inbox = on_inbox,
+                                   .l3_reads_max = parts->conf.l3_reads_max,
+                                   .l3_wait_ms = parts->conf.l3_wait_ms,
+                                   .inbox_ms = parts->conf.l3_inbox_ms,
                                    .ctx = parts};
     return find_l3(parts, &config->l3_url);
 }

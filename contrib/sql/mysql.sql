@@ -1,4 +1,4 @@
--- The tables of cartd in MariaDB and MySQL, schema version 3, as cartd makes them itself.
+-- The tables of cartd in MariaDB and MySQL, schema version 4, as cartd makes them itself.
 -- They are explained in doc/sql.md.
 --
 --   mariadb shop < mysql.sql
@@ -10,9 +10,14 @@
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cart TO cartd@'%';
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cart_line TO cartd@'%';
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cart_event TO cartd@'%';
+--   GRANT SELECT, UPDATE, DELETE ON shop.cart_inbox TO cartd@'%';
 --   GRANT SELECT ON shop.schema_version TO cartd@'%';
 --   CREATE USER analyst@'%' IDENTIFIED BY '...';
 --   GRANT SELECT ON shop.* TO analyst@'%';
+--   CREATE USER support@'%' IDENTIFIED BY '...';
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON shop.cart_inbox TO support@'%';
+--   GRANT SELECT ON shop.cart TO support@'%';
+--   GRANT SELECT ON shop.cart_line TO support@'%';
 
 CREATE TABLE IF NOT EXISTS cart (
     cart_id VARCHAR(502) NOT NULL PRIMARY KEY,
@@ -87,7 +92,19 @@ SELECT c.cart_id,
   JOIN cart_line l ON l.cart_id = c.cart_id
  WHERE c.state = 0;
 
+CREATE TABLE IF NOT EXISTS cart_inbox (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    cart_id VARCHAR(502) NOT NULL,
+    command TEXT NOT NULL,
+    token VARCHAR(32),
+    status VARCHAR(8) NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'taken', 'failed')),
+    reason VARCHAR(255),
+    created_at DATETIME(3) NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
+    taken_at DATETIME(3),
+    INDEX cart_inbox_status (status, id)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin ROW_FORMAT=DYNAMIC;
+
 CREATE TABLE IF NOT EXISTS schema_version (
     version INT NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin ROW_FORMAT=DYNAMIC;
-INSERT INTO schema_version VALUES (3);
+INSERT INTO schema_version VALUES (4);

@@ -1,4 +1,4 @@
--- The tables of cartd in SQLite, schema version 3, as cartd makes them itself.
+-- The tables of cartd in SQLite, schema version 4, as cartd makes them itself.
 -- They are explained in doc/sql.md.
 --
 --   sqlite3 carts.db < sqlite.sql
@@ -78,7 +78,20 @@ SELECT c.cart_id,
   JOIN cart_line l ON l.cart_id = c.cart_id
  WHERE c.state = 0;
 
+CREATE TABLE cart_inbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    cart_id TEXT NOT NULL,
+    command TEXT NOT NULL,
+    token TEXT,
+    status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'taken', 'failed')),
+    reason TEXT,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    taken_at TEXT
+);
+
+CREATE INDEX cart_inbox_status ON cart_inbox (status, id);
+
 CREATE TABLE schema_version (
     version INT NOT NULL
 );
-INSERT INTO schema_version VALUES (3);
+INSERT INTO schema_version VALUES (4);

@@ -265,8 +265,7 @@ static enum run answer(struct session *session, const struct request *request,
     return reply_end(session, say_status(session, status, request, &answer));
 }
 
-/* 1 + the place of the operation of a batch that was refused; 0: it was the batch as a whole. */
-static uint16_t failed_at(const struct cart_write *write, int code)
+uint16_t cart_command_failed_at(const struct cart_write *write, int code)
 {
     size_t at = write->result.failed_index;
     if (at == CART_NO_OP && code == CE_CURRENCY)
@@ -282,7 +281,7 @@ static enum run finish(struct session *session, const struct request *request,
     size_t start = session->out->len;
     if (request->verb == VERB_CBAT && code && code != CE_EXISTS) {
         struct request told = *request;
-        told.cart.failed_at = failed_at(write, code);
+        told.cart.failed_at = cart_command_failed_at(write, code);
         return answer(session, &told, write, pair, code);
     }
     enum run run = answer(session, request, write, pair, code);
@@ -291,22 +290,30 @@ static enum run finish(struct session *session, const struct request *request,
     return session_hold(session, start, write->lsn, write->level);
 }
 
+int cart_command_write(struct session *session, const struct request *request,
+                       const struct cart_key *parsed, struct cart_write *write)
+{
+    *write = (struct cart_write){.key = parsed->cart,
+                                 .bucket = parsed->bucket,
+                                 .step = {.ops = session->worker->ops, .ops_count = 1},
+                                 .result.failed_index = CART_NO_OP,
+                                 .currency_at = CART_NO_OP,
+                                 .must_exist = request->verb == VERB_CDEL,
+                                 .stays = request->verb == VERB_CDEL};
+    int code = prepare(request, write);
+    if (code)
+        return code;
+    code = prepare_ops(session, request, write);
+    write->result.failed_index = code ? write->step.ops_count : CART_NO_OP;
+    return code;
+}
+
 static enum run run_write(struct session *session, const struct request *request,
                           const struct cart_key *parsed)
 {
-    struct cart_write write = {.key = parsed->cart,
-                               .bucket = parsed->bucket,
-                               .step = {.ops = session->worker->ops, .ops_count = 1},
-                               .result.failed_index = CART_NO_OP,
-                               .currency_at = CART_NO_OP,
-                               .must_exist = request->verb == VERB_CDEL,
-                               .stays = request->verb == VERB_CDEL};
-    int code = prepare(request, &write);
+    struct cart_write write;
+    int code = cart_command_write(session, request, parsed, &write);
     enum run run = RUN_DONE;
-    if (code == 0) {
-        code = prepare_ops(session, request, &write);
-        write.result.failed_index = code ? write.step.ops_count : CART_NO_OP;
-    }
     if (code == 0)
         run = cart_write_run(session, &write, &code);
     return run == RUN_DONE ? finish(session, request, &write, NULL, code) : run;

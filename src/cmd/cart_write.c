@@ -195,16 +195,14 @@ static int load_found(struct cmd_worker *worker, uint64_t now_us, struct cart_fo
     return rc ? rc : cart_summary_loaded(worker->cart, now_us, &found->summary);
 }
 
-enum run cart_write_run(struct session *session, struct cart_write *write, int *code)
+enum cart_write_try cart_write_try(struct session *session, struct cart_write *write, int *code)
 {
     struct l1 *l1 = tier_l1(session->cmd->tier);
     struct cart_found found;
     bool led = false;
-    *code = session_wait_error(session);
-    if (*code)
-        return RUN_DONE;
+    *code = 0;
     if (l1_room(l1, cart_write_growth_bytes(&write->step)))
-        return session_park_room(session, code);
+        return CART_WRITE_NO_ROOM;
     cart_write_begin(session, write);
     for (unsigned hops = 0;; hops++) {
         uint64_t hash = hash_64(write->key);
@@ -218,15 +216,27 @@ enum run cart_write_run(struct session *session, struct cart_write *write, int *
         }
         l1_unlock(l1, hash);
         if (!known)
-            return session_park_fill(session, write->key, code);
+            return CART_WRITE_NO_CART;
         if (!led || *code)
             break;
         cart_write_led(write);
     }
     if (*code == CE_NOMEM && write->result.expired) /* as many events wait for L2 as may */
-        return session_park_room(session, code);
+        return CART_WRITE_NO_ROOM;
     cart_write_count(session->worker, write, *code);
-    return RUN_DONE;
+    return CART_WRITE_DONE;
+}
+
+enum run cart_write_run(struct session *session, struct cart_write *write, int *code)
+{
+    *code = session_wait_error(session);
+    if (*code)
+        return RUN_DONE;
+    switch (cart_write_try(session, write, code)) {
+    case CART_WRITE_NO_ROOM: return session_park_room(session, code);
+    case CART_WRITE_NO_CART: return session_park_fill(session, write->key, code);
+    default: return RUN_DONE;
+    }
 }
 
 int cmd_expire(struct cmd *cmd, struct slice key)

@@ -73,6 +73,8 @@ int cmd_new(const struct cmd_config *config, struct cmd **out)
         rc = rescue_recent_new(config->rescue_bytes_max, &cmd->recent);
     if (rc == 0)
         rc = worker_init(&cmd->reaper, cmd);
+    if (rc == 0)
+        rc = worker_init(&cmd->inbox, cmd);
     for (unsigned i = 0; i < config->workers && rc == 0; i++)
         rc = worker_init(&cmd->workers[i], cmd);
     if (rc)
@@ -88,6 +90,7 @@ void cmd_free(struct cmd **out)
     for (unsigned i = 0; cmd->workers && i < cmd->config.workers; i++)
         worker_release(&cmd->workers[i]);
     worker_release(&cmd->reaper);
+    worker_release(&cmd->inbox);
     if (cmd->replay_cart)
         cart_free(&cmd->replay_cart);
     free(cmd->replay_ops);

@@ -107,6 +107,10 @@ int cmd_buckets_reload(struct cmd *cmd, const struct cmd_bucket *buckets, size_t
  * tier_put_locked. One thread at a time. */
 int cmd_expire(struct cmd *cmd, struct slice key) MUST_USE;
 
+/* For tier_config.inbox: does what a row of the inbox asks for, as a client's command with the
+ * cause CART_BY_ADMIN and the row's token, or one made of its id. One thread at a time. */
+enum tier_inbox_answer cmd_inbox(struct cmd *cmd, struct l3_inbox_row *row, struct slice *missing);
+
 /* Hands the parts over once they exist; before the first connection. */
 void cmd_attach(struct cmd *cmd, struct net *net, struct tier *tier);
 

@@ -78,6 +78,7 @@ struct cmd {
     struct net_handler handler;
     struct cmd_worker *workers;
     struct cmd_worker reaper; /* scratch of the thread that calls cmd_expire */
+    struct cmd_worker inbox;  /* ... cmd_inbox */
     uint64_t start_mono_ms, start_wall_s;
     _Atomic uint32_t now_s;         /* clock.c */
     _Atomic uint64_t next_cas;      /* of plain items */
@@ -263,6 +264,10 @@ struct cart_write {
 };
 /* *code: 0, or why it was refused (see cart_apply), valid when RUN_DONE is returned. */
 enum run cart_write_run(struct session *session, struct cart_write *write, int *code);
+/* The same for one who waits by himself; the session needs no more than cmd and worker. NO_CART:
+ * that of write->key, which may have become another, is not in L1. */
+enum cart_write_try { CART_WRITE_DONE, CART_WRITE_NO_CART, CART_WRITE_NO_ROOM };
+enum cart_write_try cart_write_try(struct session *session, struct cart_write *write, int *code);
 /* The parts of it. At most so much memory a step needs: */
 size_t cart_write_growth_bytes(const struct cart_step *step);
 void cart_write_begin(const struct session *session, struct cart_write *write);
@@ -328,6 +333,12 @@ void rescue_changed(struct session *session, const struct request *request);
 
 /* cart_commands.c */
 enum run cart_command_run(struct session *session, const struct request *request);
+
+/* What a command that changes one cart asks for. 0, or why it was refused. */
+int cart_command_write(struct session *session, const struct request *request,
+                       const struct cart_key *parsed, struct cart_write *write) MUST_USE;
+/* 1 + the place of the operation of a batch that was refused; 0: it was the batch as a whole. */
+uint16_t cart_command_failed_at(const struct cart_write *write, int code);
 
 /* history.c: chst */
 enum run history_run(struct session *session, const struct request *request, struct slice key);

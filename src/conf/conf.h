@@ -92,6 +92,7 @@ struct conf {
     /* data */
     const char *data, *l3, *l3_password_file;
     bool l3_fixed; /* its schema is not ours to make */
+    uint32_t l3_inbox_ms, l3_reads_max, l3_wait_ms;
     uint32_t megabytes, item_bytes_max, history_bytes, qty_max, lines_max, ack;
     uint32_t life_s, life_kind;  /* of carts, where their bucket does not say it */
     struct conf_bucket *buckets; /* at least those of carts and checkouts */

@@ -12,6 +12,9 @@ enum {
     OPTION_L3,
     OPTION_L3_PASSWORD_FILE,
     OPTION_L3_MIGRATE,
+    OPTION_L3_INBOX_MS,
+    OPTION_L3_READS_MAX,
+    OPTION_L3_WAIT_MS,
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
@@ -79,6 +82,12 @@ enum {
       "password of the user in --l3: the first line of this file")                                 \
     X(OPTION_L3_MIGRATE, "l3-migrate", "WHEN", MIGRATE, l3_fixed, 0, 0, "auto",                    \
       "auto: make the tables and bring them up to date; off: only check them")                     \
+    X(OPTION_L3_INBOX_MS, "l3-inbox-ms", "MS", NUMBER, l3_inbox_ms, 0, 3600000, "1000",            \
+      "how often the table cart_inbox is looked at for commands; 0 = never")                       \
+    X(OPTION_L3_READS_MAX, "l3-reads-max", "N", NUMBER, l3_reads_max, 0, 1000000, "2000",          \
+      "queries to the database in a second, for carts that only it may have; 0 = no limit")        \
+    X(OPTION_L3_WAIT_MS, "l3-wait-ms", "MS", NUMBER, l3_wait_ms, 1, 60000, "1000",                 \
+      "how long a request waits for its turn with them, then BUSY")                                \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \

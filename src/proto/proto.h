@@ -227,7 +227,11 @@ enum parse binary_parse(struct slice in, size_t value_bytes_max, struct request 
 /* The next operation of a cbat: verb, line, number, arg and flags of `op`. CE_NOTFOUND at the end
  * of the block; CE_FORMAT (also: no command of a batch), CE_BAD_LINE, CE_BAD_FLAG. */
 int text_batch_next(struct slice *block, struct request *op) MUST_USE;
-/* The same in binary. */
+/* What a row of the inbox asks for: a cart command without its key and without I, D, b, q and flags
+ * that ask for something back; or lines as of a batch, then the verb is VERB_CBAT and they are the
+ * value. CE_UNKNOWN: no command that the inbox takes. As text_batch_next. */
+int text_inbox_command(struct slice text, struct request *request) MUST_USE;
+/* The same as text_batch_next in binary. */
 int binary_batch_next(struct slice *block, struct request *op) MUST_USE;
 
 /* Takes the next key of a get line off `*keys`; false at the end. */

@@ -14,24 +14,24 @@ enum argument {
     BYTES,  /* of the data block */
 };
 
-/* What a command takes: arguments behind the cart key, flags that set something, alone and in a
- * batch, and flags that ask for something back. */
+/* What a command takes: arguments behind the cart key, flags that set something, alone, in a batch
+ * and in the inbox, and flags that ask for something back. */
 static const struct cart_syntax {
     enum argument arguments[2];
-    const char *sets, *batch_sets, *returns;
+    const char *sets, *batch_sets, *inbox_sets, *returns;
 } syntaxes[] = {
 #define ROW(verb) [VERB_##verb - VERB_CADD]
-    ROW(CADD) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "vcntaxdlkO"},
-    ROW(CSET) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "vcntaxdlkO"},
-    ROW(CREM) = {{LINE}, "IVTDbq", "", "vcntaxdlkO"},
-    ROW(CCHK) = {{LINE_OR_ALL, NUMBER}, "IVTDbq", "", "vcntaxdlkO"},
-    ROW(CSWP) = {{LINE, NEW_LINE}, "IVPGELTDbq", "PGEL", "vcntaxdlkO"},
-    ROW(CCLR) = {{NOTHING}, "IVSTDbq", "S", "vcntadlkO"},
-    ROW(CMRG) = {{SOURCE}, "IVMLTDbq", NULL, "vcntadlkO"},
-    ROW(CBAT) = {{BYTES}, "IVUTDbq", NULL, "vcntadlkO"},
-    ROW(CGET) = {{NOTHING}, "scNbq", NULL, "vntalkO"}, /* c: checked lines only */
-    ROW(CHST) = {{NOTHING}, "bq", NULL, "kO"},
-    ROW(CDEL) = {{NOTHING}, "IVDbq", NULL, "vcntadlkO"},
+    ROW(CADD) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "VPUGELT", "vcntaxdlkO"},
+    ROW(CSET) = {{LINE, NUMBER}, "IVPUGELTDbq", "PUGEL", "VPUGELT", "vcntaxdlkO"},
+    ROW(CREM) = {{LINE}, "IVTDbq", "", "VT", "vcntaxdlkO"},
+    ROW(CCHK) = {{LINE_OR_ALL, NUMBER}, "IVTDbq", "", "VT", "vcntaxdlkO"},
+    ROW(CSWP) = {{LINE, NEW_LINE}, "IVPGELTDbq", "PGEL", "VPGELT", "vcntaxdlkO"},
+    ROW(CCLR) = {{NOTHING}, "IVSTDbq", "S", "VST", "vcntadlkO"},
+    ROW(CMRG) = {{SOURCE}, "IVMLTDbq", NULL, NULL, "vcntadlkO"},
+    ROW(CBAT) = {{BYTES}, "IVUTDbq", NULL, NULL, "vcntadlkO"},
+    ROW(CGET) = {{NOTHING}, "scNbq", NULL, NULL, "vntalkO"}, /* c: checked lines only */
+    ROW(CHST) = {{NOTHING}, "bq", NULL, NULL, "kO"},
+    ROW(CDEL) = {{NOTHING}, "IVDbq", NULL, "V", "vcntadlkO"},
 #undef ROW
 };
 
@@ -241,18 +241,43 @@ static struct slice take_line(struct slice *block)
     return line;
 }
 
-int text_batch_next(struct slice *block, struct request *op)
+/* The syntax of a line that begins with its verb, NULL when that is none; the rest stays in line.
+ */
+static const struct cart_syntax *read_verb(struct slice *line, struct request *op)
 {
     struct slice word;
+    *op = (struct request){.verb = VERB_COUNT_};
+    if (!text_take_word(line, &word) || memchr(line->bytes, 0, line->len))
+        return NULL;
+    op->verb = text_cart_verb(word);
+    return op->verb == VERB_COUNT_ ? NULL : find_syntax(op->verb);
+}
+
+int text_batch_next(struct slice *block, struct request *op)
+{
     *op = (struct request){.verb = VERB_COUNT_};
     if (block->len == 0)
         return CE_NOTFOUND;
     struct slice line = take_line(block);
-    if (!text_take_word(&line, &word) || memchr(line.bytes, 0, line.len))
+    const struct cart_syntax *syntax = read_verb(&line, op);
+    if (!syntax || !syntax->batch_sets)
         return CE_FORMAT;
-    op->verb = text_cart_verb(word);
-    if (op->verb == VERB_COUNT_ || !find_syntax(op->verb)->batch_sets)
-        return CE_FORMAT;
-    const struct cart_syntax *syntax = find_syntax(op->verb);
     return read_rest(syntax, syntax->batch_sets, "", line, op);
+}
+
+/* ---- the inbox ---- */
+
+int text_inbox_command(struct slice text, struct request *request)
+{
+    while (text.len && (text.bytes[text.len - 1] == '\n' || text.bytes[text.len - 1] == '\r' ||
+                        text.bytes[text.len - 1] == ' '))
+        text.len--;
+    if (text.len && memchr(text.bytes, '\n', text.len)) {
+        *request = (struct request){.verb = VERB_CBAT, .value = text};
+        return 0;
+    }
+    const struct cart_syntax *syntax = read_verb(&text, request);
+    if (!syntax || !syntax->inbox_sets)
+        return CE_UNKNOWN;
+    return read_rest(syntax, syntax->inbox_sets, "", text, request);
 }

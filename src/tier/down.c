@@ -83,6 +83,14 @@ static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
     struct l1_item *item;
     uint64_t hash = hash_64(key);
     int rc = image.len ? tier->config.value->check(image) : 0; /* empty: the row is gone */
+    if (rc == CE_CORRUPT) { /* nothing can be joined with it, and a cart of ours must not wait */
+        log_warn("tier",
+                 "the column image of cart %.*s was changed by somebody else and is no "
+                 "cart; the row is written anew",
+                 (int)key.len, (const char *)key.bytes);
+        image.len = 0;
+        rc = 0;
+    }
     if (rc == 0)
         rc = fill_now(tier, key);
     if (rc == 0)

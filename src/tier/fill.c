@@ -1,19 +1,25 @@
-/* fill: read-through. A miss in L1 is asked of L2, then L3, on a small pool of threads; all who ask
- * for one cart at the same time share one query.
+/* fill: read-through. A miss in L1 is asked of L2, then L3, on small pools of threads, one for
+ * each; all who ask for one cart at the same time share one query.
+ *
+ * Queries to L3 are limited: so many a second, and as many at once as it has threads. Who is beyond
+ * that waits for his turn in the order in which he came, at most l3_wait_ms, and is then refused
+ * (CE_BUSY). What L2 has does not wait with them.
  *
  * A cart that only L3 had is journaled as a whole and made dirty when it enters L1: the records of
  * its later changes are small steps, and a replay needs what they build on. "No tier has it" enters
- * L1 as an absent item, so the request that waited finds an answer there, and a flood of unknown
- * keys is not a flood of queries. */
+ * L1 as an absent item, so the request that waited finds an answer there. While L2 may lack what L3
+ * has, such an item holds for FILL_ABSENT_MS: somebody else may have made the cart since. */
 #include "tier/tier_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define uthash_fatal(text) must_fail(__FILE__, __LINE__, __func__, text)
 #include <uthash.h>
 
 struct fill {
-    struct fill *next; /* queue */
+    struct fill *next;    /* queue */
+    uint64_t l3_until_ms; /* it waits for its turn with L3 until then; 0 = L2 comes first */
     struct tier_wait *waits;
     UT_hash_handle hh;
     size_t key_bytes;
@@ -21,6 +27,24 @@ struct fill {
 };
 
 /* ---- asking ---- */
+
+static void queue_push(struct fill_queue *queue, struct fill *fill)
+{
+    fill->next = NULL;
+    *queue->tail = fill;
+    queue->tail = &fill->next;
+}
+
+static struct fill *queue_pop(struct fill_queue *queue)
+{
+    struct fill *fill = queue->head;
+    if (fill) {
+        queue->head = fill->next;
+        if (!queue->head)
+            queue->tail = &queue->head;
+    }
+    return fill;
+}
 
 static struct fill *join_or_queue(struct fills *fills, struct slice key)
 {
@@ -36,8 +60,7 @@ static struct fill *join_or_queue(struct fills *fills, struct slice key)
     memcpy(fill->key, key.bytes, key.len);
     fill->key_bytes = key.len;
     HASH_ADD_KEYPTR(hh, fills->table, fill->key, fill->key_bytes, fill);
-    *fills->queue_tail = fill;
-    fills->queue_tail = &fill->next;
+    queue_push(&fills->l2_queue, fill);
     cond_wake(&fills->cond);
     return fill;
 }
@@ -67,88 +90,15 @@ int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait)
     return rc;
 }
 
-/* ---- reading ---- */
-
-static int read_l3(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
-                   struct l2_cart *cart)
-{
-    char message[256];
-    int rc = *l3 ? 0 : l3_open(tier->l3_url, l3, message, sizeof message);
-    if (rc) {
-        log_error("tier", "database: %s", message);
-        return CE_DB;
-    }
-    storage->len = 0;
-    atomic_fetch_add(&tier->fills.l3_loads, 1);
-    uint32_t rev = 0;
-    rc = l3_load(*l3, key, storage, &rev);
-    if (rc == 0)
-        rc = tier->config.value->check(buf_slice(storage));
-    if (rc && rc != CE_NOTFOUND) {
-        log_error("tier", "reading a cart from the database: %s",
-                  rc == CE_CORRUPT ? "its image is corrupt" : l3_message(*l3));
-        l3_close(l3); /* a fresh connection next time */
-    }
-    *cart = (struct l2_cart){.l3_rev = rev, .state = buf_slice(storage)};
-    return rc;
-}
-
-/* What L3 has joined with what was salvaged from a damaged L2: either may be the older. */
-static int read_joined(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
-                       struct l2_cart *cart)
-{
-    struct l2_cart salvaged;
-    struct buf apart = {0}, joined = {0};
-    int found = l2_salvaged_get(tier->l2, key, &apart, &salvaged);
-    if (found == 0)
-        found = tier->config.value->check(salvaged.state);
-    int rc = found == CE_NOTFOUND || found == 0 ? CE_NOTFOUND : found;
-    if (tier->l3_url && rc == CE_NOTFOUND)
-        rc = read_l3(tier, l3, key, storage, cart);
-    if (rc == CE_NOTFOUND && found == 0) {
-        *cart = (struct l2_cart){.l3_rev = 0};
-        rc = buf_append(&joined, salvaged.state.bytes, salvaged.state.len);
-    } else if (rc == 0 && found == 0) {
-        rc = tier->config.value->merge(cart->state, salvaged.state, &joined);
-    }
-    if (rc == 0 && found == 0) {
-        buf_free(storage);
-        *storage = joined;
-        cart->state = buf_slice(storage);
-    } else {
-        buf_free(&joined);
-    }
-    buf_free(&apart);
-    return rc;
-}
-
-int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
-              struct l2_cart *cart, bool *from_l3)
-{
-    *from_l3 = false;
-    int rc = l2_get(tier->l2, key, storage, cart);
-    if (rc == 0)
-        rc = tier->config.value->check(cart->state);
-    if (rc == 0) {
-        atomic_fetch_add(&tier->fills.l2_loads, 1);
-        return 0;
-    }
-    if (rc != CE_NOTFOUND) /* what L3 has may be older */
-        return rc;
-    *from_l3 = true;
-    if (l2_has_salvaged(tier->l2))
-        return read_joined(tier, l3, key, storage, cart);
-    if (atomic_load(&tier->l2_complete) || !tier->l3_url)
-        return CE_NOTFOUND;
-    return read_l3(tier, l3, key, storage, cart);
-}
-
 /* ---- entering L1 ---- */
 
 static int put_absent(struct tier *tier, uint64_t hash, struct slice key)
 {
     struct l1_item *item;
-    return l1_put_locked(tier->l1, hash, key, L1_ABSENT, 0, &item);
+    int rc = l1_put_locked(tier->l1, hash, key, L1_ABSENT, 0, &item);
+    if (rc == 0)
+        item->cart.lsn = env_mono_ms(tier->config.env); /* since when, see tier_find_locked */
+    return rc;
 }
 
 static int put_from_l2(struct tier *tier, uint64_t hash, struct slice key,
@@ -258,21 +208,15 @@ int fill_wait_room(struct tier *tier, size_t bytes)
 
 /* ---- one read-through ---- */
 
-static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage)
+/* What was found, or that nothing was, enters L1. */
+static int enter(struct tier *tier, struct slice key, int found, const struct l2_cart *cart,
+                 bool from_l3)
 {
-    struct l2_cart cart;
     struct l1_item *item;
-    bool from_l3;
     uint64_t hash = hash_64(key);
-    int late = catchup_await(tier, hash);
-    if (late)
-        return late;
-    int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
-    while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && fill_wait_sweep(tier) == 0)
-        found = fill_read(tier, l3, key, storage, &cart, &from_l3);
     if (found != 0 && found != CE_NOTFOUND)
         return found;
-    int rc = fill_wait_room(tier, key.len + (found == 0 ? cart.state.len : 0));
+    int rc = fill_wait_room(tier, key.len + (found == 0 ? cart->state.len : 0));
     if (rc)
         return rc;
     l1_lock(tier->l1, hash);
@@ -281,28 +225,36 @@ static int load(struct tier *tier, struct l3 **l3, struct slice key, struct buf 
         if (found == CE_NOTFOUND)
             rc = put_absent(tier, hash, key);
         else
-            rc =
-                from_l3 ? put_from_l3(tier, hash, key, &cart) : put_from_l2(tier, hash, key, &cart);
+            rc = from_l3 ? put_from_l3(tier, hash, key, cart) : put_from_l2(tier, hash, key, cart);
     }
     l1_unlock(tier->l1, hash);
     return rc;
 }
 
-/* ---- the pool ---- */
-
-static struct fill *next_fill(struct fills *fills)
+/* *ask_l3: L2 does not have it, and L3 may. */
+static int load_from_l2(struct tier *tier, struct slice key, struct buf *storage, bool *ask_l3)
 {
-    lock_take(&fills->lock);
-    while (!fills->queue && !fills->stopping)
-        cond_wait(&fills->cond, &fills->lock, 0);
-    struct fill *fill = fills->queue;
-    if (fill) {
-        fills->queue = fill->next;
-        if (!fills->queue)
-            fills->queue_tail = &fills->queue;
-    }
-    lock_drop(&fills->lock);
-    return fill;
+    struct l2_cart cart;
+    int late = catchup_await(tier, hash_64(key));
+    if (late)
+        return late;
+    int found = fill_read_l2(tier, key, storage, &cart);
+    while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && fill_wait_sweep(tier) == 0)
+        found = fill_read_l2(tier, key, storage, &cart);
+    *ask_l3 = found == CE_NOTFOUND && fill_may_be_beyond_l2(tier);
+    return *ask_l3 ? 0 : enter(tier, key, found, &cart, false);
+}
+
+/* L2 once more first: it may have been begun anew while this waited for its turn. */
+static int load_from_l3(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage)
+{
+    struct l2_cart cart;
+    bool from_l3;
+    int late = catchup_await(tier, hash_64(key));
+    if (late)
+        return late;
+    int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
+    return enter(tier, key, found, &cart, from_l3);
 }
 
 /* Answers everybody who waits for it; frees it. */
@@ -324,24 +276,91 @@ static void finish(struct fills *fills, struct fill *fill, int rc)
     free(fill);
 }
 
-static void *run_fill(void *arg)
+/* ---- the turn with L3 ---- */
+
+/* False: the pool ends. */
+static bool wait_for_l3(struct tier *tier, struct fill *fill)
+{
+    struct fills *fills = &tier->fills;
+    fill->l3_until_ms = env_mono_ms(tier->config.env) + tier->config.l3_wait_ms;
+    lock_take(&fills->lock);
+    bool goes_on = !fills->stopping;
+    if (goes_on) {
+        queue_push(&fills->l3_queue, fill);
+        cond_wake(&fills->l3_cond);
+        cond_wake(&fills->cond); /* who waits there must know until when */
+    }
+    lock_drop(&fills->lock);
+    return goes_on;
+}
+
+/* Whose time is over. All wait equally long, so it is the first. */
+static struct fill *take_overdue_locked(struct tier *tier, uint64_t now_ms)
+{
+    struct fills *fills = &tier->fills;
+    if (!fills->l3_queue.head || fills->l3_queue.head->l3_until_ms >= now_ms)
+        return NULL;
+    fills->refused++;
+    return queue_pop(&fills->l3_queue);
+}
+
+/* Takes one query out of the budget; else how many ms until there is one. */
+static unsigned spend_locked(struct tier *tier, uint64_t now_ms)
+{
+    struct fill_budget *budget = &tier->fills.budget;
+    uint64_t rate = tier->config.l3_reads_max; /* thousandths of a query for each ms */
+    uint64_t most = rate * FILL_BURST_MS > FILL_QUERY ? rate * FILL_BURST_MS : FILL_QUERY;
+    uint64_t passed_ms = now_ms - budget->at_ms;
+    if (rate == 0)
+        return 0;
+    if (passed_ms > FILL_QUERY) /* a long time: all of it */
+        passed_ms = FILL_QUERY;
+    budget->at_ms = now_ms;
+    budget->credit += passed_ms * rate;
+    if (budget->credit > most)
+        budget->credit = most;
+    if (budget->credit < FILL_QUERY)
+        return (unsigned)((FILL_QUERY - budget->credit + rate - 1) / rate);
+    budget->credit -= FILL_QUERY;
+    return 0;
+}
+
+/* The next whose turn it is; *rc: what it is answered without a query. NULL: the pool ends. */
+static struct fill *next_for_l3(struct tier *tier, int *rc)
+{
+    struct fills *fills = &tier->fills;
+    struct fill *fill = NULL;
+    *rc = 0;
+    lock_take(&fills->lock);
+    while (!fill && (fills->l3_queue.head || !fills->stopping)) {
+        uint64_t now_ms = env_mono_ms(tier->config.env);
+        unsigned wait_ms = 0;
+        if (fills->stopping)
+            *rc = CE_STOPPED;
+        else if ((fill = take_overdue_locked(tier, now_ms)))
+            *rc = CE_BUSY;
+        else if (fills->l3_queue.head)
+            wait_ms = spend_locked(tier, now_ms);
+        if (!fill && fills->l3_queue.head && wait_ms == 0)
+            fill = queue_pop(&fills->l3_queue);
+        else if (!fill)
+            cond_wait(&fills->l3_cond, &fills->lock, wait_ms);
+    }
+    lock_drop(&fills->lock);
+    return fill;
+}
+
+static void *run_l3_fill(void *arg)
 {
     struct tier *tier = arg;
-    struct fills *fills = &tier->fills;
     struct buf storage = {0};
     struct l3 *l3 = NULL;
     struct fill *fill;
-    while ((fill = next_fill(fills))) {
-        /* `stopping` is only looked at for what has not begun. */
-        lock_take(&fills->lock);
-        bool stopping = fills->stopping;
-        lock_drop(&fills->lock);
-        struct slice key = slice_of(fill->key, fill->key_bytes);
-        int rc = stopping ? CE_STOPPED : 0;
-        /* It may have come since the miss that asked for it. */
-        if (rc == 0 && !is_in_l1(tier, key))
-            rc = load(tier, &l3, key, &storage);
-        finish(fills, fill, rc);
+    int rc;
+    while ((fill = next_for_l3(tier, &rc))) {
+        if (rc == 0)
+            rc = load_from_l3(tier, &l3, slice_of(fill->key, fill->key_bytes), &storage);
+        finish(&tier->fills, fill, rc);
     }
     if (l3)
         l3_close(&l3);
@@ -349,16 +368,94 @@ static void *run_fill(void *arg)
     return NULL;
 }
 
-int fill_start(struct tier *tier)
+/* ---- the pool of L2 ---- */
+
+/* Also answers those whose time is over while all who ask L3 are held up there. */
+static struct fill *next_for_l2(struct tier *tier, int *rc)
+{
+    struct fills *fills = &tier->fills;
+    struct fill *fill = NULL;
+    *rc = 0;
+    lock_take(&fills->lock);
+    while (!fill && (fills->l2_queue.head || !fills->stopping)) {
+        uint64_t now_ms = env_mono_ms(tier->config.env);
+        const struct fill *first = fills->l3_queue.head;
+        if ((fill = queue_pop(&fills->l2_queue)))
+            *rc = fills->stopping ? CE_STOPPED : 0;
+        else if ((fill = take_overdue_locked(tier, now_ms)))
+            *rc = CE_BUSY;
+        else
+            cond_wait(&fills->cond, &fills->lock,
+                      first ? (unsigned)(first->l3_until_ms + 1 - now_ms) : 0);
+    }
+    lock_drop(&fills->lock);
+    return fill;
+}
+
+static void *run_l2_fill(void *arg)
+{
+    struct tier *tier = arg;
+    struct buf storage = {0};
+    struct fill *fill;
+    int rc;
+    while ((fill = next_for_l2(tier, &rc))) {
+        struct slice key = slice_of(fill->key, fill->key_bytes);
+        bool ask_l3 = false;
+        /* It may have come since the miss that asked for it. */
+        if (rc == 0 && !is_in_l1(tier, key))
+            rc = load_from_l2(tier, key, &storage, &ask_l3);
+        if (!ask_l3)
+            finish(&tier->fills, fill, rc);
+        else if (!wait_for_l3(tier, fill))
+            finish(&tier->fills, fill, CE_STOPPED);
+    }
+    buf_free(&storage);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+void fill_init(struct tier *tier)
+{
+    struct fills *fills = &tier->fills;
+    lock_init(&fills->lock, LOCK_FILL);
+    cond_init(&fills->cond);
+    cond_init(&fills->l3_cond);
+    fills->l2_queue.tail = &fills->l2_queue.head;
+    fills->l3_queue.tail = &fills->l3_queue.head;
+}
+
+void fill_fini(struct tier *tier)
+{
+    lock_fini(&tier->fills.lock);
+    cond_fini(&tier->fills.cond);
+    cond_fini(&tier->fills.l3_cond);
+}
+
+static int start_pool(struct tier *tier, struct fill_pool *pool, const char *name,
+                      void *(*run)(void *arg))
 {
     for (unsigned i = 0; i < TIER_FILL_THREADS; i++) {
-        char name[] = "fill-0";
-        name[5] = (char)('0' + i);
-        if (thread_start(&tier->fills.threads[i], name, run_fill, tier))
+        char numbered[16];
+        snprintf(numbered, sizeof numbered, "%s-%u", name, i);
+        if (thread_start(&pool->threads[i], numbered, run, tier))
             return CE_NOMEM;
-        tier->fills.threads_count++;
+        pool->count++;
     }
     return 0;
+}
+
+static void join_pool(struct fill_pool *pool)
+{
+    for (unsigned i = 0; i < pool->count; i++)
+        pthread_join(pool->threads[i], NULL);
+    pool->count = 0;
+}
+
+int fill_start(struct tier *tier)
+{
+    int rc = start_pool(tier, &tier->fills.l2_pool, "fill", run_l2_fill);
+    return rc ? rc : start_pool(tier, &tier->fills.l3_pool, "fill-l3", run_l3_fill);
 }
 
 void fill_stop(struct tier *tier)
@@ -367,8 +464,8 @@ void fill_stop(struct tier *tier)
     lock_take(&fills->lock);
     fills->stopping = true;
     cond_wake_all(&fills->cond);
+    cond_wake_all(&fills->l3_cond);
     lock_drop(&fills->lock);
-    for (unsigned i = 0; i < fills->threads_count; i++)
-        pthread_join(fills->threads[i], NULL);
-    fills->threads_count = 0;
+    join_pool(&fills->l2_pool);
+    join_pool(&fills->l3_pool);
 }

@@ -20,6 +20,7 @@ void reap_init(struct tier *tier)
 {
     lock_init(&tier->reap.lock, LOCK_L2_QUEUE);
     cond_init(&tier->reap.cond);
+    lock_init(&tier->reap.end_lock, LOCK_FILL);
     tier->reap.low_s = tier->reap.batch_low_s = UINT64_MAX;
 }
 
@@ -28,6 +29,7 @@ void reap_fini(struct tier *tier)
     buf_free(&tier->reap.found);
     buf_free(&tier->reap.salvage_cursor);
     cond_fini(&tier->reap.cond);
+    lock_fini(&tier->reap.end_lock);
     lock_fini(&tier->reap.lock);
 }
 
@@ -104,14 +106,23 @@ static bool has_ended(struct tier *tier, struct slice key, struct buf *storage)
     return expiry_us && expiry_us <= env_wall_us(tier->config.env);
 }
 
+/* A cart's end is asked for by two threads, and one may ask at a time. */
+int reap_end(struct tier *tier, struct slice key)
+{
+    int rc = fill_now(tier, key);
+    if (rc)
+        return rc;
+    lock_take(&tier->reap.end_lock);
+    rc = tier->config.expire(tier->config.ctx, key);
+    lock_drop(&tier->reap.end_lock);
+    return rc;
+}
+
 static int look_at(struct tier *tier, uint64_t second, struct slice key, struct buf *storage)
 {
     int rc = 0;
-    if (has_ended(tier, key, storage)) {
-        rc = fill_now(tier, key);
-        if (rc == 0)
-            rc = tier->config.expire(tier->config.ctx, key);
-    }
+    if (has_ended(tier, key, storage))
+        rc = reap_end(tier, key);
     atomic_fetch_add(&tier->reap.checks, 1);
     drain_leave(tier, L2_EXPIRIES, second, key);
     return rc;

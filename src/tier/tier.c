@@ -82,12 +82,13 @@ static void free_parts(struct tier *tier)
     buf_free(&tier->drain.leaving);
     events_fini(tier);
     reap_fini(tier);
+    reap_l3_fini(tier);
+    inbox_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
     cond_fini(&tier->drain.cond);
-    lock_fini(&tier->fills.lock);
-    cond_fini(&tier->fills.cond);
+    fill_fini(tier);
     history_fini(tier);
     start_fini(tier);
     catchup_fini(tier);
@@ -115,12 +116,12 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     lock_init(&tier->room_lock, LOCK_ROOM);
     lock_init(&tier->drain.lock, LOCK_L2_QUEUE);
     cond_init(&tier->drain.cond);
-    lock_init(&tier->fills.lock, LOCK_FILL);
-    cond_init(&tier->fills.cond);
+    fill_init(tier);
     history_init(tier);
-    tier->fills.queue_tail = &tier->fills.queue;
     events_init(tier);
     reap_init(tier);
+    reap_l3_init(tier);
+    inbox_init(tier);
     start_init(tier);
     catchup_init(tier);
     int rc = open_parts(tier, &what);
@@ -169,6 +170,8 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
     start_stop(tier);
+    inbox_stop(tier);
+    reap_l3_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
@@ -193,13 +196,23 @@ struct journal *tier_journal(struct tier *tier)
     return tier->journal;
 }
 
+/* While L2 has all that L3 has, nobody but this process makes carts. */
+static bool absence_holds(struct tier *tier, const struct l1_item *item)
+{
+    if (atomic_load_explicit(&tier->l2_complete, memory_order_relaxed) || !tier->l3_url)
+        return true;
+    return env_mono_ms(tier->config.env) - item->cart.lsn < FILL_ABSENT_MS;
+}
+
 enum tier_found tier_find_any_locked(struct tier *tier, uint64_t hash, struct slice key,
                                      struct l1_item **item)
 {
     *item = l1_find_locked(tier->l1, hash, key);
     if (!*item || (*item)->kind == L1_PLAIN) /* a cache item, from before the key was a cart's */
         return TIER_ASK;
-    return (*item)->kind == L1_CART ? TIER_HERE : TIER_NONE;
+    if ((*item)->kind == L1_CART)
+        return TIER_HERE;
+    return absence_holds(tier, *item) ? TIER_NONE : TIER_ASK;
 }
 
 enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice key,
@@ -378,10 +391,14 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t events_pending = atomic_load(&tier->events.pending);
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t catchup_left = atomic_load(&tier->catchup.left);
+    uint64_t inbox_done = atomic_load(&tier->inbox.done);
+    uint64_t inbox_failed = atomic_load(&tier->inbox.failed);
+    uint64_t inbox_waiting = atomic_load(&tier->inbox.waiting);
+    uint64_t inbox_errors = atomic_load(&tier->inbox.errors);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);
-    uint64_t fill_waiting = of->waiting;
+    uint64_t fill_waiting = of->waiting, l3_refused = of->refused;
     lock_drop(&of->lock);
 #define X(name, what) stat_u64(sink, #name, name);
     TIER_STATS(X)

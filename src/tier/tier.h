@@ -18,8 +18,8 @@
 #include "tier/l3/l3.h"
 
 #define TIER_FILL_WAITERS_MAX 65536 /* requests waiting for lower tiers; then CE_BUSY */
-#define TIER_FILL_THREADS     2
-#define TIER_ROOM_WAIT_MS     1000 /* how long a write waits for memory before CE_NOMEM */
+#define TIER_FILL_THREADS     2     /* for L2, and as many for L3 */
+#define TIER_ROOM_WAIT_MS     1000  /* how long a write waits for memory before CE_NOMEM */
 
 #define TIER_EVENTS_BYTES_MAX (32u << 20) /* of events that L2 does not have yet */
 
@@ -45,6 +45,14 @@ struct tier_value {
                  struct buf *arena, struct l3_event *out);
 };
 
+/* What came of a row of the inbox. */
+enum tier_inbox_answer {
+    TIER_INBOX_DONE,    /* in L1 and in the journal, now or by an earlier try */
+    TIER_INBOX_REFUSED, /* row->reason says why, in words; nothing was changed */
+    TIER_INBOX_LATER,   /* nothing was changed; another time it may work */
+    TIER_INBOX_MISSING, /* *missing is a cart that must be in L1 first */
+};
+
 struct tier_config {
     const struct env *env;
     const char *data_dir; /* journal/, l2/ below it */
@@ -58,6 +66,12 @@ struct tier_config {
     /* Ends a cart in L1 whose life has ended, if it has. 0 also when there is nothing to do; else
      * it is asked again later. The reaper's thread; blocks for nothing but a stripe. */
     int (*expire)(void *ctx, struct slice key);
+    /* Does what a row of the inbox asks for, exactly once however often it is called with the same
+     * row within CART_TOKEN_LIFE. The inbox's thread; blocks for nothing but a stripe. */
+    enum tier_inbox_answer (*inbox)(void *ctx, struct l3_inbox_row *row, struct slice *missing);
+    unsigned l3_reads_max; /* queries a second for carts that L2 does not have; 0 = no limit */
+    unsigned l3_wait_ms;   /* how long one waits for its turn, then CE_BUSY */
+    unsigned inbox_ms;     /* how often the inbox in L3 is looked at; 0 = never */
     void *ctx;
 };
 
@@ -180,7 +194,8 @@ struct tier_wait {
 };
 
 /* Brings a cart into L1 (or the knowledge that there is none), from L2 or L3. One query for all who
- * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM. CE_BUSY: too many wait, done won't
+ * ask at the same time. done(0), or CE_DB, CE_IO, CE_NOMEM, CE_BUSY (its turn with L3 did not come,
+ * see l3_reads_max). CE_BUSY: too many wait, done won't
  * come; nor after CE_NODISK, CE_IO, CE_DB: no cart is served yet. */
 int tier_fill(struct tier *tier, struct slice key, struct tier_wait *wait) MUST_USE;
 
@@ -246,6 +261,7 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(fills_joined, "of them answered by another's query (single flight)")                         \
     X(l2_loads, "carts that came from L2")                                                         \
     X(l3_loads, "queries to L3")                                                                   \
+    X(l3_refused, "carts that were not asked of L3 in time: as many queries as may went there")    \
     X(fill_waiting, "requests waiting for lower tiers now")                                        \
     X(fill_errors, "read-throughs that failed")                                                    \
     X(drain_errors, "failed writes to L2")                                                         \
@@ -255,6 +271,10 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(reap_checks, "ends of lives that came and were looked at")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
     X(catchup_left, "carts whose records of the journal are still to be applied")                  \
+    X(inbox_done, "rows of cart_inbox that were done")                                             \
+    X(inbox_failed, "rows of cart_inbox that were refused, with the reason in the row")            \
+    X(inbox_waiting, "rows of cart_inbox that were taken and are not settled")                     \
+    X(inbox_errors, "failed questions to the database about cart_inbox")                           \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);

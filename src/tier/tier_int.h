@@ -30,6 +30,22 @@
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
 #define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
 
+#define INBOX_RETRY_MS    5000   /* after the database has failed */
+#define INBOX_PATIENCE_MS 300000 /* a row that can't be done for so long has failed */
+#define INBOX_TOKEN_US_MAX                                                                         \
+    480000000ull /* a row taken longer ago: its token may be forgotten soon */
+
+#define FILL_QUERY       1000 /* one of a budget */
+#define FILL_BURST_MS    100  /* so long an unused budget is kept */
+#define FILL_L3_PAUSE_MS 500  /* between tries to connect to a database that fails */
+#define FILL_ABSENT_MS   5000 /* how long L1 knows that L3 does not have a cart */
+
+#define REAP_L3_TURN_MS                                                                            \
+    1000                     /* how often rows of L3 are looked at for lives that have ended, ...  \
+                              */
+#define REAP_L3_ROWS     200 /* so many each time, */
+#define REAP_L3_AGAIN_MS 600000 /* ... and so long after the last of them the first again */
+
 struct fill;
 
 /* A cart that L3 has as of now: its mark in L2 may go if L2 still has the same state. */
@@ -83,6 +99,7 @@ struct reap {
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
+    struct lock end_lock; /* LOCK_FILL: who calls config.expire */
     uint64_t low_s;       /* L2 has new entries from this second on; UINT64_MAX = none */
     uint64_t batch_low_s; /* the L2 writer's own: the same of the batch it makes */
     /* The thread's own. */
@@ -93,15 +110,67 @@ struct reap {
     _Atomic uint64_t checks;
 };
 
-struct fills {
-    pthread_t threads[TIER_FILL_THREADS];
-    unsigned threads_count;
-    struct lock lock; /* LOCK_FILL */
+/* reap_l3.c: whose life has ended among the carts that only L3 has. */
+struct reap_l3 {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
-    struct fill *table; /* uthash by key: asked for and not yet answered */
-    struct fill *queue, **queue_tail;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct buf cursor; /* the key of the last row that was looked at */
+    struct buf found;  /* u8 length, key: carts whose life has ended */
+    size_t rows;       /* looked at in this turn */
+    bool failing;
+};
+
+/* inbox.c: what is asked for by way of SQL. */
+struct inbox_try {
+    uint64_t first_ms; /* when the row was first tried; 0 = not yet */
+    bool left;         /* an earlier process had taken it, and may have done it */
+};
+
+struct inbox {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct l3_inbox_row *rows; /* L3_INBOX_ROWS_MAX */
+    struct inbox_try *tries;   /* as many */
+    size_t count;
+    int64_t left_after; /* the last row that an earlier process had taken; -1: there are no more */
+    bool failing;       /* the database; the log has it */
+    _Atomic uint64_t done, failed, waiting, errors;
+};
+
+struct fill_pool {
+    pthread_t threads[TIER_FILL_THREADS];
+    unsigned count;
+};
+struct fill_queue {
+    struct fill *head, **tail;
+};
+/* How many queries may go to L3 now, in thousandths. */
+struct fill_budget {
+    uint64_t credit, at_ms;
+};
+
+struct fills {
+    struct fill_pool l2_pool, l3_pool;
+    struct lock lock; /* LOCK_FILL */
+    struct cond cond, l3_cond;
+    bool stopping;
+    struct fill *table;                   /* uthash by key: asked for and not yet answered */
+    struct fill_queue l2_queue, l3_queue; /* L3's: by the time until which they wait */
+    struct fill_budget budget;
     unsigned waiting;
+    uint64_t refused;
+    _Atomic uint64_t l3_pause_until_ms; /* no new connection before */
+    _Atomic bool l3_failing;            /* the log has it */
     _Atomic uint64_t asked, joined, l2_loads, l3_loads, errors;
 };
 
@@ -169,6 +238,8 @@ struct tier {
     struct histories histories;
     struct events events;
     struct reap reap;
+    struct reap_l3 reap_l3;
+    struct inbox inbox;
     struct starter start;
     struct catchup catchup;
     struct lock room_lock; /* LOCK_ROOM */
@@ -260,14 +331,26 @@ void reap_committed(struct tier *tier);
 /* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
 int reap_enter_all(struct tier *tier) MUST_USE;
 
+/* Ends the life of a cart, if it has ended. The reaper's thread, and that of reap_l3. */
+int reap_end(struct tier *tier, struct slice key) MUST_USE;
+
+/* reap_l3.c */
+void reap_l3_init(struct tier *tier);
+void reap_l3_fini(struct tier *tier);
+int reap_l3_start(struct tier *tier) MUST_USE; /* does nothing when L2 has all that L3 has */
+void reap_l3_stop(struct tier *tier);
+
+/* inbox.c */
+void inbox_init(struct tier *tier);
+void inbox_fini(struct tier *tier);
+int inbox_start(struct tier *tier) MUST_USE; /* does nothing without L3, or when it is off */
+void inbox_stop(struct tier *tier);
+
 /* fill.c: L2, L3 -> L1 */
+void fill_init(struct tier *tier);
+void fill_fini(struct tier *tier);
 int fill_start(struct tier *tier) MUST_USE;
 void fill_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
-/* The state of a cart from L2, else L3. *from_l3 tells which. CE_NOTFOUND when neither has it. `l3`
- * may be NULL and is opened when needed. */
-int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
-              struct l2_cart *cart, bool *from_l3) MUST_USE;
-
 /* As tier_fill, but blocks until the cart (or its absence) is in L1. Not for workers, and no lock
  * held. */
 int fill_now(struct tier *tier, struct slice key) MUST_USE;
@@ -276,6 +359,16 @@ int fill_now(struct tier *tier, struct slice key) MUST_USE;
  * As fill_now. */
 int fill_wait_sweep(struct tier *tier) MUST_USE;
 int fill_wait_room(struct tier *tier, size_t bytes) MUST_USE;
+/* fill_read.c: the state of a cart from L2, else L3. *from_l3 tells which; what L2 can't read L3 is
+ * not asked for, which may have an older one. *l3 may be NULL and is opened when needed.
+ * CE_NOTFOUND when neither has it, CE_IO, CE_CORRUPT, CE_DB, CE_NOMEM. */
+int fill_read(struct tier *tier, struct l3 **l3, struct slice key, struct buf *storage,
+              struct l2_cart *cart, bool *from_l3) MUST_USE;
+/* The same of L2 only. */
+int fill_read_l2(struct tier *tier, struct slice key, struct buf *storage,
+                 struct l2_cart *cart) MUST_USE;
+/* Whether a cart that L2 does not have may be in L3, or was salvaged. */
+bool fill_may_be_beyond_l2(struct tier *tier);
 
 /* Puts and journals a whole state that came from another tier: a read-through, a join. Waits for
  * nothing; as tier_put_locked. */

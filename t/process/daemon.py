@@ -139,6 +139,16 @@ class Server:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, parameters)]
 
+    def change(self, query, *parameters):
+        """As sql, of one who may write; parameters are %s in all databases."""
+        if self.database:
+            return self.database.execute(query, parameters, self.schema)
+        connection = sqlite3.connect(self.sqlite, timeout=WAIT_SECONDS, isolation_level=None)
+        try:
+            return connection.execute(query.replace("%s", "?"), parameters).fetchall()
+        finally:
+            connection.close()
+
     def hold_lock(self):
         """A connection that keeps cartd from writing, until it is closed."""
         if self.database:

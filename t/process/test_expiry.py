@@ -247,3 +247,25 @@ def test_no_line_is_lost_when_clients_write_as_lives_end(server):
         written = [line for writer in writers if writer.key == key for line in writer.written]
         assert sorted(lines) == sorted(written), key  # each once, none without an event
     assert len(events(server)) > CARTS, "lives ended between writes, too"
+
+
+def test_carts_that_only_sql_has_end_though_nobody_asks(server):
+    server.start()
+    ends = [f"cart:e{number}" for number in range(300)]
+    with server.client() as client:
+        for key in ends:
+            assert client.cmd(f"cadd {key} SKU-1 2 T5 Dram") == "HD"
+        assert client.cmd("cadd cart:stays SKU-1 1 T3600") == "HD"
+        over = time.time() + 5
+        wait_until(lambda: len(server.sql("SELECT cart_id FROM cart")) == len(ends) + 1,
+                   "SQL has them all")
+    server.kill9()
+    assert events(server) == []
+    server.forget("l2", "journal")
+    wait_until(lambda: time.time() > over, "their lives are over")
+    server.start(**server.options)
+    rows = wait_events(server, len(ends))
+    assert sorted(row["aggregateid"] for row in rows) == sorted(ends)
+    assert all(lines_of(row) == {"SKU-1": 2} for row in rows)
+    expect_forgotten(server, ends)
+    assert server.stats()["l3_loads"] == len(ends)  # the one that lives was not touched

@@ -230,10 +230,12 @@ FEW_RIGHTS = {
                    "GRANT USAGE ON SCHEMA {schema} TO few",
                    "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.cart, {schema}.cart_line, "
                    "{schema}.cart_event TO few",
+                   "GRANT SELECT, UPDATE, DELETE ON {schema}.cart_inbox TO few",
                    "GRANT SELECT ON {schema}.schema_version TO few"],
     "mysql": ["CREATE USER few@'%' IDENTIFIED BY 'se%cret'",
               *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {{schema}}.{table} TO few@'%'"
                 for table in ("cart", "cart_line", "cart_event")),
+              "GRANT SELECT, UPDATE, DELETE ON {schema}.cart_inbox TO few@'%'",
               "GRANT SELECT ON {schema}.schema_version TO few@'%'"]}
 
 
@@ -252,6 +254,12 @@ def test_few_rights_and_a_password_file_are_enough(server, database, tmp_path):
     carts = books.check(server, KEYS)
     assert len(carts) == len(KEYS)
     wait_until(lambda: server.sql("SELECT id FROM cart_event"), "an event")
+    for command in ("cadd SKU-7 1", "nonsense"):
+        server.change("INSERT INTO cart_inbox (cart_id, command) VALUES (%s, %s)", KEYS[0], command)
+    wait_until(lambda: [row["status"] for row in server.sql("SELECT status FROM cart_inbox")]
+               == ["failed"], "the inbox is read")
+    books.check(server, KEYS)
+    assert server.stats()["inbox_errors"] == 0
     assert "se%cret" not in server.log_end() and server.stats()["behind_errors"] == 0
 
 

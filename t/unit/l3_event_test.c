@@ -145,7 +145,7 @@ START_TEST(a_database_of_version_1_is_brought_up_to_date)
     execute_raw("INSERT INTO cart VALUES ('cart:old', 0, '', 1, '5', 0, 0, 0, 0, 0, "
                 "'2023-11-14 22:13:20', NULL, 7, '')");
     open_l3();
-    expect("SELECT version FROM schema_version", "3\n");
+    expect("SELECT version FROM schema_version", "4\n");
     expect("SELECT cart_id, rev FROM cart", "cart:old|7\n");
     struct l3_event event = make_event(A, "{}");
     ck_assert_int_eq(l3_put_events(l3, &event, 1), 0);

@@ -120,7 +120,8 @@ START_TEST(a_locked_database_is_an_error_and_no_more)
     ck_assert_int_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     struct l3_cart cart = make_cart("cart:1", 0, NULL, 0);
     ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_DB);
-    ck_assert_str_eq(l3_message(l3), "database is locked");
+    ck_assert_str_eq(l3_message(l3),
+                     "database is locked: another program holds the lock of the file");
     sqlite3_close(other);
     flush_one(cart, L3_DONE);
 }
@@ -245,12 +246,13 @@ START_TEST(the_schema_is_made_once)
     open_l3();
     l3_close(&l3);
     open_l3();
-    expect("SELECT version FROM schema_version", "3\n");
+    expect("SELECT version FROM schema_version", "4\n");
     if (kind != ON_SQLITE)
         return;
     expect("SELECT name FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
            " ORDER BY 1",
-           "cart\ncart_event\ncart_event_aggregateid\ncart_line\ncart_line_sku\nschema_version\n");
+           "cart\ncart_event\ncart_event_aggregateid\ncart_inbox\ncart_inbox_status\ncart_line\n"
+           "cart_line_sku\nschema_version\nsqlite_sequence\n");
 }
 END_TEST
 
@@ -265,6 +267,17 @@ static void write_and_read(void)
                              .payload = slice_str("{\"qty\":3}")};
     ck_assert_int_eq(l3_put_events(l3, &event, 1), 0);
     expect("SELECT cart_id, qty FROM cart_events", "cart:1|3\n");
+    struct l3_inbox_row row = {0};
+    size_t count;
+    execute_raw("INSERT INTO cart_inbox (cart_id, command) VALUES ('cart:1', 'cdel')");
+    ck_assert_int_eq(l3_inbox_take(l3, T0_US, &row, 1, &count), 0);
+    ck_assert_uint_eq(count, 1);
+    row.fate = L3_INBOX_DONE;
+    ck_assert_int_eq(l3_inbox_settle(l3, &row, 1), 0);
+    expect("SELECT id FROM cart_inbox", "");
+    buf_free(&row.key);
+    buf_free(&row.command);
+    buf_free(&row.token);
 }
 
 START_TEST(a_schema_made_by_hand_is_taken_as_it_is)
@@ -287,9 +300,9 @@ START_TEST(a_newer_schema_is_refused)
     open_l3();
     flush_one(make_cart("cart:1", 0, NULL, 0), L3_DONE);
     l3_close(&l3);
-    execute_raw("UPDATE schema_version SET version=4");
-    expect_refused(url, CE_DB, "version 4");
-    expect("SELECT schema_version.version, cart.rev FROM schema_version, cart", "4|1\n");
+    execute_raw("UPDATE schema_version SET version=5");
+    expect_refused(url, CE_DB, "version 5");
+    expect("SELECT schema_version.version, cart.rev FROM schema_version, cart", "5|1\n");
     execute_raw(kind == ON_SQLITE ? "UPDATE schema_version SET version='x'"
                                   : "UPDATE schema_version SET version=0");
     expect_refused(url, CE_DB, "schema_version");

@@ -398,18 +398,24 @@ START_TEST(load_reads_image_and_revision)
 }
 END_TEST
 
-START_TEST(a_revision_out_of_range_is_refused)
+START_TEST(a_revision_that_is_none_of_ours_is_set_anew)
 {
     static const char *const revs[] = {"0", "-1", "4294967296", "4294967295"};
     open_l3();
     flush_one(make_cart("cart:1", 0, NULL, 0), L3_DONE);
+    flush_one(make_cart("cart:2", 0, NULL, 0), L3_DONE);
     for (size_t i = 0; i < sizeof revs / sizeof revs[0]; i++) {
         char sql[64];
-        snprintf(sql, sizeof sql, "UPDATE cart SET rev=%s", revs[i]);
+        snprintf(sql, sizeof sql, "UPDATE cart SET rev=%s WHERE cart_id='cart:1'", revs[i]);
         execute_raw(sql);
         struct buf image = {0};
         uint32_t rev;
-        ck_assert_int_eq(l3_load(l3, slice_str("cart:1"), &image, &rev), CE_DB);
+        ck_assert_msg(l3_load(l3, slice_str("cart:1"), &image, &rev) == 0, "%s", l3_message(l3));
+        ck_assert_uint_eq(rev, 2147483648);
+        ck_assert(slice_eq(buf_slice(&image), slice_str("state")));
+        expect("SELECT cart_id, rev FROM cart ORDER BY 1", "cart:1|2147483648\ncart:2|1\n");
+        flush_one(make_cart("cart:1", 1, NULL, 0), L3_CONFLICT); /* it was never ours */
+        flush_one(make_cart("cart:1", rev, NULL, 0), L3_DONE);
         buf_free(&image);
     }
 }
@@ -524,7 +530,7 @@ static void add_kind(Suite *suite, const struct kind_case *on)
     tcase_add_test(tcase, a_conflict_changes_nothing);
     tcase_add_test(tcase, a_conflict_does_not_stop_the_batch);
     tcase_add_test(tcase, load_reads_image_and_revision);
-    tcase_add_test(tcase, a_revision_out_of_range_is_refused);
+    tcase_add_test(tcase, a_revision_that_is_none_of_ours_is_set_anew);
     tcase_add_test(tcase, each_visits_every_row);
     tcase_add_test(tcase, each_visits_many_rows_and_may_load_them);
     if (on->set_up == set_up) {

@@ -384,11 +384,50 @@ START_TEST(base64_is_strict)
 }
 END_TEST
 
+START_TEST(what_a_row_of_the_inbox_may_say)
+{
+    static const struct {
+        const char *text;
+        int code;
+    } bad[] = {{"", CE_UNKNOWN},
+               {"get cart:1", CE_UNKNOWN},
+               {"cget", CE_UNKNOWN},
+               {"chst", CE_UNKNOWN},
+               {"cmrg cart:2", CE_UNKNOWN},
+               {"cbat 7", CE_UNKNOWN},
+               {"cadd a", CE_FORMAT},
+               {"cadd a 1 It", CE_BAD_FLAG},
+               {"cadd a 1 Dram", CE_BAD_FLAG},
+               {"cadd a 1 b", CE_BAD_FLAG},
+               {"cadd a 1 q", CE_BAD_FLAG},
+               {"cadd a 1 x", CE_BAD_FLAG},
+               {"cdel T5", CE_BAD_FLAG},
+               {"crem a\tb", CE_BAD_LINE}};
+    struct request r;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_msg(text_inbox_command(slice_str(bad[i].text), &r) == bad[i].code, "%s",
+                      bad[i].text);
+    ck_assert_int_eq(text_inbox_command(slice_str("cadd SKU-1 -3 P5 UEUR V7 T60 L\r\n"), &r), 0);
+    ck_assert_int_eq(r.verb, VERB_CADD);
+    ck_slice(r.line, "SKU-1");
+    ck_slice(r.number, "-3");
+    ck_assert_int_eq(r.cart.price, 5);
+    ck_assert_uint_eq(r.cart.if_cas, 7);
+    ck_assert_uint_eq(r.cart.life_s, 60);
+    ck_assert_int_eq(text_inbox_command(slice_str("cdel V9 "), &r), 0);
+    ck_assert_int_eq(r.verb, VERB_CDEL);
+    ck_assert_int_eq(text_inbox_command(slice_str("cadd a 1\r\ncrem b\r\n"), &r), 0);
+    ck_assert_int_eq(r.verb, VERB_CBAT);
+    ck_slice(r.value, "cadd a 1\r\ncrem b");
+}
+END_TEST
+
 static void add_carts(Suite *suite)
 {
     TCase *carts = tcase_create("carts");
     tcase_add_test(carts, cart_arguments);
     tcase_add_test(carts, missing_cart_arguments_are_a_format_error);
+    tcase_add_test(carts, what_a_row_of_the_inbox_may_say);
     tcase_add_test(carts, line_keys_have_a_limit);
     tcase_add_test(carts, all_flags_of_a_write);
     tcase_add_test(carts, return_flags_keep_their_order);

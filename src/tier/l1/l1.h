@@ -42,7 +42,8 @@ struct l1_plain {
 /* What a cart carries beside its state; goes to L2 with it. */
 struct l1_cart {
     uint64_t actor;        /* whose dots this process makes on this cart; 0 = not minted yet */
-    uint64_t lsn;          /* end of the last journal record that changed it */
+    uint64_t lsn;          /* end of the last journal record that changed it; of an absent item
+                              since when, in ms */
     uint32_t l3_rev;       /* revision of its row in L3 as far as known; 0 = none */
     uint32_t record_bytes; /* size of that record; 0 = there is none to read */
 };

@@ -138,15 +138,64 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
     MUST_OBJ(l3, L3_MAGIC);
     MUST(key.len > 0 && image != NULL && rev != NULL);
     image->len = 0;
-    return l3->driver->load(l3, key, image, rev);
+    int err = l3->driver->load(l3, key, image, rev);
+    if (err != CE_INVAL)
+        return err;
+    log_warn("l3", "the column rev of cart %.*s was set by somebody else; it is set anew",
+             (int)key.len, (const char *)key.bytes);
+    err = l3->driver->mend_rev(l3, key);
+    image->len = 0;
+    if (!err)
+        err = l3->driver->load(l3, key, image, rev);
+    return err == CE_INVAL ? CE_DB : err;
 }
 
 int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image), void *arg)
 {
+    return l3_each_from(l3, slice_of(NULL, 0), each, arg);
+}
+
+int l3_each_from(struct l3 *l3, struct slice after,
+                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+                 void *arg)
+{
     MUST_OBJ(l3, L3_MAGIC);
     MUST(each != NULL);
-    return l3->driver->each(l3, each, arg);
+    int err = l3->driver->each(l3, after, each, arg);
+    return err == CE_INVAL ? CE_DB : err; /* a revision that is none of ours */
+}
+
+int l3_inbox_take(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                  size_t *count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(max <= L3_INBOX_ROWS_MAX);
+    *count = 0;
+    int err = max ? l3->driver->inbox_take(l3, now_us, rows, max, count) : 0;
+    for (size_t i = 0; !err && i < *count; i++)
+        rows[i].taken_us = now_us;
+    if (err)
+        *count = 0;
+    return err;
+}
+
+int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                  size_t *count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    MUST(max <= L3_INBOX_ROWS_MAX);
+    *count = 0;
+    int err = max ? l3->driver->inbox_left(l3, after, rows, max, count) : 0;
+    if (err)
+        *count = 0;
+    return err;
+}
+
+int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    return count ? l3->driver->inbox_settle(l3, rows, count) : 0;
 }
 
 const char *l3_message(const struct l3 *l3)

@@ -51,6 +51,26 @@ struct l3_event {
     enum l3_outcome outcome; /* out: L3_DONE; L3_FAILED: the database takes all but this one */
 };
 
+#define L3_INBOX_ROWS_MAX      100   /* taken in one transaction */
+#define L3_INBOX_COMMAND_CHARS 16384 /* of a longer command so many and one come */
+#define L3_INBOX_REASON_BYTES  160
+
+enum l3_inbox_fate {
+    L3_INBOX_OPEN,   /* not settled yet */
+    L3_INBOX_DONE,   /* the row goes */
+    L3_INBOX_FAILED, /* the row stays, with the reason */
+};
+
+/* A row of the inbox `cart_inbox`: what somebody asks for by way of SQL. Owner of the buffers: the
+ * caller, who begins with zeros and may use them again. */
+struct l3_inbox_row {
+    int64_t id;
+    struct buf key, command, token; /* token empty: none was given */
+    uint64_t taken_us;              /* when it was taken */
+    enum l3_inbox_fate fate;
+    char reason[L3_INBOX_REASON_BYTES]; /* of L3_INBOX_FAILED */
+};
+
 struct l3;
 
 /* In front of a URL: the schema is checked and never made or changed. */
@@ -72,7 +92,8 @@ int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
  * committed, look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: as l3_flush. Blocks. */
 int l3_put_events(struct l3 *l3, struct l3_event *events, size_t count) MUST_USE;
 
-/* Reads a cart's binary state and revision; `image` is replaced. CE_NOTFOUND, CE_DB, CE_NODISK,
+/* Reads a cart's binary state and revision; `image` is replaced. A revision that somebody else has
+ * set to none of ours is set anew first. CE_NOTFOUND, CE_DB, CE_NODISK,
  * CE_NOMEM. Blocks. */
 int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) MUST_USE;
 
@@ -81,6 +102,23 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev) M
 int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
             void *arg) MUST_USE;
+
+/* The same in order of keys, as the database orders them, behind the key `after`. */
+int l3_each_from(struct l3 *l3, struct slice after,
+                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
+                 void *arg) MUST_USE;
+
+/* Takes up to `max` new rows of the inbox in order of id, so that nobody else does: they are marked
+ * and their taken_us is now_us. *count = how many. CE_DB, CE_NODISK, CE_NOMEM: none counts (the
+ * marks may be there: then l3_inbox_left has them). Blocks. */
+int l3_inbox_take(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                  size_t *count) MUST_USE;
+/* Reads rows that were taken and never settled, with an id above `after`. As l3_inbox_take. */
+int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                  size_t *count) MUST_USE;
+/* Deletes the rows that are done and marks those that failed, in one transaction; open ones stay as
+ * they are. As l3_flush. */
+int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count) MUST_USE;
 
 /* Appends the URL with "***" for its password: to show it, and to know a database by. CE_NOMEM. */
 int l3_mask_url(const char *url, struct buf *out) MUST_USE;

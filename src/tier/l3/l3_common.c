@@ -116,9 +116,27 @@ int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest)
 int l3_take_rev(struct l3 *l3, int64_t value, uint32_t *rev)
 {
     if (value < 1 || value >= UINT32_MAX)
-        return l3_fail(l3, CE_DB, "the revision of a row is out of range");
+        return l3_fail(l3, CE_INVAL, "the revision of a row is out of range");
     *rev = (uint32_t)value;
     return 0;
+}
+
+int l3_fill_inbox_row(struct l3_inbox_row *row, int64_t id, struct slice key, bool coded,
+                      struct slice command, struct slice token)
+{
+    row->id = id;
+    row->taken_us = 0;
+    row->fate = L3_INBOX_OPEN;
+    row->reason[0] = '\0';
+    row->key.len = row->command.len = row->token.len = 0;
+    int err = coded ? l3_take_text(key, &row->key) : CE_CORRUPT;
+    if (err == CE_CORRUPT) { /* as it stands; who looks at the key says what is wrong with it */
+        row->key.len = 0;
+        err = buf_append(&row->key, key.bytes, key.len);
+    }
+    if (!err)
+        err = buf_append(&row->command, command.bytes, command.len);
+    return err ? err : buf_append(&row->token, token.bytes, token.len);
 }
 
 static int compare_key(const void *key, const void *cart)

@@ -5,6 +5,7 @@
 #include "tier/l3/l3.h"
 
 #define L3_MESSAGE_MAX 256
+#define L3_REV_MEND    " SET rev = 2147483648 WHERE (rev < 1 OR rev >= 4294967295) AND cart_id = "
 
 /* Drivers whose library was not there at build time refuse their URLs with words. */
 #ifdef HAVE_LIBPQ
@@ -47,9 +48,16 @@ struct l3_driver {
     int (*flush)(struct l3 *l3, struct l3_cart *carts, size_t count);
     int (*put_events)(struct l3 *l3, struct l3_event *events, size_t count);
     int (*load)(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev); /* appends */
-    int (*each)(struct l3 *l3,
+    /* After CE_INVAL of load: gives the row a revision that can be taken and was never ours. */
+    int (*mend_rev)(struct l3 *l3, struct slice key);
+    int (*each)(struct l3 *l3, struct slice after,
                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                 void *arg);
+    int (*inbox_take)(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                      size_t *count);
+    int (*inbox_left)(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                      size_t *count);
+    int (*inbox_settle)(struct l3 *l3, const struct l3_inbox_row *rows, size_t count);
 };
 
 /* l3_open for a given driver; l3_open comes here, and tests that bring their own. */
@@ -89,8 +97,14 @@ int l3_fail(struct l3 *l3, int err, const char *words);
  */
 int l3_refuse_schema(struct l3 *l3, uint32_t version, uint32_t newest);
 /* Ours are 1.. within 32 bits; anything else was written by somebody else, and taking it as another
- * number would undo that: CE_DB. */
+ * number would undo that: CE_INVAL. */
 int l3_take_rev(struct l3 *l3, int64_t value, uint32_t *rev) MUST_USE;
+/* The columns of the inbox as drivers read them: bounded, NULL of a token is empty. */
+#define L3_INBOX_COLUMNS                                                                           \
+    "id, substr(cart_id, 1, 600), substr(command, 1, 16385), coalesce(substr(token, 1, 33), '')"
+/* Fills a row of the inbox. `coded`: the key is as l3_put_text wrote it. CE_NOMEM. */
+int l3_fill_inbox_row(struct l3_inbox_row *row, int64_t id, struct slice key, bool coded,
+                      struct slice command, struct slice token) MUST_USE;
 /* The cart with this key, among those of a flush. NULL: none. */
 struct l3_cart *l3_find_cart(struct l3_cart *carts, size_t count, struct slice key);
 

@@ -440,6 +440,15 @@ static int load_mysql(struct l3 *l3, struct slice key, struct buf *image, uint32
     return err;
 }
 
+static int mend_rev_mysql(struct l3 *l3, struct slice key)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    int err = put_sql(my, "UPDATE cart" L3_REV_MEND) || put_text(my, key) ? no_memory(l3)
+                                                                          : l3_my_run(l3, NULL);
+    return finish(l3, err);
+}
+
 struct visitor {
     int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image);
     void *arg;
@@ -465,13 +474,13 @@ static int visit_row(struct l3 *l3, MYSQL_ROW row, const unsigned long *lens,
 }
 
 /* Pages by key, so that no transaction stays open and the connection is free between them. */
-static int each_mysql(struct l3 *l3,
+static int each_mysql(struct l3 *l3, struct slice after,
                       int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                       void *arg)
 {
     struct mysql *my = l3->conn;
     struct visitor visitor = {.each = each, .arg = arg};
-    int err = 0;
+    int err = l3_put_text(&visitor.last, after) ? no_memory(l3) : 0;
     bool more = true;
     while (!err && more) {
         MYSQL_RES *result;
@@ -493,6 +502,114 @@ static int each_mysql(struct l3 *l3,
     return err;
 }
 
+/* ---- the inbox ----------------------------------------------------------------------- */
+
+#define INBOX_SELECT                                                                               \
+    "SELECT " L3_INBOX_COLUMNS ", coalesce(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', taken_at), 0)" \
+    " FROM cart_inbox WHERE status = "
+
+static int take_inbox_rows(struct l3 *l3, MYSQL_RES *result, struct l3_inbox_row *rows, size_t max,
+                           size_t *count)
+{
+    int err = 0;
+    MYSQL_ROW row;
+    *count = 0;
+    while (!err && *count < max && (row = mysql_fetch_row(result))) {
+        const unsigned long *lens = mysql_fetch_lengths(result);
+        int64_t id = 0, taken_us = 0;
+        if (!num_i64(slice_of(row[0], lens[0]), &id) ||
+            !num_i64(slice_of(row[4], lens[4]), &taken_us))
+            err = l3_fail(l3, CE_DB, "a row of cart_inbox has no number as id");
+        else if (l3_fill_inbox_row(&rows[*count], id, slice_of(row[1], lens[1]), true,
+                                   slice_of(row[2], lens[2]), slice_of(row[3], lens[3])))
+            err = no_memory(l3);
+        else
+            rows[(*count)++].taken_us = taken_us > 0 ? (uint64_t)taken_us : 0;
+    }
+    return err;
+}
+
+static int read_inbox(struct l3 *l3, int put_failed, struct l3_inbox_row *rows, size_t max,
+                      size_t *count)
+{
+    MYSQL_RES *result;
+    int err = put_failed ? no_memory(l3) : l3_my_run(l3, &result);
+    if (err)
+        return err;
+    err = take_inbox_rows(l3, result, rows, max, count);
+    mysql_free_result(result);
+    return err;
+}
+
+static int inbox_left_mysql(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                            size_t *count)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    int err = read_inbox(l3,
+                         put_sql(my, INBOX_SELECT "'taken' AND id > ") || put_i64(my, after) ||
+                             put_sql(my, " ORDER BY id LIMIT ") || put_i64(my, (int64_t)max),
+                         rows, max, count);
+    return finish(l3, err);
+}
+
+/* "... id IN (...)" for the rows of a fate; nothing is sent when there are none. */
+static int run_for_ids(struct l3 *l3, const struct l3_inbox_row *rows, size_t count,
+                       enum l3_inbox_fate fate)
+{
+    struct mysql *my = l3->conn;
+    int failed = put_sql(my, " WHERE id IN (");
+    size_t ids = 0;
+    for (size_t i = 0; i < count && !failed; i++) {
+        if (rows[i].fate == fate)
+            failed = put_sql(my, ids++ ? "," : "") || put_i64(my, rows[i].id);
+    }
+    if (!failed && ids == 0)
+        return 0;
+    return failed || put_sql(my, ")") ? no_memory(l3) : l3_my_run(l3, NULL);
+}
+
+/* Rows that somebody has not committed yet, or has locked, are passed over. */
+static int inbox_take_mysql(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                            size_t *count)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    int err = read_inbox(l3,
+                         put_sql(my, INBOX_SELECT "'new' ORDER BY id LIMIT ") ||
+                             put_i64(my, (int64_t)max) || put_sql(my, " FOR UPDATE SKIP LOCKED"),
+                         rows, max, count);
+    my->sql.len = 0;
+    if (!err && *count &&
+        (put_sql(my, "UPDATE cart_inbox SET status='taken', taken_at=") || put_time(my, now_us)))
+        err = no_memory(l3);
+    if (!err && *count)
+        err = run_for_ids(l3, rows, *count, L3_INBOX_OPEN);
+    return finish(l3, err);
+}
+
+static int fail_inbox_row(struct l3 *l3, const struct l3_inbox_row *row)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    if (put_sql(my, "UPDATE cart_inbox SET status='failed', reason=") ||
+        put_text(my, slice_str(row->reason)) || put_sql(my, " WHERE id=") || put_i64(my, row->id))
+        return no_memory(l3);
+    return l3_my_run(l3, NULL);
+}
+
+static int inbox_settle_mysql(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    struct mysql *my = l3->conn;
+    my->sql.len = 0;
+    int err = put_sql(my, "DELETE FROM cart_inbox") ? no_memory(l3) : 0;
+    if (!err)
+        err = run_for_ids(l3, rows, count, L3_INBOX_DONE);
+    for (size_t i = 0; i < count && !err; i++)
+        err = rows[i].fate == L3_INBOX_FAILED ? fail_inbox_row(l3, &rows[i]) : 0;
+    return finish(l3, err);
+}
+
 /* ---- the driver ---------------------------------------------------------------------- */
 
 const struct l3_driver *l3_mysql_driver(void)
@@ -503,7 +620,11 @@ const struct l3_driver *l3_mysql_driver(void)
         .flush = flush_mysql,
         .put_events = put_events_mysql,
         .load = load_mysql,
+        .mend_rev = mend_rev_mysql,
         .each = each_mysql,
+        .inbox_take = inbox_take_mysql,
+        .inbox_left = inbox_left_mysql,
+        .inbox_settle = inbox_settle_mysql,
     };
     return &driver;
 }

@@ -27,7 +27,12 @@
     X(ER_NET_PACKET_TOO_LARGE, CE_DB, "raise max_allowed_packet")                                  \
     X(ER_DISK_FULL, CE_NODISK, "the server's disk is full")                                        \
     X(ER_RECORD_FILE_FULL, CE_NODISK, "the server's disk is full")                                 \
-    X(ER_OUTOFMEMORY, CE_NOMEM, "the server is out of memory")
+    X(ER_OUTOFMEMORY, CE_NOMEM, "the server is out of memory")                                     \
+    X(ER_LOCK_DEADLOCK, CE_DB,                                                                     \
+      "three times in a row: another program writes to the tables of cartd")                       \
+    X(ER_ACCESS_DENIED_ERROR, CE_DB, "the user or the password is wrong")                          \
+    X(CR_SERVER_GONE_ERROR, CE_DB, "the server was stopped, or closed the connection")             \
+    X(CR_SERVER_LOST, CE_DB, "the server was stopped, or does not answer")
 
 /* ---- question and answer ------------------------------------------------------------- */
 
@@ -306,8 +311,8 @@ static int check_schema(struct l3 *l3)
     /* IF NOT EXISTS has taken a table for ours that is somebody else's? */
     if (!err)
         err = l3_my_query(l3,
-                          "SELECT c.image, c.rev, l.line, l.ext, e.payload"
-                          " FROM cart c, cart_line l, cart_event e LIMIT 0",
+                          "SELECT c.image, c.rev, l.line, l.ext, e.payload, i.taken_at"
+                          " FROM cart c, cart_line l, cart_event e, cart_inbox i LIMIT 0",
                           NULL);
     return err ? err : l3_my_query(l3, "COMMIT", NULL);
 }

@@ -75,9 +75,25 @@ static const char *const step_3[] = {
     NULL,
 };
 
+/* The inbox. */
+static const char *const step_4[] = {
+    "CREATE TABLE IF NOT EXISTS cart_inbox ("
+    " id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    " cart_id VARCHAR(502) NOT NULL,"
+    " command TEXT NOT NULL,"
+    " token VARCHAR(32),"
+    " status VARCHAR(8) NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'taken', 'failed')),"
+    " reason VARCHAR(255),"
+    " created_at DATETIME(3) NOT NULL DEFAULT (UTC_TIMESTAMP(3)),"
+    " taken_at DATETIME(3),"
+    " INDEX cart_inbox_status (status, id))" TABLE_KIND,
+    "UPDATE schema_version SET version = 4",
+    NULL,
+};
+
 const char *const *l3_mysql_schema_step(unsigned version)
 {
-    static const char *const *const steps[] = {step_1, step_2, step_3};
+    static const char *const *const steps[] = {step_1, step_2, step_3, step_4};
     size_t count = sizeof steps / sizeof steps[0];
     return version >= 1 && version <= count ? steps[version - 1] : NULL;
 }

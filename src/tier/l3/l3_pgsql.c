@@ -139,6 +139,8 @@ static int begin_array(struct buf *to, uint32_t type, size_t count)
     "EXCLUDED.sku, EXCLUDED.qty, EXCLUDED.checked, EXCLUDED.add_price, EXCLUDED.shop, "            \
     "EXCLUDED.ext, EXCLUDED.added_at, EXCLUDED.updated_at"
 
+#define INBOX_TAKEN_MS ", coalesce(extract(EPOCH FROM taken_at) * 1000, 0)::bigint"
+
 /* A row that is expected and is not there must not be made: hence EXISTS. All writers go through
  * the rows in the same order, so that they do not deadlock. */
 #define STATEMENTS(X)                                                                              \
@@ -165,7 +167,17 @@ static int begin_array(struct buf *to, uint32_t type, size_t count)
                   "payload::json, version, created_at FROM unnest($1::text[], $2::text[], "        \
                   "$3::text[], $4::text[], $5::bigint[], $6::timestamptz[]) AS u (id, "            \
                   "aggregateid, type, payload, version, created_at) ON CONFLICT (id) DO NOTHING")  \
+    X(INBOX_TAKE, "WITH t AS (UPDATE cart_inbox SET status = 'taken', taken_at = $2::timestamptz " \
+                  "WHERE id IN (SELECT id FROM cart_inbox WHERE status = 'new' ORDER BY id "       \
+                  "LIMIT $1::bigint FOR UPDATE SKIP LOCKED) RETURNING *) "                         \
+                  "SELECT " L3_INBOX_COLUMNS INBOX_TAKEN_MS " FROM t ORDER BY id")                 \
+    X(INBOX_LEFT, "SELECT " L3_INBOX_COLUMNS INBOX_TAKEN_MS " FROM cart_inbox "                    \
+                  "WHERE status = 'taken' AND id > $2::bigint ORDER BY id LIMIT $1::bigint")       \
+    X(INBOX_DONE, "DELETE FROM cart_inbox WHERE id = ANY ($1::bigint[])")                          \
+    X(INBOX_FAILED, "UPDATE cart_inbox i SET status = 'failed', reason = f.reason "                \
+                    "FROM unnest($1::bigint[], $2::text[]) AS f (id, reason) WHERE i.id = f.id")   \
     X(LOAD, "SELECT rev, image FROM cart WHERE cart_id = $1::text")                                \
+    X(MEND, "UPDATE cart" L3_REV_MEND "$1::text")                                                  \
     X(EACH, "SELECT rev, image, cart_id FROM cart WHERE cart_id > $1::text ORDER BY cart_id "      \
             "LIMIT " EACH_ROWS)
 
@@ -445,14 +457,24 @@ static int query_by_text(struct l3 *l3, const char *name, struct slice text, PGr
     return l3_pg_run(l3, name, result);
 }
 
-static int load_pgsql(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+static int query_by_key(struct l3 *l3, const char *name, struct slice key, PGresult **result)
 {
     struct pgsql *pg = l3->conn;
-    PGresult *result;
     pg->text.len = 0;
-    int err = l3_put_text(&pg->text, key) ? no_memory(l3) : 0;
-    if (!err)
-        err = query_by_text(l3, LOAD, buf_slice(&pg->text), &result);
+    if (l3_put_text(&pg->text, key))
+        return no_memory(l3);
+    return query_by_text(l3, name, buf_slice(&pg->text), result);
+}
+
+static int mend_rev_pgsql(struct l3 *l3, struct slice key)
+{
+    return query_by_key(l3, MEND, key, NULL);
+}
+
+static int load_pgsql(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
+{
+    PGresult *result;
+    int err = query_by_key(l3, LOAD, key, &result);
     if (err)
         return err;
     err = PQntuples(result) ? take_rev(l3, result, 0, rev) : CE_NOTFOUND;
@@ -483,13 +505,13 @@ static int visit_row(struct l3 *l3, const PGresult *result, int row, const struc
 }
 
 /* Pages by key, so that no transaction stays open and the connection is free between them. */
-static int each_pgsql(struct l3 *l3,
+static int each_pgsql(struct l3 *l3, struct slice after,
                       int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                       void *arg)
 {
     const struct visitor visitor = {each, arg};
     struct buf last = {0};
-    int err = 0;
+    int err = l3_put_text(&last, after) ? no_memory(l3) : 0;
     int rows = 1;
     while (!err && rows > 0) {
         PGresult *result;
@@ -510,6 +532,97 @@ static int each_pgsql(struct l3 *l3,
     return err;
 }
 
+/* ---- the inbox ----------------------------------------------------------------------- */
+
+static int64_t column_i64(const PGresult *result, int row, int column)
+{
+    uint64_t wire;
+    MUST(PQgetlength(result, row, column) == sizeof wire);
+    memcpy(&wire, PQgetvalue(result, row, column), sizeof wire);
+    return (int64_t)be64toh(wire);
+}
+
+/* A parameter that is one number. */
+static int next_number(struct l3 *l3, int64_t value)
+{
+    uint64_t wire = htobe64((uint64_t)value);
+    return buf_append(next_param(l3), &wire, sizeof wire);
+}
+
+static int read_inbox(struct l3 *l3, const char *name, size_t max, int64_t second,
+                      struct l3_inbox_row *rows, size_t *count)
+{
+    struct pgsql *pg = l3->conn;
+    PGresult *result;
+    pg->params_count = 0;
+    if (next_number(l3, (int64_t)max) || next_number(l3, second))
+        return no_memory(l3);
+    int err = l3_pg_run(l3, name, &result);
+    if (err)
+        return err;
+    *count = (size_t)PQntuples(result);
+    MUST(*count <= max);
+    for (int row = 0; !err && row < (int)*count; row++) {
+        err =
+            l3_fill_inbox_row(&rows[row], column_i64(result, row, 0), column_bytes(result, row, 1),
+                              true, column_bytes(result, row, 2), column_bytes(result, row, 3));
+        rows[row].taken_us = (uint64_t)column_i64(result, row, 4) * 1000;
+    }
+    PQclear(result);
+    return err ? no_memory(l3) : 0;
+}
+
+static int inbox_take_pgsql(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                            size_t *count)
+{
+    int64_t now = ((int64_t)l3_time_ms(now_us) - EPOCH_2000_MS) * 1000;
+    return read_inbox(l3, INBOX_TAKE, max, now, rows, count);
+}
+
+static int inbox_left_pgsql(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                            size_t *count)
+{
+    return read_inbox(l3, INBOX_LEFT, max, after, rows, count);
+}
+
+static size_t count_fate(const struct l3_inbox_row *rows, size_t count, enum l3_inbox_fate fate)
+{
+    size_t of_fate = 0;
+    for (size_t i = 0; i < count; i++)
+        of_fate += rows[i].fate == fate;
+    return of_fate;
+}
+
+/* Both kinds of rows: their ids, and the reasons of those that failed. */
+static int settle_fate(struct l3 *l3, const struct l3_inbox_row *rows, size_t count,
+                       enum l3_inbox_fate fate)
+{
+    size_t of_fate = count_fate(rows, count, fate);
+    bool has_reasons = fate == L3_INBOX_FAILED;
+    if (of_fate == 0)
+        return 0;
+    struct buf *ids = next_param(l3);
+    int err = begin_array(ids, TYPE_INT8, of_fate);
+    for (size_t i = 0; !err && i < count; i++)
+        err = rows[i].fate == fate ? put_i64(ids, rows[i].id) : 0;
+    struct buf *reasons = has_reasons && !err ? next_param(l3) : NULL;
+    if (reasons)
+        err = begin_array(reasons, TYPE_TEXT, of_fate);
+    for (size_t i = 0; reasons && !err && i < count; i++)
+        err = rows[i].fate == fate ? put_text(reasons, slice_str(rows[i].reason)) : 0;
+    return err ? no_memory(l3) : l3_pg_run(l3, has_reasons ? INBOX_FAILED : INBOX_DONE, NULL);
+}
+
+static int inbox_settle_pgsql(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    int err = begin(l3);
+    if (!err)
+        err = settle_fate(l3, rows, count, L3_INBOX_DONE);
+    if (!err)
+        err = settle_fate(l3, rows, count, L3_INBOX_FAILED);
+    return finish(l3, err);
+}
+
 /* ---- the driver ---------------------------------------------------------------------- */
 
 static int open_pgsql(struct l3 *l3, const char *where)
@@ -526,7 +639,11 @@ const struct l3_driver *l3_pgsql_driver(void)
         .flush = flush_pgsql,
         .put_events = put_events_pgsql,
         .load = load_pgsql,
+        .mend_rev = mend_rev_pgsql,
         .each = each_pgsql,
+        .inbox_take = inbox_take_pgsql,
+        .inbox_left = inbox_left_pgsql,
+        .inbox_settle = inbox_settle_pgsql,
     };
     return &driver;
 }

@@ -23,7 +23,10 @@
     X("57014", CE_DB, "the statement took too long")                                               \
     X("55P03", CE_DB, "somebody else holds a lock on the tables")                                  \
     X("42P01", CE_DB, "a table of cartd is missing")                                               \
-    X("42703", CE_DB, "a column is missing: the tables are not those of doc/sql.md")
+    X("42703", CE_DB, "a column is missing: the tables are not those of doc/sql.md")               \
+    X("40", CE_DB, "three times in a row: another program writes to the tables of cartd")          \
+    X("57P01", CE_DB, "the server is being stopped")                                               \
+    X("57P02", CE_DB, "the server has crashed and starts again")
 
 /* ---- errors -------------------------------------------------------------------------- */
 

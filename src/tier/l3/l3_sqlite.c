@@ -32,10 +32,17 @@
                    "qty=?7, amount=?8, checked_qty=?9, checked_amount=?10, updated_at=?11, "       \
                    "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
     X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
-    X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
+    X(CART_MEND, "UPDATE cart" L3_REV_MEND "?1")                                                   \
+    X(CART_EACH, "SELECT image, rev, cart_id FROM cart WHERE cart_id>?1 ORDER BY cart_id")         \
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
                  "ON CONFLICT (id) DO NOTHING")                                                    \
+    X(INBOX_READ,                                                                                  \
+      "SELECT " L3_INBOX_COLUMNS ", coalesce(CAST(strftime('%s', taken_at) AS INTEGER), 0) "       \
+      "FROM cart_inbox WHERE status=?1 AND id>?2 ORDER BY id LIMIT ?3")                            \
+    X(INBOX_TAKE, "UPDATE cart_inbox SET status='taken', taken_at=?2 WHERE id=?1")                 \
+    X(INBOX_DONE, "DELETE FROM cart_inbox WHERE id=?1")                                            \
+    X(INBOX_FAILED, "UPDATE cart_inbox SET status='failed', reason=?2 WHERE id=?1")                \
     X(LINES, "SELECT line, sku, qty, checked, add_price, shop, ext, added_at, updated_at "         \
              "FROM cart_line WHERE cart_id=?1")                                                    \
     X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
@@ -75,18 +82,38 @@ static int fail_with(struct l3 *l3, int err, const char *words)
     return err;
 }
 
+/* What it is to cartd, and what an operator can do about it. */
+#define ERRORS(X)                                                                                  \
+    X(SQLITE_FULL, CE_NODISK, "make room, all goes on by itself")                                  \
+    X(SQLITE_IOERR, CE_NODISK, "the disk below the file fails")                                    \
+    X(SQLITE_READONLY, CE_NODISK, "let cartd's user write the file and its folder")                \
+    X(SQLITE_CANTOPEN, CE_DB, "let cartd's user read and write the file and its folder")           \
+    X(SQLITE_NOMEM, CE_NOMEM, "the machine has too little memory")                                 \
+    X(SQLITE_BUSY, CE_DB, "another program holds the lock of the file")                            \
+    X(SQLITE_CORRUPT, CE_DB, "restore the file from a copy")                                       \
+    X(SQLITE_NOTADB, CE_DB, "l3 names a file that is something else")
+
 /* Turns the connection's last error into a CE_* and keeps its words. */
 static int fail(struct l3 *l3)
 {
+    static const struct {
+        int code, err;
+        const char *advice;
+    } errors[] = {
+#define X(code, err, advice) {code, err, advice},
+        ERRORS(X)
+#undef X
+    };
     struct sqlite *conn = l3->conn;
-    fail_with(l3, 0, sqlite3_errmsg(conn->db));
-    switch (sqlite3_errcode(conn->db) & 0xff) {
-    case SQLITE_FULL:
-    case SQLITE_IOERR:
-    case SQLITE_READONLY: return CE_NODISK;
-    case SQLITE_NOMEM: return CE_NOMEM;
-    default: return CE_DB;
+    const char *words = sqlite3_errmsg(conn->db);
+    int code = sqlite3_errcode(conn->db) & 0xff;
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].code != code)
+            continue;
+        snprintf(l3->message, sizeof l3->message, "%s: %s", words, errors[i].advice);
+        return errors[i].err;
     }
+    return fail_with(l3, CE_DB, words);
 }
 
 /* ---- binding values ------------------------------------------------------------------ */
@@ -437,15 +464,10 @@ static int put_events_sqlite(struct l3 *l3, struct l3_event *events, size_t coun
 
 /* ---- reading ------------------------------------------------------------------------- */
 
-/* The revision in column 1. Ours are 1.. within 32 bits; anything else was written by somebody
- * else, and taking it as another number would undo that. */
+/* The revision in column 1. */
 static int take_rev(struct call *call, uint32_t *rev)
 {
-    int64_t value = sqlite3_column_int64(call->statement, 1);
-    if (value < 1 || value >= UINT32_MAX)
-        return fail_with(call->l3, CE_DB, "the revision of a row is out of range");
-    *rev = (uint32_t)value;
-    return 0;
+    return l3_take_rev(call->l3, sqlite3_column_int64(call->statement, 1), rev);
 }
 
 static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
@@ -464,11 +486,19 @@ static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint3
     return err;
 }
 
-static int each_sqlite(struct l3 *l3,
+static int mend_rev_sqlite(struct l3 *l3, struct slice key)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_MEND);
+    put_text(&call, key);
+    return run(&call);
+}
+
+static int each_sqlite(struct l3 *l3, struct slice after,
                        int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                        void *arg)
 {
     struct call call = prepare_call(l3, STATEMENT_CART_EACH);
+    put_text(&call, after);
     bool at_end = false;
     int err = 0;
     while (!err && !at_end) {
@@ -482,6 +512,84 @@ static int each_sqlite(struct l3 *l3,
     }
     sqlite3_reset(call.statement);
     return at_end ? 0 : err;
+}
+
+/* ---- the inbox ----------------------------------------------------------------------- */
+
+static int read_inbox(struct l3 *l3, const char *status, int64_t after, struct l3_inbox_row *rows,
+                      size_t max, size_t *count)
+{
+    struct call call = prepare_call(l3, STATEMENT_INBOX_READ);
+    int err;
+    *count = 0;
+    put_copy(&call, status);
+    put_i64(&call, after);
+    put_i64(&call, (int64_t)max);
+    while (!(err = next_row(&call))) {
+        struct l3_inbox_row *row = &rows[*count];
+        if (l3_fill_inbox_row(row, sqlite3_column_int64(call.statement, 0), column_bytes(&call, 1),
+                              false, column_bytes(&call, 2), column_bytes(&call, 3))) {
+            err = fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+            break;
+        }
+        row->taken_us = (uint64_t)sqlite3_column_int64(call.statement, 4) * 1000000;
+        (*count)++;
+    }
+    sqlite3_reset(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+static int inbox_left_sqlite(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
+                             size_t *count)
+{
+    return read_inbox(l3, "taken", after, rows, max, count);
+}
+
+static int mark_inbox(struct l3 *l3, uint64_t now_us, const struct l3_inbox_row *rows, size_t count)
+{
+    int err = 0;
+    for (size_t i = 0; !err && i < count; i++) {
+        struct call call = prepare_call(l3, STATEMENT_INBOX_TAKE);
+        put_i64(&call, rows[i].id);
+        put_time(&call, now_us);
+        err = run(&call);
+    }
+    return err;
+}
+
+/* Looks first: without rows the lock of all writers is not taken. */
+static int inbox_take_sqlite(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, size_t max,
+                             size_t *count)
+{
+    int err = read_inbox(l3, "new", 0, rows, 1, count);
+    if (err || *count == 0)
+        return err;
+    err = begin(l3);
+    if (!err)
+        err = read_inbox(l3, "new", 0, rows, max, count);
+    if (!err)
+        err = mark_inbox(l3, now_us, rows, *count);
+    return finish(l3, err);
+}
+
+static int settle_one(struct l3 *l3, const struct l3_inbox_row *row)
+{
+    if (row->fate == L3_INBOX_OPEN)
+        return 0;
+    bool is_done = row->fate == L3_INBOX_DONE;
+    struct call call = prepare_call(l3, is_done ? STATEMENT_INBOX_DONE : STATEMENT_INBOX_FAILED);
+    put_i64(&call, row->id);
+    if (!is_done)
+        put_copy(&call, row->reason);
+    return run(&call);
+}
+
+static int inbox_settle_sqlite(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
+{
+    int err = begin(l3);
+    for (size_t i = 0; !err && i < count; i++)
+        err = settle_one(l3, &rows[i]);
+    return finish(l3, err);
 }
 
 /* ---- opening ------------------------------------------------------------------------- */
@@ -652,7 +760,11 @@ const struct l3_driver *l3_sqlite_driver(void)
         .flush = flush_sqlite,
         .put_events = put_events_sqlite,
         .load = load_sqlite,
+        .mend_rev = mend_rev_sqlite,
         .each = each_sqlite,
+        .inbox_take = inbox_take_sqlite,
+        .inbox_left = inbox_left_sqlite,
+        .inbox_settle = inbox_settle_sqlite,
     };
     return &driver;
 }

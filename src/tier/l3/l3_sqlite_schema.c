@@ -61,6 +61,18 @@ static const char *const schema_steps[] = {
     " l.qty * l.add_price AS value"
     " FROM cart c JOIN cart_line l ON l.cart_id = c.cart_id WHERE c.state = 0;"
     "UPDATE schema_version SET version = 3;",
+    /* 4: the inbox. An id is never used twice: what was done is known by it for a while */
+    "CREATE TABLE cart_inbox ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " cart_id TEXT NOT NULL,"
+    " command TEXT NOT NULL,"
+    " token TEXT,"
+    " status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'taken', 'failed')),"
+    " reason TEXT,"
+    " created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),"
+    " taken_at TEXT);"
+    "CREATE INDEX cart_inbox_status ON cart_inbox (status, id);"
+    "UPDATE schema_version SET version = 4;",
 };
 
 const char *l3_sqlite_schema_step(unsigned version)

@@ -1,0 +1,136 @@
+/* reap_l3: carts that only L3 has, whose life has ended. With a new L2 beside a filled database, L2
+ * has no entries for them. So while L2 is not complete a thread goes through the rows of L3 by key,
+ * slowly, and hands those to the reaper that L2 does not have. No index on the end of life is
+ * needed for it: every write of a cart would have to keep it. */
+#include "tier/tier_int.h"
+
+void reap_l3_init(struct tier *tier)
+{
+    lock_init(&tier->reap_l3.lock, LOCK_L2_QUEUE);
+    cond_init(&tier->reap_l3.cond);
+}
+
+void reap_l3_fini(struct tier *tier)
+{
+    struct reap_l3 *reap = &tier->reap_l3;
+    buf_free(&reap->cursor);
+    buf_free(&reap->found);
+    cond_fini(&reap->cond);
+    lock_fini(&reap->lock);
+}
+
+static bool is_stopping(struct reap_l3 *reap)
+{
+    lock_take(&reap->lock);
+    bool stopping = reap->stopping;
+    lock_drop(&reap->lock);
+    return stopping;
+}
+
+/* Notes a row whose life has ended. CE_EXISTS: enough for this turn. */
+static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice image)
+{
+    struct tier *tier = arg;
+    struct reap_l3 *reap = &tier->reap_l3;
+    uint8_t key_bytes = (uint8_t)key.len;
+    (void)rev;
+    reap->cursor.len = 0;
+    if (buf_append(&reap->cursor, key.bytes, key.len))
+        return CE_NOMEM;
+    uint64_t end_us = 0;
+    if (key.len <= L1_KEY_MAX && tier->config.value->check(image) == 0)
+        end_us = tier->config.value->expiry_us(image);
+    if (end_us && end_us <= env_wall_us(tier->config.env) &&
+        (buf_append(&reap->found, &key_bytes, 1) || buf_append(&reap->found, key.bytes, key.len)))
+        return CE_NOMEM;
+    return ++reap->rows < REAP_L3_ROWS ? 0 : CE_EXISTS;
+}
+
+/* The next rows, and what is to be done about them. *at_end: there are no more. */
+static int look(struct tier *tier, bool *at_end)
+{
+    struct reap_l3 *reap = &tier->reap_l3;
+    char message[256];
+    reap->rows = reap->found.len = 0;
+    if (!reap->l3 && l3_open(tier->l3_url, &reap->l3, message, sizeof message))
+        return CE_DB;
+    int rc = l3_each_from(reap->l3, buf_slice(&reap->cursor), look_at_row, tier);
+    *at_end = rc == 0;
+    if (rc != 0 && rc != CE_EXISTS) {
+        l3_close(&reap->l3);
+        return rc;
+    }
+    return 0;
+}
+
+/* What L2 has by now has an entry there. */
+static int end_found(struct tier *tier)
+{
+    struct buf storage = {0};
+    struct l2_cart cart;
+    struct slice rest = buf_slice(&tier->reap_l3.found);
+    int rc = 0;
+    while (rc == 0 && rest.len && !is_stopping(&tier->reap_l3)) {
+        struct slice key = slice_of(rest.bytes + 1, rest.bytes[0]);
+        rest = slice_from(rest, 1 + key.len);
+        if (l2_get(tier->l2, key, &storage, &cart) == CE_NOTFOUND)
+            rc = reap_end(tier, key);
+    }
+    buf_free(&storage);
+    return rc;
+}
+
+/* Returns how long to wait. What failed is met again by the next walk. */
+static unsigned turn(struct tier *tier)
+{
+    struct reap_l3 *reap = &tier->reap_l3;
+    bool at_end = false;
+    int rc = look(tier, &at_end);
+    if (rc == 0)
+        rc = end_found(tier);
+    if (rc && !reap->failing)
+        log_warn("tier", "lives that have ended in the database: %s; trying again", err_text(rc));
+    reap->failing = rc != 0;
+    if (at_end)
+        reap->cursor.len = 0;
+    return at_end && !rc ? REAP_L3_AGAIN_MS : REAP_L3_TURN_MS;
+}
+
+static void *run_reap_l3(void *arg)
+{
+    struct tier *tier = arg;
+    struct reap_l3 *reap = &tier->reap_l3;
+    thread_give_way();
+    while (!is_stopping(reap)) {
+        unsigned wait_ms = turn(tier);
+        lock_take(&reap->lock);
+        if (!reap->stopping)
+            cond_wait(&reap->cond, &reap->lock, wait_ms);
+        lock_drop(&reap->lock);
+    }
+    if (reap->l3)
+        l3_close(&reap->l3);
+    return NULL;
+}
+
+int reap_l3_start(struct tier *tier)
+{
+    if (!tier->l3_url || atomic_load(&tier->l2_complete))
+        return 0;
+    int rc = thread_start(&tier->reap_l3.thread, "reap-l3", run_reap_l3, tier);
+    tier->reap_l3.started = rc == 0;
+    return rc;
+}
+
+void reap_l3_stop(struct tier *tier)
+{
+    struct reap_l3 *reap = &tier->reap_l3;
+    if (!reap->started)
+        return;
+    lock_take(&reap->lock);
+    reap->stopping = true;
+    cond_wake(&reap->cond);
+    lock_drop(&reap->lock);
+    MUST(pthread_join(reap->thread, NULL) == 0);
+    reap->started = false;
+}
