@@ -362,6 +362,9 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .state_record = CMD_RECORD_STATE,
                                    .pair_record = CMD_RECORD_PAIR,
                                    .history_bytes = parts->conf.history_bytes,
+                                   .l3_delay_ms = parts->conf.l3_delay_ms,
+                                   .l3_batch = parts->conf.l3_batch,
+                                   .l3_connections = parts->conf.l3_connections,
                                    .advanced = on_advanced,
                                    .expire = on_expire,
                                    .ctx = parts};

@@ -12,6 +12,9 @@ enum {
     OPTION_L3,
     OPTION_L3_PASSWORD_FILE,
     OPTION_L3_MIGRATE,
+    OPTION_L3_DELAY,
+    OPTION_L3_BATCH,
+    OPTION_L3_CONNECTIONS,
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
@@ -79,6 +82,13 @@ enum {
       "password of the user in --l3: the first line of this file")                                 \
     X(OPTION_L3_MIGRATE, "l3-migrate", "WHEN", MIGRATE, l3_fixed, 0, 0, "auto",                    \
       "auto: make the tables and bring them up to date; off: only check them")                     \
+    X(OPTION_L3_DELAY, "l3-delay", "MS", NUMBER, l3_delay_ms, 0, CONF_L3_DELAY_MS_HARD, "200",     \
+      "how long a cart waits for more changes before it is written to the database")               \
+    X(OPTION_L3_BATCH, "l3-batch", "N", NUMBER, l3_batch, 1, CONF_L3_BATCH_HARD, "1000",           \
+      "most carts of one transaction")                                                             \
+    X(OPTION_L3_CONNECTIONS, "l3-connections", "N", NUMBER, l3_connections, 1,                     \
+      CONF_L3_CONNECTIONS_HARD, "2",                                                               \
+      "connections that write to the database at the same time; SQLite has one")                   \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \
