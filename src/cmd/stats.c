@@ -92,6 +92,11 @@ static void write_conns(struct session *session, const struct stat_sink *sink)
     net_conns(session->cmd->net, sink);
 }
 
+static void write_behind(struct session *session, const struct stat_sink *sink)
+{
+    tier_behind_tell(session->cmd->tier, sink);
+}
+
 static void write_nothing(struct session *session, const struct stat_sink *sink)
 {
     (void)session, (void)sink;
@@ -106,7 +111,7 @@ static const struct list {
     {"items", stats_write_items, false},  {"slabs", stats_write_slabs, false},
     {"sizes", write_sizes, false},        {"conns", write_conns, false},
     {"extstore", write_nothing, false},   {"sizes_enable", write_sizes, true},
-    {"sizes_disable", write_sizes, true},
+    {"sizes_disable", write_sizes, true}, {"behind", write_behind, false},
 };
 
 static enum run run_list(struct session *session, const struct request *request,

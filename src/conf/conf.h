@@ -28,6 +28,9 @@
 #define CONF_QTY_HARD              1000000
 #define CONF_EXT_BYTES_HARD        4096
 #define CONF_STATE_BYTES_HARD      (32u << 20)
+#define CONF_L3_DELAY_MS_HARD      60000
+#define CONF_L3_BATCH_HARD         1000
+#define CONF_L3_CONNECTIONS_HARD   16
 #define CONF_LIFE_S_MAX            (10u * 365 * 86400)
 
 enum conf_ack { CONF_ACK_RAM, CONF_ACK_OS, CONF_ACK_SYNC };
@@ -93,6 +96,7 @@ struct conf {
     const char *data, *l3, *l3_password_file;
     bool l3_fixed; /* its schema is not ours to make */
     uint32_t l3_inbox_ms, l3_reads_max, l3_wait_ms;
+    uint32_t l3_delay_ms, l3_batch, l3_connections;
     uint32_t megabytes, item_bytes_max, history_bytes, qty_max, lines_max, ack;
     uint32_t life_s, life_kind;  /* of carts, where their bucket does not say it */
     struct conf_bucket *buckets; /* at least those of carts and checkouts */

@@ -15,6 +15,9 @@ enum {
     OPTION_L3_INBOX_MS,
     OPTION_L3_READS_MAX,
     OPTION_L3_WAIT_MS,
+    OPTION_L3_DELAY,
+    OPTION_L3_BATCH,
+    OPTION_L3_CONNECTIONS,
     OPTION_QTY_MAX,
     OPTION_LINES_MAX,
     OPTION_ACK,
@@ -88,6 +91,13 @@ enum {
       "queries to the database in a second, for carts that only it may have; 0 = no limit")        \
     X(OPTION_L3_WAIT_MS, "l3-wait-ms", "MS", NUMBER, l3_wait_ms, 1, 60000, "1000",                 \
       "how long a request waits for its turn with them, then BUSY")                                \
+    X(OPTION_L3_DELAY, "l3-delay", "MS", NUMBER, l3_delay_ms, 0, CONF_L3_DELAY_MS_HARD, "200",     \
+      "how long a cart waits for more changes before it is written to the database")               \
+    X(OPTION_L3_BATCH, "l3-batch", "N", NUMBER, l3_batch, 1, CONF_L3_BATCH_HARD, "1000",           \
+      "most carts of one transaction")                                                             \
+    X(OPTION_L3_CONNECTIONS, "l3-connections", "N", NUMBER, l3_connections, 1,                     \
+      CONF_L3_CONNECTIONS_HARD, "2",                                                               \
+      "connections that write to the database at the same time; SQLite has one")                   \
     X(OPTION_ACK, "ack", "LEVEL", ACK, ack, 0, 0, "sync",                                          \
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \

@@ -20,7 +20,7 @@ static int snapshot_l1(struct tier *tier, struct slice key, struct buf *state, u
 
 static int snapshot(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
 {
-    struct tier *tier = ctx;
+    struct tier *tier = down_tier(ctx);
     struct l2_cart cart = {.l3_rev = 0};
     struct buf storage = {0};
     int rc = snapshot_l1(tier, key, state, l3_rev);
@@ -38,13 +38,13 @@ static int snapshot(void *ctx, struct slice key, struct buf *state, uint32_t *l3
 static int row(void *ctx, struct slice key, struct slice state, struct buf *arena,
                struct l3_cart *out)
 {
-    struct tier *tier = ctx;
+    struct tier *tier = down_tier(ctx);
     return tier->config.value->row(key, state, arena, out);
 }
 
 static void flushed(void *ctx, struct slice key, struct slice state, uint32_t rev)
 {
-    struct tier *tier = ctx;
+    struct tier *tier = down_tier(ctx);
     struct l1_item *item;
     uint64_t hash = hash_64(key);
     l1_lock(tier->l1, hash);
@@ -79,7 +79,7 @@ static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struc
 
 static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
 {
-    struct tier *tier = ctx;
+    struct tier *tier = down_tier(ctx);
     struct l1_item *item;
     uint64_t hash = hash_64(key);
     int rc = image.len ? tier->config.value->check(image) : 0; /* empty: the row is gone */
@@ -107,20 +107,59 @@ static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
     return rc;
 }
 
+/* ---- connections ---- */
+
+/* The bits of the hash that no table of a connection uses. */
+static unsigned lane_of(const struct down *down, struct slice key)
+{
+    return (unsigned)((hash_64(key) >> 40) % down->count);
+}
+
+void down_add(struct tier *tier, struct slice key)
+{
+    if (tier->down.count)
+        behind_add(tier->down.behinds[lane_of(&tier->down, key)], key);
+}
+
+void down_events_add(struct tier *tier, uint64_t number_min, size_t count)
+{
+    if (tier->down.count)
+        behind_events_add(tier->down.behinds[0], number_min, count);
+}
+
 static void add_marked(void *arg, struct slice key)
 {
-    behind_add(((struct tier *)arg)->behind, key);
+    struct down_lane *lane = arg;
+    struct down *down = &lane->tier->down;
+    unsigned number = lane_of(down, key);
+    if (lane == &down->lanes[number])
+        behind_add(down->behinds[number], key);
+}
+
+/* As the L2 writer sees it: the journal grows fast. */
+static bool is_busy(void *ctx)
+{
+    struct down_lane *lane = ctx;
+    uint64_t now_ms = env_mono_ms(lane->tier->config.env);
+    uint64_t passed_ms = now_ms - lane->looked_ms;
+    if (passed_ms < DRAIN_DELAY_MS)
+        return lane->busy;
+    uint64_t end = journal_end(lane->tier->journal);
+    lane->busy = (end - lane->end) * DRAIN_DELAY_MS / passed_ms > DRAIN_QUIET_BYTES;
+    lane->looked_ms = now_ms;
+    lane->end = end;
+    return lane->busy;
 }
 
 static int refill(void *ctx, size_t max)
 {
-    struct tier *tier = ctx;
+    struct down_lane *lane = ctx;
     size_t count = 0;
-    int rc = l2_marks(tier->l2, &tier->refill_cursor, max, add_marked, tier, &count);
+    int rc = l2_marks(lane->tier->l2, &lane->refill_cursor, max, add_marked, lane, &count);
     if (rc)
         return rc;
     if (count == 0) {
-        tier->refill_cursor.len = 0;
+        lane->refill_cursor.len = 0;
         return CE_NOTFOUND;
     }
     return 0;
@@ -128,28 +167,73 @@ static int refill(void *ctx, size_t max)
 
 void down_resume(struct tier *tier)
 {
-    behind_missed(tier->behind);           /* nobody is kept waiting while they are read */
-    behind_events_add(tier->behind, 0, 0); /* how many there are is found out by reading them */
+    for (unsigned i = 0; i < tier->down.count; i++)
+        behind_missed(tier->down.behinds[i]); /* nobody is kept waiting while they are read */
+    down_events_add(tier, 0, 0);              /* how many there are is found out by reading them */
+}
+
+static void init_owner(struct tier *tier, struct down_lane *lane)
+{
+    lane->tier = tier;
+    lane->owner = (struct behind_owner){.ctx = lane,
+                                        .busy = is_busy,
+                                        .snapshot = snapshot,
+                                        .row = row,
+                                        .merge = merge,
+                                        .flushed = flushed,
+                                        .refill = refill,
+                                        .events = events_read,
+                                        .events_back = events_back,
+                                        .event_row = events_row,
+                                        .event_done = events_done};
+}
+
+/* What was configured, or the usual. */
+static unsigned given(unsigned value, unsigned usual)
+{
+    return value ? value : usual;
 }
 
 int down_new(struct tier *tier)
 {
-    tier->behind_owner = (struct behind_owner){.ctx = tier,
-                                               .snapshot = snapshot,
-                                               .row = row,
-                                               .merge = merge,
-                                               .flushed = flushed,
-                                               .refill = refill,
-                                               .events = events_read,
-                                               .events_back = events_back,
-                                               .event_row = events_row,
-                                               .event_done = events_done};
-    struct behind_config config = {.env = tier->config.env,
-                                   .owner = &tier->behind_owner,
+    const struct tier_config *asked = &tier->config;
+    struct down *down = &tier->down;
+    unsigned most = l3_connections_max(tier->l3_url);
+    unsigned count = given(asked->l3_connections, 1);
+    count = count < most ? count : most;
+    struct behind_config config = {.env = asked->env,
                                    .url = tier->l3_url,
-                                   .delay_ms = BEHIND_DELAY_MS,
-                                   .cart_us = BEHIND_CART_US,
+                                   .delay_ms = asked->l3_delay_ms,
+                                   .cart_us = BEHIND_CART_US * count,
                                    .delay_max_ms = BEHIND_DELAY_MAX_MS,
-                                   .batch_max = BEHIND_BATCH_MAX};
-    return behind_new(&config, &tier->behind);
+                                   .hot_ms = BEHIND_HOT_MS,
+                                   .batch_max = given(asked->l3_batch, BEHIND_BATCH_MAX),
+                                   .queue_max = BEHIND_QUEUE_MAX / count};
+    int rc = 0;
+    while (rc == 0 && down->count < count) {
+        struct down_lane *lane = &down->lanes[down->count];
+        init_owner(tier, lane);
+        config.owner = &lane->owner;
+        rc = behind_new(&config, &down->behinds[down->count]);
+        down->count += rc == 0;
+    }
+    return rc;
+}
+
+int down_start(struct tier *tier)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < tier->down.count && rc == 0; i++)
+        rc = behind_start(tier->down.behinds[i]);
+    return rc;
+}
+
+void down_stop(struct tier *tier)
+{
+    struct down *down = &tier->down;
+    for (unsigned i = 0; i < down->count; i++) {
+        behind_stop(&down->behinds[i]);
+        buf_free(&down->lanes[i].refill_cursor);
+    }
+    down->count = 0;
 }

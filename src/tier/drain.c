@@ -62,8 +62,8 @@ static void unpin_taken(struct tier *tier, bool ok)
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
     while (next_taken(&rest, &taken, &key, &state)) {
-        if (ok && tier->behind) /* first, so that at every instant some count shows the cart */
-            behind_add(tier->behind, key);
+        if (ok) /* first, so that at every instant some count shows the cart */
+            down_add(tier, key);
         l1_unpin(tier->l1, taken.hash, key, ok);
     }
     tier->drain.gather.len = 0;

@@ -171,8 +171,7 @@ void events_committed(struct tier *tier)
     events->batch = NULL;
     events->batch_tail = &events->batch;
     give_back_bytes(events, bytes);
-    if (tier->behind) /* first, so that at every instant some count shows the event */
-        behind_events_add(tier->behind, lsn_min, count);
+    down_events_add(tier, lsn_min, count); /* first: at every instant some count shows the event */
     atomic_fetch_sub(&events->pending, count);
 }
 
@@ -182,13 +181,13 @@ int events_read(void *ctx, size_t max,
                 bool (*take)(void *arg, uint64_t number, struct slice key, struct slice record),
                 void *arg, size_t *count)
 {
-    struct tier *tier = ctx;
+    struct tier *tier = down_tier(ctx);
     return l2_walk(tier->l2, L2_EVENTS, &tier->events.place, UINT64_MAX, max, take, arg, count);
 }
 
 void events_back(void *ctx, uint64_t number)
 {
-    struct l2_place *place = &((struct tier *)ctx)->events.place;
+    struct l2_place *place = &down_tier(ctx)->events.place;
     if (number <= place->number)
         *place = (struct l2_place){.number = number};
 }
@@ -196,7 +195,7 @@ void events_back(void *ctx, uint64_t number)
 int events_row(void *ctx, struct slice key, struct slice record, struct buf *arena,
                struct l3_event *out)
 {
-    const struct tier_value *value = ((struct tier *)ctx)->config.value;
+    const struct tier_value *value = down_tier(ctx)->config.value;
     uint64_t at_us;
     if (record.len < RECORD_HEAD || record.bytes[0] != TIER_EVENT_EXPIRED)
         return CE_CORRUPT;
@@ -210,5 +209,5 @@ int events_row(void *ctx, struct slice key, struct slice record, struct buf *are
 
 void events_done(void *ctx, uint64_t number, struct slice key)
 {
-    drain_leave(ctx, L2_EVENTS, number, key);
+    drain_leave(down_tier(ctx), L2_EVENTS, number, key);
 }

@@ -102,7 +102,7 @@ static int try_disk(struct tier *tier)
         rc = drain_mark_all(tier);
     if (rc == 0)
         rc = reap_enter_all(tier);
-    if (rc == 0 && tier->behind)
+    if (rc == 0)
         down_resume(tier);
     return rc;
 }
@@ -126,8 +126,8 @@ static int begin_threads(struct tier *tier)
         rc = fill_start(tier);
     if (rc == 0)
         rc = history_start(tier);
-    if (rc == 0 && tier->behind)
-        rc = behind_start(tier->behind);
+    if (rc == 0)
+        rc = down_start(tier);
     if (rc == 0)
         rc = reap_start(tier);
     if (rc == 0)

@@ -69,8 +69,7 @@ static int open_parts(struct tier *tier, const char **what)
 
 static void free_parts(struct tier *tier)
 {
-    if (tier->behind)
-        behind_stop(&tier->behind);
+    down_stop(tier);
     if (tier->l2)
         l2_close(&tier->l2);
     if (tier->l1)
@@ -84,7 +83,6 @@ static void free_parts(struct tier *tier)
     reap_fini(tier);
     reap_l3_fini(tier);
     inbox_fini(tier);
-    buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
     cond_fini(&tier->drain.cond);
@@ -158,9 +156,9 @@ static int empty_behind(struct tier *tier, unsigned timeout_ms)
 {
     int rc = drain_start(tier);
     if (rc == 0)
-        rc = behind_drain(tier->behind, timeout_ms);
+        rc = behind_drain(tier->down.behinds, tier->down.count, timeout_ms);
     drain_stop(tier); /* before what it tells of its carts goes away */
-    behind_stop(&tier->behind);
+    down_stop(tier);
     return first_error(rc, sweep_stopped(tier)); /* and the marks of what L3 has by now */
 }
 
@@ -175,7 +173,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
-    if (tier->behind && tier->replayed)
+    if (tier->down.count && tier->replayed)
         rc = first_error(rc, empty_behind(tier, timeout_ms));
     fill_stop(tier);
     history_stop(tier);
@@ -375,7 +373,14 @@ void tier_wait_room(struct tier *tier, struct tier_wait *wait)
 
 uint64_t tier_behind_age_ms(const struct tier *tier)
 {
-    return tier->behind ? behind_age_ms(tier->behind) : 0;
+    return behind_age_ms(tier->down.behinds, tier->down.count);
+}
+
+void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink)
+{
+    MUST_OBJ(tier, TIER_MAGIC);
+    if (tier->down.count)
+        behind_tell(tier->down.behinds, tier->down.count, sink);
 }
 
 void tier_stats(struct tier *tier, const struct stat_sink *sink)
@@ -407,6 +412,6 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     journal_stats(tier->journal, sink);
     if (!atomic_load(&tier->refused)) /* else there may be no L2 yet */
         l2_stats(tier->l2, sink);
-    if (tier->behind)
-        behind_stats(tier->behind, sink);
+    if (tier->down.count)
+        behind_stats(tier->down.behinds, tier->down.count, sink);
 }

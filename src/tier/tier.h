@@ -55,8 +55,9 @@ enum tier_inbox_answer {
 
 struct tier_config {
     const struct env *env;
-    const char *data_dir; /* journal/, l2/ below it */
-    const char *l3_url;   /* NULL = none */
+    const char *data_dir;                           /* journal/, l2/ below it */
+    const char *l3_url;                             /* NULL = none */
+    unsigned l3_delay_ms, l3_batch, l3_connections; /* see behind_config; 0 = the usual */
     size_t l1_bytes_max;
     const struct tier_value *value;
     uint8_t state_record;        /* journal record type of a whole state: head (see below), state */
@@ -255,6 +256,8 @@ int tier_verify(const struct tier_config *config, const struct tier_verify_confi
 
 /* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
 uint64_t tier_behind_age_ms(const struct tier *tier);
+/* What behind_tell says; nothing when there is no L3. Any thread. */
+void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink);
 
 #define TIER_STATS(X)                                                                              \
     X(fills, "read-throughs asked for")                                                            \

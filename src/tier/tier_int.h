@@ -15,16 +15,16 @@
 #define DRAIN_JOURNAL_MIN   (12u << 20) /* a restart keeps it there; at least so much */
 #define DRAIN_JOURNAL_MAX   (96u << 20) /* ... and at most: it is read before anyone is served */
 #define DRAIN_CART_BYTES    4096        /* as does a dirty cart for each so many bytes of memory */
-#define BEHIND_DELAY_MS     200   /* the same between L2 and L3; together well under two seconds */
-#define BEHIND_CART_US      100   /* ... for each cart that waits for L3 so much longer ... */
-#define BEHIND_DELAY_MAX_MS 20000 /* ... but no longer */
-#define DRAIN_SETTLE_MS     600   /* nothing to write for so long: see l2_settle */
-#define DRAIN_RETRY_MS      500   /* after a failed write to L2 */
-#define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
-#define DRAIN_DUE_BYTES     (4u << 20) /* of carts that a sweep puts in order at once */
-#define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
-#define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
-#define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
+#define BEHIND_CART_US      100         /* the same for L3, for each cart that waits for it ... */
+#define BEHIND_DELAY_MAX_MS 20000       /* ... but no longer, */
+#define BEHIND_HOT_MS       60000       /* and is written so often at most */
+#define DRAIN_SETTLE_MS     600         /* nothing to write for so long: see l2_settle */
+#define DRAIN_RETRY_MS      500         /* after a failed write to L2 */
+#define DRAIN_BATCH_BYTES   (1u << 20)  /* of states in one L2 batch */
+#define DRAIN_DUE_BYTES     (4u << 20)  /* of carts that a sweep puts in order at once */
+#define DRAIN_STRIPE_CARTS  32          /* taken under one hold of a stripe's lock */
+#define JOURNAL_WAIT_MS     5000        /* for the sync that must come before a write to L2 */
+#define HISTORY_STORAGE_MAX (1u << 20)  /* memory for a record, held back for the next question */
 
 #define REAP_TURN_MS  1000 /* how often the reaper looks for lives that have ended ... */
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
@@ -217,6 +217,21 @@ struct starter {
     void *arg;
 };
 
+/* down.c: a connection of write-behind; a cart belongs to one by the hash of its key. */
+struct down_lane {
+    struct tier *tier;
+    bool busy;               /* its thread's own, as what follows but for the owner */
+    uint64_t looked_ms, end; /* when it looked at the journal's end */
+    struct behind_owner owner;
+    struct buf refill_cursor; /* its thread's own */
+};
+
+struct down {
+    struct down_lane lanes[BEHIND_CONNECTIONS_MAX];
+    struct behind *behinds[BEHIND_CONNECTIONS_MAX]; /* of the lanes */
+    unsigned count;                                 /* 0 without L3 */
+};
+
 struct tier {
     unsigned magic;
     struct tier_config config;
@@ -227,11 +242,9 @@ struct tier {
     struct l1 *l1;
     struct l2 *l2; /* NULL until it could be opened */
     struct journal *journal;
-    _Atomic int refused;   /* why no cart is served yet; 0 = they are */
-    bool replayed;         /* the journal was read, and its thread runs */
-    struct behind *behind; /* NULL without L3 */
-    struct behind_owner behind_owner;
-    struct buf refill_cursor; /* write-behind thread's own */
+    _Atomic int refused; /* why no cart is served yet; 0 = they are */
+    bool replayed;       /* the journal was read, and its thread runs */
+    struct down down;
     _Atomic bool l2_complete;
     struct drain drain;
     struct fills fills;
@@ -381,9 +394,21 @@ void history_fini(struct tier *tier);
 int history_start(struct tier *tier) MUST_USE;
 void history_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
 
-/* down.c: what write-behind asks for */
+/* The ctx of struct behind_owner is a struct down_lane. */
+static inline struct tier *down_tier(void *ctx)
+{
+    return ((struct down_lane *)ctx)->tier;
+}
+
+/* down.c: write-behind, and what it asks for. None does anything without L3. */
 int down_new(struct tier *tier) MUST_USE;
 /* Write-behind will look for what earlier processes left behind. */
 void down_resume(struct tier *tier);
+int down_start(struct tier *tier) MUST_USE;
+void down_stop(struct tier *tier);
+/* As behind_add, to the connection that the cart belongs to. */
+void down_add(struct tier *tier, struct slice key);
+/* As behind_events_add. All events take one connection, so they keep their order. */
+void down_events_add(struct tier *tier, uint64_t number_min, size_t count);
 
 #endif

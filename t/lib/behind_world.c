@@ -187,6 +187,12 @@ static void land_joined(struct world_held *held)
     held->joined_mask = 0;
 }
 
+static bool are_busy(void *ctx)
+{
+    (void)ctx;
+    return world->busy;
+}
+
 static int snapshot_cart(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
 {
     (void)ctx;
@@ -281,6 +287,8 @@ void world_remake(const struct env *env, size_t batch_max, unsigned delay_ms)
 {
     behind_stop(&world->behind);
     struct behind_config config = {.env = env,
+                                   .queue_max = BEHIND_QUEUE_MAX,
+                                   .hot_ms = WORLD_HOT_MS,
                                    .owner = &world->owner,
                                    .url = "fake:",
                                    .delay_ms = delay_ms,
@@ -296,7 +304,8 @@ void world_set_up(void)
     world->random = 88172645463325252ull;
     world->poison = world->bad_load = world->bad_row = world->bad_cart = WORLD_NO_CART;
     world->poison_event = world->bad_event = world->corrupt_event = UINT32_MAX;
-    world->owner = (struct behind_owner){.snapshot = snapshot_cart,
+    world->owner = (struct behind_owner){.busy = are_busy,
+                                         .snapshot = snapshot_cart,
                                          .row = describe_cart,
                                          .merge = merge_cart,
                                          .flushed = note_flushed,
@@ -322,12 +331,47 @@ static void note_stat(void *ctx, const char *name, uint64_t value)
         *(uint64_t *)((const char **)ctx)[1] = value;
 }
 
+static void pass_text(void *ctx, const char *name, const char *value)
+{
+    (void)ctx, (void)name, (void)value;
+}
+
+static void pass_number(void *ctx, const char *name, uint64_t value)
+{
+    (void)ctx, (void)name, (void)value;
+}
+
+struct found_text {
+    const char *name;
+    bool found;
+    char value[BEHIND_MESSAGE_MAX];
+};
+
+static void note_text(void *ctx, const char *name, const char *value)
+{
+    struct found_text *wanted = ctx;
+    if (strcmp(name, wanted->name) != 0)
+        return;
+    wanted->found = true;
+    snprintf(wanted->value, sizeof wanted->value, "%s", value);
+}
+
+const char *world_stat_text(const char *name)
+{
+    static struct found_text wanted;
+    wanted = (struct found_text){.name = name};
+    struct stat_sink sink = {.u64 = pass_number, .text = note_text, .ctx = &wanted};
+    behind_tell(&world->behind, 1, &sink);
+    ck_assert_msg(wanted.found, "no stat %s", name);
+    return wanted.value;
+}
+
 uint64_t world_stat(const char *name)
 {
     uint64_t value = UINT64_MAX;
     const void *ctx[] = {name, &value};
-    struct stat_sink sink = {.u64 = note_stat, .ctx = ctx};
-    behind_stats(world->behind, &sink);
+    struct stat_sink sink = {.u64 = note_stat, .text = pass_text, .ctx = ctx};
+    behind_tell(&world->behind, 1, &sink);
     ck_assert_msg(value != UINT64_MAX, "no stat %s", name);
     return value;
 }

@@ -11,6 +11,7 @@
 #define WORLD_KEY_MAX    16
 #define WORLD_EVENTS_MAX 1000
 #define WORLD_DELAY_MS   500
+#define WORLD_HOT_MS     20000
 #define WORLD_NO_CART    UINT32_MAX
 
 struct world_row {
@@ -51,6 +52,8 @@ struct world {
     uint32_t events_inserted;
     size_t event_batches[WORLD_TIMES_MAX]; /* sizes of all tried */
     size_t event_batches_count;
+
+    bool busy; /* the clients are */
 
     /* What goes wrong. */
     bool events_refused;    /* their transactions fail */
@@ -121,6 +124,8 @@ int world_event_row(void *ctx, struct slice key, struct slice record, struct buf
 void world_event_done(void *ctx, uint64_t number, struct slice key);
 
 uint64_t world_stat(const char *name);
+/* A figure that is text; borrowed until the next call. */
+const char *world_stat_text(const char *name);
 void world_expect_in_l3(uint32_t cart);
 void world_expect_all_in_l3(uint32_t from, uint32_t to);
 

@@ -36,20 +36,29 @@ class Database:
 
     scheme = None
 
-    def __init__(self):
+    def __init__(self, durable=False):
+        """durable: commits survive power loss, and there is memory as on a server; tests need
+        neither."""
+        self.durable = durable
+        self.more = []  # options of the server that count from its next start
         self.folder = Path(tempfile.mkdtemp(prefix="cartd-db."))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.port = free_port()
         self.process = None
-        if os.getuid() == 0:
-            account = pwd.getpwnam(UNPRIVILEGED)
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        self.give(self.folder)
         try:
             self.make()
         except BaseException:
             self.remove()
             raise
+
+    @staticmethod
+    def give(path):
+        """To the user that the server runs as."""
+        if os.getuid() == 0:
+            account = pwd.getpwnam(UNPRIVILEGED)
+            os.chown(path, account.pw_uid, account.pw_gid)
 
     def command(self, *words):
         """The words as what an unprivileged user runs."""
@@ -64,17 +73,17 @@ class Database:
         """Servers that start at the same time must not meet in one folder of temporary files."""
         return dict(os.environ, TMPDIR=str(self.folder))
 
-    def run(self, *words):
+    def run(self, *words, **environment):
         done = subprocess.run(self.command(*words), cwd=self.folder, capture_output=True,
                               text=True, check=False, stdin=subprocess.DEVNULL,
-                              env=self.environment())
+                              env=self.environment() | environment)
         assert done.returncode == 0, f"{words[0]}: {done.stdout}{done.stderr}"
 
     def start(self):
         assert self.process is None
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(*self.server()), cwd=self.folder, stdin=subprocess.DEVNULL,
+                self.command(*self.server(), *self.more), cwd=self.folder, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True, env=self.environment())
         wait_until(self.answers, f"{self.scheme} serves")
         return self
@@ -122,6 +131,10 @@ class Database:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def waiting(self):
+        """Ids of cartd's connections that wait for somebody's lock."""
+        return [row["id"] for row in self.execute(self.waits)]
+
     def url(self, database=""):
         return f"{self.scheme}://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{self.port}/{database}"
 
@@ -162,6 +175,8 @@ class PostgreSQL(Database):
     scheme = "postgresql"
     quick = signal.SIGINT  # "fast shutdown"
     lock = "BEGIN; LOCK TABLE cart, cart_line, cart_event"
+    waits = ("SELECT pid AS id FROM pg_stat_activity "
+             "WHERE application_name = 'cartd' AND wait_event_type = 'Lock'")
 
     def create(self, database):
         """A schema, which is made much faster."""
@@ -183,8 +198,9 @@ class PostgreSQL(Database):
 
     def server(self):
         return [self.program("postgres"), "-D", self.data, "-p", self.port, "-k", self.folder,
-                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-                "-c", "shared_buffers=32MB"]
+                "-c", "listen_addresses=127.0.0.1",
+                *(["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB"] if self.durable else
+                  ["-c", "shared_buffers=32MB", "-c", "fsync=off"])]
 
     def connect(self, database=None):
         connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=USER,
@@ -194,10 +210,28 @@ class PostgreSQL(Database):
         return connection
 
 
+class Standby(PostgreSQL):
+    """Follows a server; read-only until it is promoted."""
+
+    def __init__(self, primary):
+        self.primary = primary
+        super().__init__()
+
+    def make(self):
+        self.run(self.program("pg_basebackup"), "-h", "127.0.0.1", "-p", self.primary.port,
+                 "-U", USER, "-D", self.data, "-R", "-c", "fast", "--no-sync", PGPASSWORD=PASSWORD)
+
+    def promote(self):
+        self.execute("SELECT pg_promote()")
+
+
 class MariaDB(Database):
     scheme = "mysql"
     quick = signal.SIGTERM
     lock = "LOCK TABLES cart WRITE, cart_line WRITE, cart_event WRITE"
+    waits = ("SELECT id FROM information_schema.processlist WHERE user = 'cartd' AND "
+             "(state LIKE 'Waiting for%lock' OR id IN (SELECT trx_mysql_thread_id "
+             "FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'))")
 
     def make(self):
         self.run("mariadb-install-db", "--no-defaults", f"--datadir={self.data}",
@@ -214,8 +248,10 @@ class MariaDB(Database):
                 f"--datadir={self.data}", f"--port={self.port}",
                 f"--socket={self.folder}/socket", "--bind-address=127.0.0.1",
                 "--skip-name-resolve", f"--init-file={self.folder}/init.sql",
-                f"--pid-file={self.folder}/pid", "--innodb-buffer-pool-size=32M",
-                "--innodb-flush-log-at-trx-commit=2", "--performance-schema=OFF"]
+                f"--pid-file={self.folder}/pid", "--performance-schema=OFF",
+                *(["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G",
+                   "--innodb-flush-log-at-trx-commit=1"] if self.durable else
+                  ["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2"])]
 
     def connect(self, database=None):
         return pymysql.connect(host="127.0.0.1", port=self.port, user=ADMIN, password=PASSWORD,

@@ -77,3 +77,54 @@ def test_a_kill_while_the_database_is_locked_loses_nothing(server):
     carts = books.check(server, keys)
     assert {key: cart["qty"] for key, cart in carts.items()} == {
         key: 3 if key == "cart:u0" else 2 for key in keys}
+
+
+def test_carts_are_shared_out_among_connections(server):
+    server.start(l3_connections=4, l3_batch=10)
+    keys = [f"cart:u{number}" for number in range(400)]
+    with server.client() as client:
+        for line in ("SKU-1", "SKU-2"):
+            client.send("".join(f"cadd {key} {line} 1 Dram q\r\n" for key in keys) + "mn\r\n")
+            assert client.line() == "MN"
+            server.wait_caught_up()
+    books.check(server, keys)
+    stats = server.stats()
+    assert stats["behind_conflicts"] == 0 and stats["behind_errors"] == 0
+    assert stats["behind_batches"] >= 2 * len(keys) / 10
+    with server.client() as client:
+        told = client.stats("behind")
+    if server.database is None:
+        assert told["behind_connections"] == "1"
+        return
+    assert told["behind_connections"] == "4"
+    written = [int(told[f"behind_{number}_flushed"]) for number in range(1, 5)]
+    assert sum(written) == stats["behind_flushed"] == 2 * len(keys)
+    assert min(written) > len(keys) / 8  # a quarter of 2 * 400, but for chance
+
+
+def test_another_number_of_connections_loses_nothing(server):
+    server.start(l3_connections=1)
+    keys = [f"cart:u{number}" for number in range(100)]
+    with server.client() as client:
+        assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
+    books.check(server, ["cart:u0"])
+    other = server.hold_lock()
+    with server.client() as client:
+        for key in keys:
+            assert client.cmd(f"cadd {key} SKU-2 2") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 has it and the journal need not")
+    server.kill9()
+    other.close()
+    server.start(l3_connections=3)
+    books.check(server, keys)
+
+
+def test_a_cart_waits_its_delay_for_more_changes(server):
+    server.start(l3_delay=3000)
+    with server.client() as client:
+        assert client.cmd("cadd cart:u1 SKU-1 1") == "HD"
+        wait_until(lambda: client.stat("behind_age_ms") > 1500, "the cart waits")
+        assert client.cmd("cadd cart:u1 SKU-1 1") == "HD"
+        server.wait_caught_up()
+        assert client.stat("behind_flushed") == 1
+    assert [row["qty"] for row in server.sql("SELECT qty FROM cart")] == [2]

@@ -1,13 +1,18 @@
 """Whatever happens to the database server, SQL becomes what the carts are, without a human."""
+import contextlib
 import os
 import socket
 import threading
 
 import books
 import databases
+import faults
+import psycopg2
+import pymysql
 import pytest
 from waiting import wait_until
 
+FULL = "L3_FAULTS_FULL" in os.environ  # in check-long
 KEYS = [f"cart:u{number}" for number in range(50)]
 
 
@@ -34,6 +39,11 @@ def add(server, keys, line="SKU-1"):
             assert client.cmd(f"cadd {key} {line} 1 P5 UEUR") == "HD"
 
 
+def breaker(server):
+    with server.client() as client:
+        return client.stats("behind")
+
+
 def wait_errors(server, words):
     """Write-behind has failed since, and the log says so with these words."""
     before = server.stats()["behind_errors"]
@@ -41,7 +51,7 @@ def wait_errors(server, words):
     wait_until(lambda: words in server.log_end(), f"the log says {words}")
 
 
-@pytest.mark.parametrize("end", ["stop", "kill9"])
+@pytest.mark.parametrize("end", ["stop", "kill9"] if FULL else ["kill9"])
 def test_a_server_that_was_down_gets_all(server, database, end):
     server.start()
     add(server, KEYS)
@@ -49,8 +59,12 @@ def test_a_server_that_was_down_gets_all(server, database, end):
     getattr(database, end)()
     add(server, KEYS, "SKU-2")
     wait_errors(server, "database: ")
+    told = breaker(server)
+    assert told["behind_breaker"] != "closed" and told["behind_last_error"] != "none"
+    assert int(told["behind_retry_ms"]) <= 5000
     database.start()
     books.check(server, KEYS)
+    assert breaker(server)["behind_breaker"] == "closed"
     assert databases.PASSWORD_IN_URL not in server.log_end()
     assert databases.PASSWORD not in server.log_end()
 
@@ -159,6 +173,127 @@ def test_a_deadlock_is_tried_again_at_once(server, database, state, number):
     allow_again(server, database)
 
 
+def test_a_deadlock_with_somebody_else_loses_nothing(server, database):
+    """Who of the two gives way is the server's choice."""
+    server.start(l3_connections=1)
+    add(server, KEYS)
+    books.check(server, KEYS)
+    other = database.connect(server.schema)
+    cursor = other.cursor()
+    cursor.execute("BEGIN")
+    cursor.execute("UPDATE cart SET qty = qty WHERE cart_id = 'cart:u9'")
+    add(server, ["cart:u1", "cart:u9"], "SKU-2")
+    wait_until(database.waiting, "cartd waits for the row")
+    with contextlib.suppress(psycopg2.Error, pymysql.Error):
+        cursor.execute("UPDATE cart SET qty = qty WHERE cart_id = 'cart:u1'")
+    with contextlib.suppress(psycopg2.Error, pymysql.Error):
+        cursor.execute("ROLLBACK")
+    other.close()
+    books.check(server, KEYS)
+
+
+CANCEL = {"postgresql": {"statement": "SELECT pg_cancel_backend({})",
+                         "connection": "SELECT pg_terminate_backend({})"},
+          "mysql": {"statement": "KILL QUERY {}", "connection": "KILL {}"}}
+
+
+@pytest.mark.parametrize("what", ["statement", "connection"] if FULL else ["statement"])
+def test_a_statement_that_is_cancelled_is_tried_again(server, database, what):
+    """As a time limit does, and an operator who looks who waits for whom."""
+    server.start()
+    add(server, KEYS)
+    books.check(server, KEYS)
+    other = server.hold_lock()
+    add(server, KEYS, "SKU-2")
+    for identity in wait_until(database.waiting, "cartd waits for the lock"):
+        database.execute(CANCEL[database.scheme][what].format(identity))
+    wait_until(lambda: server.stats()["behind_errors"] > 0, "it is told")
+    other.close()
+    books.check(server, KEYS)
+
+
+SLOW = {"postgresql": "PERFORM pg_sleep(20);", "mysql": "DO SLEEP(20);"}
+
+if FULL:
+    def test_a_statement_that_takes_too_long_is_ended_by_the_server(server, database):
+        server.start()
+        add(server, ["cart:first"])
+        books.check(server, ["cart:first"])
+        if database.scheme == "postgresql":
+            server.sql("CREATE FUNCTION crawl() RETURNS trigger LANGUAGE plpgsql AS "
+                       f"$$ BEGIN {SLOW['postgresql']} RETURN NEW; END $$")
+            server.sql("CREATE TRIGGER refuses BEFORE INSERT ON cart FOR EACH ROW "
+                       "EXECUTE FUNCTION crawl()")
+        else:
+            server.sql("CREATE TRIGGER refuses BEFORE INSERT ON cart FOR EACH ROW "
+                       f"{SLOW['mysql'].rstrip(';')}")
+        add(server, KEYS[:1])
+        wait_errors(server, "the statement took too long")
+        allow_again(server, database)
+        books.check(server, ["cart:first", KEYS[0]])
+
+    def test_a_lock_that_is_held_for_long_is_waited_for_again_and_again(server):
+        server.start()
+        add(server, KEYS)
+        books.check(server, KEYS)
+        other = server.hold_lock()
+        add(server, KEYS, "SKU-2")
+        wait_until(lambda: server.stats()["behind_errors"] > 2, "its limit is 5 s")
+        other.close()
+        books.check(server, KEYS)
+
+
+DISK_MEGABYTES = 32  # more than the test needs once it is free again
+
+
+@contextlib.contextmanager
+def small_tables(database, schema):
+    """Tables that are made now are on a disk of their own, which is small: its folder."""
+    folder = database.folder / "small"
+    if database.scheme == "postgresql":
+        with faults.small_disk(folder, DISK_MEGABYTES):
+            database.give(folder)
+            database.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+            database.execute(f"ALTER ROLE {databases.USER} SET default_tablespace = small")
+            try:
+                yield folder
+            finally:
+                database.execute(f"ALTER ROLE {databases.USER} RESET default_tablespace")
+                database.execute(f"DROP SCHEMA {schema} CASCADE")
+                database.execute("DROP TABLESPACE small")
+        return
+    folder = database.data / schema  # where MariaDB keeps the tables of one database
+    options = (folder / "db.opt").read_bytes()
+    with faults.small_disk(folder, DISK_MEGABYTES):
+        database.give(folder)
+        (folder / "db.opt").write_bytes(options)
+        try:
+            yield folder
+        finally:
+            with contextlib.suppress(pymysql.Error):  # drops the tables, and can't the folder
+                database.execute(f"DROP DATABASE {schema}")
+
+
+def test_a_full_disk_is_told_and_waited_for(server, database):
+    url = server.l3_url()
+    with small_tables(database, server.schema) as folder:
+        server.start(l3=url)
+        add(server, KEYS)
+        books.check(server, KEYS)
+        faults.fill(folder)
+        with server.client() as client:
+            for key in KEYS:
+                for line in range(20):
+                    client.send(f"cadd {key} L{line} 1 E{'eHh4' * 100} q\r\n")
+            client.send("mn\r\n")
+            assert client.line() == "MN"
+        wait_errors(server, "the server's disk is full")
+        add(server, KEYS, "SKU-2")
+        faults.free(folder)
+        books.check(server, KEYS)
+        assert server.stop() == 0
+
+
 def test_one_row_that_always_fails_stops_no_other(server, database):
     server.start()
     add(server, ["cart:first"])
@@ -207,6 +342,23 @@ def test_a_newer_schema_is_left_alone_until_it_fits(server):
     wait_errors(server, "the schema has version 99")
     assert server.sql("SELECT * FROM cart") == []
     server.sql(f"UPDATE schema_version SET version = {version}")
+    books.check(server, KEYS)
+
+
+CHANGES = [
+    ("ALTER TABLE {} RENAME TO {}", ("cart_line", "cart_position"), "a table of cartd is missing"),
+    ("ALTER TABLE cart RENAME COLUMN {} TO {}", ("cas", "unique_id"), "the tables are not")]
+
+
+@pytest.mark.parametrize("sql, names, words", CHANGES if FULL else CHANGES[:1])
+def test_a_schema_that_somebody_changed_is_told_and_waited_for(server, sql, names, words):
+    server.start()
+    add(server, KEYS)
+    books.check(server, KEYS)
+    server.sql(sql.format(*names))
+    add(server, KEYS, "SKU-2")
+    wait_errors(server, words)
+    server.sql(sql.format(*reversed(names)))
     books.check(server, KEYS)
 
 

@@ -125,14 +125,14 @@ END_TEST
 START_TEST(a_drain_waits_for_events)
 {
     world_happen(1);
-    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
     world_run_dry();
-    ck_assert_int_eq(behind_drain(world->behind, 0), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), 0);
     world->bad_event = 2;
     world_happen(2);
     world_run_for(100);
     world->bad_event = UINT32_MAX;
-    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY); /* and tries those set aside */
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY); /* and tries those set aside */
     world_run_for(1);
     world_expect_events_in_l3(2, 3);
 }

@@ -3,6 +3,7 @@
 #include "lib/suite.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct world *world;
@@ -33,7 +34,7 @@ START_TEST(a_cart_is_written_once_after_its_delay)
     }
     ck_assert_uint_eq(world->batches_count, 0);
     ck_assert_uint_eq(world_stat("behind_queue"), 1);
-    ck_assert_uint_eq(behind_age_ms(world->behind), 400);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 400);
     world->now_ms += 99;
     ck_assert_uint_eq(behind_turn(world->behind), 1);
     world->now_ms += 1;
@@ -42,7 +43,7 @@ START_TEST(a_cart_is_written_once_after_its_delay)
     ck_assert_uint_eq(world->flushed_calls, 1);
     ck_assert_uint_eq(world->rows[7].mask, 0x1f);
     world_expect_in_l3(7);
-    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 0);
     ck_assert_uint_eq(world_stat("behind_queue"), 0);
     ck_assert_uint_eq(world_stat("behind_flushed"), 1);
     ck_assert_uint_eq(world_stat("behind_batches"), 1);
@@ -83,36 +84,14 @@ START_TEST(a_long_queue_is_written_in_the_order_of_keys)
     world_change(0, 2); /* comes first by its key, but too late */
     ck_assert_uint_eq(behind_turn(world->behind), 0);
     world_expect_all_in_l3(10, 20);
-    ck_assert_uint_eq(behind_age_ms(world->behind), WORLD_DELAY_MS + 100);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), WORLD_DELAY_MS + 100);
     behind_turn(world->behind);
     world_expect_all_in_l3(20, 25);
     ck_assert_uint_eq(world->rows[0].mask, 1);
-    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 0);
     ck_assert_uint_eq(world_stat("behind_queue"), 1);
     ck_assert_uint_eq(world_run_dry(), WORLD_DELAY_MS);
     ck_assert_uint_eq(world->rows[0].mask, 3);
-}
-END_TEST
-
-START_TEST(the_more_carts_wait_the_longer_up_to_a_bound)
-{
-    static const struct {
-        uint32_t carts;
-        unsigned wait_ms;
-    } table[] = {{1, 10}, {5, 50}, {10, 100}, {15, 100}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        world_remake(&world->env, 10, WORLD_DELAY_MS);
-        world->behind->cart_us = 10000;
-        world->behind->delay_max_ms = 100;
-        world_change_all(0, table[i].carts);
-        ck_assert_uint_eq(behind_turn(world->behind), WORLD_DELAY_MS + table[i].wait_ms);
-        world->now_ms += WORLD_DELAY_MS + table[i].wait_ms - 1;
-        ck_assert_uint_eq(behind_turn(world->behind), 1);
-        world->now_ms += 1;
-        behind_turn(world->behind);
-        behind_turn(world->behind); /* the second batch of a run does not wait again */
-        world_expect_all_in_l3(0, table[i].carts);
-    }
 }
 END_TEST
 
@@ -315,7 +294,7 @@ START_TEST(pauses_grow_to_a_bound)
         expect_pause(world->open_ms[i] - world->open_ms[i - 1], i, 100, 5000);
     ck_assert_uint_eq(world_stat("behind_errors"), world->opens);
     ck_assert_uint_eq(world_stat("behind_parked"), 0); /* nobody is to blame */
-    ck_assert_uint_eq(behind_age_ms(world->behind), 60000 + WORLD_DELAY_MS);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 60000 + WORLD_DELAY_MS);
     world->down = false;
     ck_assert_uint_le(world_run_dry(), 5000);
     world_expect_in_l3(1);
@@ -331,6 +310,86 @@ START_TEST(pauses_grow_to_a_bound)
     ck_assert_uint_ge(world->opens, 2);
     expect_pause(world->open_ms[0] - failed_ms, 1, 100, 5000);
     expect_pause(world->open_ms[1] - world->open_ms[0], 2, 100, 5000);
+}
+END_TEST
+
+START_TEST(the_breaker_says_where_it_is)
+{
+    ck_assert_str_eq(world_stat_text("behind_breaker"), "closed");
+    ck_assert_str_eq(world_stat_text("behind_last_error"), "none");
+    world->down = true;
+    world_change(1, 1);
+    ck_assert_uint_gt(behind_turn(world->behind), 0); /* the first try fails */
+    ck_assert_str_eq(world_stat_text("behind_breaker"), "open");
+    ck_assert_str_eq(world_stat_text("behind_last_error"), "down");
+    uint64_t retry_ms = world_stat("behind_retry_ms");
+    ck_assert(retry_ms >= 50 && retry_ms <= 100);
+    world->now_ms += retry_ms;
+    ck_assert_str_eq(world_stat_text("behind_breaker"), "half-open");
+    ck_assert_uint_eq(world_stat("behind_retry_ms"), 0);
+    world->down = false;
+    world->now_ms += WORLD_DELAY_MS;
+    behind_turn(world->behind);
+    ck_assert_str_eq(world_stat_text("behind_breaker"), "closed");
+    ck_assert_str_eq(world_stat_text("behind_last_error"), "down"); /* for who looks later */
+    world_expect_in_l3(1);
+}
+END_TEST
+
+/* What behind_stats says of two connections. */
+struct told {
+    char breaker[32];
+    uint64_t errors, errors_of_second;
+};
+
+static void tell_number(void *ctx, const char *name, uint64_t value)
+{
+    struct told *told = ctx;
+    if (strcmp(name, "behind_errors") == 0)
+        told->errors = value;
+    if (strcmp(name, "behind_2_errors") == 0)
+        told->errors_of_second = value;
+}
+
+static void tell_text(void *ctx, const char *name, const char *value)
+{
+    struct told *told = ctx;
+    if (strcmp(name, "behind_breaker") == 0)
+        snprintf(told->breaker, sizeof told->breaker, "%s", value);
+}
+
+START_TEST(of_several_connections_the_worst_breaker_is_told)
+{
+    struct behind *other;
+    struct behind_config config = {.env = &world->env,
+                                   .owner = &world->owner,
+                                   .url = "unknown:",
+                                   .batch_max = 1,
+                                   .queue_max = 1};
+    ck_assert_int_eq(behind_new(&config, &other), 0);
+    behind_turn(world->behind);
+    behind_turn(other); /* nobody knows such a database */
+    struct behind *both[] = {world->behind, other};
+    struct told told = {.errors = 0};
+    struct stat_sink sink = {tell_number, tell_text, &told};
+    behind_tell(both, 2, &sink);
+    ck_assert_str_eq(told.breaker, "open");
+    ck_assert_uint_eq(told.errors, 1);
+    ck_assert_uint_eq(told.errors_of_second, 1);
+    ck_assert_str_eq(world_stat_text("behind_breaker"), "closed");
+    behind_stop(&other);
+}
+END_TEST
+
+START_TEST(keys_that_were_not_added_are_found_by_their_marks)
+{
+    world->held[3] = (struct world_held){.present = true, .marked = true, .mask = 5};
+    behind_missed(world->behind);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 1);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
+    world_run_dry();
+    world_expect_in_l3(3);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
 }
 END_TEST
 
@@ -358,7 +417,7 @@ START_TEST(a_poison_cart_is_parked_and_the_rest_goes_on)
     ck_assert(!world->rows[50].present);
     ck_assert_uint_eq(world_stat("behind_parked"), 1);
     ck_assert_uint_eq(world_stat("behind_queue"), 1);
-    ck_assert_uint_ge(behind_age_ms(world->behind), 10000);
+    ck_assert_uint_ge(behind_age_ms(&world->behind, 1), 10000);
     /* 64 -> 8 -> 1, then 8-1 clean singles at most before it; no walk through all sizes */
     ck_assert_uint_le(world->batches_count, 30);
 
@@ -371,7 +430,7 @@ START_TEST(a_poison_cart_is_parked_and_the_rest_goes_on)
     ck_assert_uint_le(world_run_dry(), 60000);
     world_expect_in_l3(50);
     ck_assert_uint_eq(world_stat("behind_parked"), 0);
-    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 0);
 }
 END_TEST
 
@@ -565,10 +624,10 @@ START_TEST(drain_tries_at_once_during_a_pause)
     world->now_ms += WORLD_DELAY_MS;
     ck_assert_uint_gt(behind_turn(world->behind), 0);
     world->down = false;
-    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
     ck_assert_uint_eq(behind_turn(world->behind), BEHIND_IDLE);
     world_expect_in_l3(1);
-    ck_assert_int_eq(behind_drain(world->behind, 0), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), 0);
 }
 END_TEST
 
@@ -577,11 +636,11 @@ START_TEST(drain_counts_what_is_only_marked)
     world->behind->queue_max = 0;
     world_change(1, 1);
     ck_assert_uint_eq(world_stat("behind_queue"), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
     world->behind->queue_max = 10;
     world_run_dry();
     world_expect_in_l3(1);
-    ck_assert_int_eq(behind_drain(world->behind, 0), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), 0);
 }
 END_TEST
 
@@ -593,7 +652,6 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, a_cart_is_written_once_after_its_delay);
     tcase_add_test(tcase, batches_are_bounded);
     tcase_add_test(tcase, a_long_queue_is_written_in_the_order_of_keys);
-    tcase_add_test(tcase, the_more_carts_wait_the_longer_up_to_a_bound);
     tcase_add_test(tcase, batches_are_bounded_in_bytes);
     tcase_add_test(tcase, the_database_is_opened_without_work);
     tcase_add_test(tcase, a_cart_in_no_tier_is_dropped);
@@ -605,6 +663,9 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, an_endless_conflict_does_not_spin);
     tcase_add_test(tcase, a_commit_without_reply_converges);
     tcase_add_test(tcase, pauses_grow_to_a_bound);
+    tcase_add_test(tcase, the_breaker_says_where_it_is);
+    tcase_add_test(tcase, of_several_connections_the_worst_breaker_is_told);
+    tcase_add_test(tcase, keys_that_were_not_added_are_found_by_their_marks);
     tcase_add_test(tcase, pauses_have_jitter);
     tcase_add_test(tcase, a_poison_cart_is_parked_and_the_rest_goes_on);
     tcase_add_test(tcase, a_parked_cart_delays_nobody);

@@ -64,6 +64,7 @@ static void play(uint64_t seed)
     for (int i = 0; i < 300; i++) {
         if (i % 50 == 0) {
             world->fault_percent = (unsigned)(world_draw() % 3 * 15);
+            world->busy = world_draw() % 2;
             world->down = world_draw() % 4 == 0;
             world->read_only = world_draw() % 6 == 0;
             world->poison = world_draw() % 3 ? WORLD_NO_CART : random_cart();
@@ -97,7 +98,7 @@ static void play(uint64_t seed)
     }
     ck_assert_uint_eq(world_stat("behind_queue"), 0);
     ck_assert_uint_eq(world_stat("behind_overflow"), 0);
-    ck_assert_uint_eq(behind_age_ms(world->behind), 0);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 0);
 }
 
 /* BEHIND_SEED=n in the environment repeats the histories of a run. */
@@ -129,10 +130,10 @@ START_TEST(drain_ignores_the_delay)
     remake_real(3600 * 1000);
     world_change_all(0, 200);
     ck_assert_int_eq(behind_start(world->behind), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 0), CE_BUSY);
-    ck_assert_int_eq(behind_drain(world->behind, 60000), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 60000), 0);
     world_expect_all_in_l3(0, 200);
-    ck_assert_int_eq(behind_drain(world->behind, 0), 0); /* nothing to wait for */
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), 0); /* nothing to wait for */
 }
 END_TEST
 
@@ -152,7 +153,7 @@ START_TEST(drain_tries_parked_carts_once_more)
     world->poison = WORLD_NO_CART;
     world->behind->queue.places[BEHIND_PARKED]->due_ms += 3600 * 1000;
     ck_assert_int_eq(behind_start(world->behind), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 60000), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 60000), 0);
     world_expect_all_in_l3(0, 5);
 }
 END_TEST
@@ -163,7 +164,7 @@ START_TEST(drain_gives_up_in_time)
     world->down = true;
     world_change(1, 1);
     ck_assert_int_eq(behind_start(world->behind), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 30), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 30), CE_BUSY);
     ck_assert_uint_eq(world_stat("behind_queue"), 1);
 }
 END_TEST
@@ -174,7 +175,7 @@ START_TEST(drain_waits_for_what_is_only_marked)
     world->behind->queue_max = 10;
     world_change_all(0, 100);
     ck_assert_int_eq(behind_start(world->behind), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 60000), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 60000), 0);
     world_expect_all_in_l3(0, 100);
 }
 END_TEST
@@ -210,7 +211,7 @@ START_TEST(stop_does_not_wait_for_the_database)
     world_change(1, 1);
     world->behind->streak = 30; /* the next pause is 2.5 s or more */
     ck_assert_int_eq(behind_start(world->behind), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 20), CE_BUSY);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 20), CE_BUSY);
     uint64_t begin_ms = env_mono_ms(env_real());
     behind_stop(&world->behind);
     ck_assert_ptr_null(world->behind);
@@ -228,6 +229,12 @@ START_TEST(stop_before_start)
 END_TEST
 
 /* ---- the thread and SQLite ------------------------------------------------- */
+
+static bool never_busy(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
 
 static int snapshot_number(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev)
 {
@@ -299,13 +306,18 @@ START_TEST(threads_add_and_sqlite_has_all)
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(url, sizeof url, "sqlite:%s/carts.db", dir);
     struct behind_owner owner = {.ctx = &flushed,
+                                 .busy = never_busy,
                                  .snapshot = snapshot_number,
                                  .row = describe_number,
                                  .merge = merge_number,
                                  .flushed = count_flushed,
                                  .refill = refill_nothing};
-    struct behind_config config = {
-        .env = env_real(), .owner = &owner, .url = url, .delay_ms = 1, .batch_max = 100};
+    struct behind_config config = {.env = env_real(),
+                                   .owner = &owner,
+                                   .url = url,
+                                   .delay_ms = 1,
+                                   .batch_max = 100,
+                                   .queue_max = BEHIND_QUEUE_MAX};
     ck_assert_int_eq(behind_new(&config, &world->behind), 0);
     ck_assert_int_eq(behind_start(world->behind), 0);
     pthread_t threads[4];
@@ -314,7 +326,7 @@ START_TEST(threads_add_and_sqlite_has_all)
         ck_assert_int_eq(thread_start(&threads[i], "adder", add_numbers, &from[i]), 0);
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-    ck_assert_int_eq(behind_drain(world->behind, 60000), 0);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 60000), 0);
     ck_assert_uint_eq(world_stat("behind_flushed"), 2000);
     behind_stop(&world->behind);
     ck_assert_int_eq(flushed, 2000);

@@ -1,7 +1,8 @@
-/* behind: write-behind. Knows every cart whose L3 copy is older than L2's, and writes them in
- * batches: coalesced per cart, sorted by key, one transaction a batch. Its queue holds keys only;
- * the state is taken at the moment of writing. When it holds BEHIND_QUEUE_MAX keys it stops
- * remembering and refills from the marks in L2, so the backlog is bounded by disk, not by memory.
+/* behind: write-behind over one connection. Knows every cart of its own whose L3 copy is older than
+ * L2's, and writes them in batches: coalesced per cart, sorted by key, one transaction a batch. Its
+ * queue holds keys only; the state is taken at the moment of writing. When the queue is full it
+ * stops remembering and refills from the marks in L2, so the backlog is bounded by disk, not by
+ * memory. Several of them may write to one database as long as no cart belongs to two.
  *
  * Happy path: behind_add(key) -> delay -> snapshot() -> l3_flush -> flushed().
  * Conflict: l3_load -> merge() -> the cart waits its delay again, so that the joined state can
@@ -17,13 +18,17 @@
 #include "base/base.h"
 #include "tier/l3/l3.h"
 
-#define BEHIND_QUEUE_MAX  250000
-#define BEHIND_BATCH_MAX  1000
-#define BEHIND_EVENTS_MAX 256 /* in one transaction */
+#define BEHIND_QUEUE_MAX       250000 /* of all connections together */
+#define BEHIND_BATCH_MAX       1000
+#define BEHIND_CONNECTIONS_MAX 16
+#define BEHIND_EVENTS_MAX      256 /* in one transaction */
 
-/* What the queue needs from its owner; all are called on the write-behind thread. */
+/* What the queue needs from its owner; all are called on its write-behind thread. */
 struct behind_owner {
     void *ctx;
+    /* Clients change carts so fast that waiting for more changes saves writes. Blocks for nothing.
+     */
+    bool (*busy)(void *ctx);
     /* The newest state of a cart as bytes in `state`, and the L3 revision it is based on.
      * CE_NOTFOUND when no tier has it (then the key is dropped); other errors park the cart. */
     int (*snapshot)(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev);
@@ -54,11 +59,14 @@ struct behind_owner {
 struct behind_config {
     const struct env *env;
     const struct behind_owner *owner;
-    const char *url;       /* as l3_open; the thread opens it and opens it again after failures */
-    unsigned delay_ms;     /* a cart waits so long for more changes before it is written, ... */
-    unsigned cart_us;      /* ... for each cart that waits so much longer ... */
-    unsigned delay_max_ms; /* ... but no longer */
+    const char *url;   /* as l3_open; the thread opens it and opens it again after failures */
+    unsigned delay_ms; /* a cart waits so long for more changes before it is written, ... */
+    unsigned cart_us;  /* ... while clients are busy for each cart that waits so much longer ... */
+    unsigned delay_max_ms; /* ... but no longer, and not when the queue is half full */
+    unsigned hot_ms;       /* busy clients: a cart that changes so soon after it was written is hot,
+                              and waits so long */
     size_t batch_max;      /* 1..BEHIND_BATCH_MAX */
+    size_t queue_max;      /* keys; 1..BEHIND_QUEUE_MAX */
 };
 
 struct behind;
@@ -77,14 +85,15 @@ void behind_missed(struct behind *behind);
 /* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
 void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
 
-/* Waits until nothing is queued or in flight, without delay, at most timeout_ms. CE_BUSY. */
-int behind_drain(struct behind *behind, unsigned timeout_ms) MUST_USE;
+/* Waits until in none of them anything is queued or in flight, without delay, at most timeout_ms in
+ * all, and not at all for a thread that never began. CE_BUSY. */
+int behind_drain(struct behind *const *behinds, size_t count, unsigned timeout_ms) MUST_USE;
 
 /* Ends the thread after the transaction in flight, frees. Takes and nulls. */
 void behind_stop(struct behind **behind);
 
-/* Age of the oldest queued key in ms, 0 when empty. Lock-free. */
-uint64_t behind_age_ms(const struct behind *behind);
+/* Age of the oldest key queued in any of them in ms, 0 when there is none. Lock-free. */
+uint64_t behind_age_ms(struct behind *const *behinds, size_t count);
 
 #define BEHIND_STATS(X)                                                                            \
     X(behind_queue, "carts waiting to be written to L3")                                           \
@@ -97,7 +106,21 @@ uint64_t behind_age_ms(const struct behind *behind);
     X(behind_events, "events written")                                                             \
     X(behind_events_waiting, "events waiting to be written to L3, as far as known")                \
     X(behind_events_parked, "of them set aside after failing alone")                               \
-    X(behind_overflow, "1 while the queue is refilled from the marks in L2")
-void behind_stats(const struct behind *behind, const struct stat_sink *sink);
+    X(behind_overflow, "1 for each connection whose queue is refilled from the marks in L2")
+
+/* Those of several connections are added up, but for the greatest age. */
+void behind_stats(struct behind *const *behinds, size_t count, const struct stat_sink *sink);
+
+/* Where the circuit breaker of a connection is; of several the worst is told. */
+#define BEHIND_BREAKER_STATES(X)                                                                   \
+    X(CLOSED, "closed")       /* the last try was good, or there was none */                       \
+    X(HALF_OPEN, "half-open") /* it was not; the next is due, or under way */                      \
+    X(OPEN, "open")           /* it was not, and the database is left alone for now */
+
+/* For an operator: the stats above; behind_connections; behind_breaker (the words above);
+ * behind_retry_ms (until the next try); behind_last_error (words of the last failure, without a
+ * password, or "none"); for connection N, from 1, behind_N_queue, behind_N_flushed and
+ * behind_N_errors. Names and words are the sink's for the call only. Any thread. */
+void behind_tell(struct behind *const *behinds, size_t count, const struct stat_sink *sink);
 
 #endif

@@ -86,6 +86,7 @@ static void take_failure(struct behind *behind, size_t count)
     struct behind_events *events = &behind->events;
     const char *words = l3_message(behind->l3);
     behind_stat_count(behind, BEHIND_STAT_behind_errors);
+    behind_note_error(behind, words);
     if (events->streak++ == 0)
         log_warn("behind", "database: %s; events wait, trying again", words);
     if (count == 1) {

@@ -21,16 +21,19 @@
 #define BEHIND_BACKOFF_MAX_MS   5000
 #define BEHIND_PARK_FIRST_MS    1000
 #define BEHIND_PARK_MAX_MS      60000
-#define BEHIND_JOIN_MS          100      /* at least, from merge() to the next snapshot() */
-#define BEHIND_SHRINK           8        /* a failed batch is tried again in parts of this many */
+#define BEHIND_JOIN_MS          100 /* at least, from merge() to the next snapshot() */
+#define BEHIND_LOOK_MS          250 /* a turn at least so often while carts wait for busy clients */
+#define BEHIND_SHRINK           8   /* a failed batch is tried again in parts of this many */
 #define BEHIND_IDLE             UINT_MAX /* from behind_turn: nothing to do until behind_add */
 
 /* ---- the queue: not thread safe, callers hold the lock of struct behind -------------- */
 
 enum behind_place {
     BEHIND_QUEUED, /* in order of due time; in front a run, in order of keys: all of it is due */
+    BEHIND_HOT,    /* changed again soon after it was written; in order of due time */
     BEHIND_FLYING, /* being written by the current turn */
     BEHIND_PARKED, /* failed alone; in order of due time */
+    BEHIND_WARM,   /* written lately and not changed since: waits for nothing; by time of writing */
     BEHIND_PLACES
 };
 
@@ -40,7 +43,7 @@ struct behind_entry {
     enum behind_place place;
     uint64_t version;  /* counts adds. A flight settles the adds it started with, no others */
     uint64_t since_ms; /* oldest add that may not be in L3 */
-    uint64_t due_ms;   /* queued: not before; parked: next try */
+    uint64_t due_ms;   /* queued, hot: not before; parked: next try; warm: forgotten then */
     unsigned failures; /* times failed alone */
     uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued or merged */
     bool joins;        /* queued: merged, due_ms holds even for a drain */
@@ -54,9 +57,10 @@ struct behind_queue {
     size_t counts[BEHIND_PLACES];
 };
 
+/* Carts that L3 lacks. */
 static inline size_t behind_queue_count(const struct behind_queue *queue)
 {
-    return queue->counts[BEHIND_QUEUED] + queue->counts[BEHIND_FLYING] +
+    return queue->counts[BEHIND_QUEUED] + queue->counts[BEHIND_HOT] + queue->counts[BEHIND_FLYING] +
            queue->counts[BEHIND_PARKED];
 }
 
@@ -68,6 +72,14 @@ struct behind_entry *behind_queue_push(struct behind_queue *queue, struct slice 
 /* To the front or the end of the queue, into flight, or by its new due time among the parked. */
 void behind_queue_front(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_back(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
+/* Behind the hot ones; a cart that was written, behind the warm ones. */
+void behind_queue_heat(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
+void behind_queue_warm(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
+/* Hot carts that are due, or all, are queued, each with this delay since it changed; warm ones that
+ * are due, or all, are forgotten. */
+void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, bool all, unsigned delay_ms);
+/* Forgets the warm cart that was written first, if there is one. */
+void behind_queue_forget(struct behind_queue *queue);
 void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_park(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
 /* All parked carts may be tried again now. */
@@ -76,7 +88,7 @@ void behind_queue_recall(struct behind_queue *queue, uint64_t now_ms);
 void behind_queue_sort(struct behind_queue *queue);
 void behind_queue_remove(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_clear(struct behind_queue *queue);
-/* since_ms of the oldest queued or parked cart, UINT64_MAX when there is none. */
+/* since_ms of the oldest queued, hot or parked cart, UINT64_MAX when there is none. */
 uint64_t behind_queue_oldest(const struct behind_queue *queue);
 
 /* ---- write-behind -------------------------------------------------------------------- */
@@ -135,9 +147,9 @@ struct behind {
     const struct env *env;
     const struct behind_owner *owner;
     char *url;
-    unsigned delay_ms, cart_us, delay_max_ms;
+    unsigned delay_ms, cart_us, delay_max_ms, hot_ms;
     size_t batch_max;
-    size_t queue_max; /* BEHIND_QUEUE_MAX; tests use less */
+    size_t queue_max;
     int (*open)(const char *url, struct l3 **l3, char *message, size_t message_bytes); /* l3_open */
 
     struct lock lock; /* guards what follows up to events */
@@ -148,8 +160,11 @@ struct behind {
     uint64_t run_since_ms; /* of the oldest of them */
     unsigned drains;       /* behind_drain calls waiting: due times do not count */
     bool woken, stopping, overflow;
+    bool busy;            /* the clients were, at the last turn */
     uint64_t dropped;     /* keys not taken, ever */
     uint64_t retry_at_ms; /* the database is left alone until then */
+    bool failing;         /* nothing has succeeded since a failure */
+    char last_error[BEHIND_MESSAGE_MAX];
     struct behind_events events;
 
     /* The write-behind thread's own. */
@@ -181,6 +196,9 @@ unsigned behind_turn(struct behind *behind);
  * that nodes don't come back in step. */
 uint64_t behind_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
                          uint64_t max_ms);
+
+/* The words of a failure, for the stats. */
+void behind_note_error(struct behind *behind, const char *words);
 
 /* ---- events -------------------------------------------------------------------------- */
 

@@ -66,6 +66,36 @@ void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry)
     DL_APPEND(queue->places[BEHIND_FLYING], entry);
 }
 
+void behind_queue_heat(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms)
+{
+    enter_place(queue, entry, BEHIND_HOT);
+    entry->due_ms = due_ms;
+    DL_APPEND(queue->places[BEHIND_HOT], entry);
+}
+
+void behind_queue_warm(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms)
+{
+    enter_place(queue, entry, BEHIND_WARM);
+    entry->due_ms = due_ms;
+    DL_APPEND(queue->places[BEHIND_WARM], entry);
+}
+
+void behind_queue_forget(struct behind_queue *queue)
+{
+    if (queue->places[BEHIND_WARM])
+        behind_queue_remove(queue, queue->places[BEHIND_WARM]);
+}
+
+void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, bool all, unsigned delay_ms)
+{
+    struct behind_entry *const *hot = &queue->places[BEHIND_HOT];
+    struct behind_entry *const *warm = &queue->places[BEHIND_WARM];
+    while (*hot && (all || (*hot)->due_ms <= now_ms))
+        behind_queue_back(queue, *hot, (*hot)->since_ms + delay_ms);
+    while (*warm && (all || (*warm)->due_ms <= now_ms))
+        behind_queue_forget(queue);
+}
+
 static int order_by_key(const struct behind_entry *a, const struct behind_entry *b)
 {
     return slice_cmp(slice_of(a->key, a->key_len), slice_of(b->key, b->key_len));
@@ -112,7 +142,10 @@ void behind_queue_clear(struct behind_queue *queue)
 uint64_t behind_queue_oldest(const struct behind_queue *queue)
 {
     const struct behind_entry *head = queue->places[BEHIND_QUEUED];
+    const struct behind_entry *hot = queue->places[BEHIND_HOT];
     uint64_t oldest = head ? head->since_ms : UINT64_MAX;
+    if (hot && hot->since_ms < oldest)
+        oldest = hot->since_ms;
     const struct behind_entry *entry;
     DL_FOREACH(queue->places[BEHIND_PARKED], entry)
     {

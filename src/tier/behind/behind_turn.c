@@ -10,6 +10,7 @@
  */
 #include "tier/behind/behind_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct slice key_of(const struct behind_entry *entry)
@@ -30,16 +31,25 @@ uint64_t behind_pause_ms(const struct behind *behind, unsigned repeats, uint64_t
 
 /* ---- the database's health ----------------------------------------------------------- */
 
+void behind_note_error(struct behind *behind, const char *words)
+{
+    lock_take(&behind->lock);
+    snprintf(behind->last_error, sizeof behind->last_error, "%s", words);
+    lock_drop(&behind->lock);
+}
+
 /* A parked cart that fails while others succeed tells nothing about the database. */
 static void note_failure(struct behind *behind, const char *words, bool is_cart_to_blame)
 {
     behind_stat_count(behind, BEHIND_STAT_behind_errors);
+    behind_note_error(behind, words);
     if (!is_cart_to_blame) {
         if (behind->streak++ == 0)
             log_warn("behind", "database: %s; carts wait, trying again", words);
         uint64_t pause_ms =
             behind_pause_ms(behind, behind->streak, BEHIND_BACKOFF_FIRST_MS, BEHIND_BACKOFF_MAX_MS);
         lock_take(&behind->lock);
+        behind->failing = true;
         behind->retry_at_ms = env_mono_ms(behind->env) + pause_ms;
         lock_drop(&behind->lock);
     }
@@ -54,6 +64,7 @@ static void note_success(struct behind *behind)
     log_info("behind", "database: works again after %u failures", behind->streak);
     behind->streak = 0;
     lock_take(&behind->lock);
+    behind->failing = false;
     behind_queue_recall(&behind->queue, env_mono_ms(behind->env));
     lock_drop(&behind->lock);
 }
@@ -87,10 +98,18 @@ static void take_off_locked(struct behind *behind, size_t at, struct behind_entr
     behind_queue_fly(&behind->queue, entry);
 }
 
-/* How much longer than its delay the head waits for more changes while many carts wait: writing
- * takes a bounded part of the time, however busy the clients are. */
+static bool is_half_full_locked(const struct behind *behind)
+{
+    return behind_queue_count(&behind->queue) >= behind->queue_max / 2;
+}
+
+/* How much longer than its delay the head waits for more changes while clients are busy: the more
+ * carts wait, the more one writing of them all costs, and the less often it shall be. Not so long
+ * that the queue, which also grows by new carts, becomes full. */
 static uint64_t patience_ms_locked(const struct behind *behind)
 {
+    if (!behind->busy || is_half_full_locked(behind))
+        return 0;
     uint64_t ms = behind->queue.counts[BEHIND_QUEUED] * behind->cart_us / 1000;
     return ms < behind->delay_max_ms ? ms : behind->delay_max_ms;
 }
@@ -298,13 +317,19 @@ static void clear_suspects(struct behind *behind, size_t count)
 static void settle_done_locked(struct behind *behind, struct behind_item *item, uint64_t now_ms)
 {
     struct behind_entry *entry = item->entry;
-    if (entry->version == item->version) {
+    bool keeps = behind->busy && behind->hot_ms && !behind->drains;
+    if (entry->version == item->version && !keeps) {
         behind_queue_remove(&behind->queue, entry);
         return;
     }
     entry->since_ms = now_ms;
     entry->failures = 0;
-    behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
+    if (entry->version == item->version)
+        behind_queue_warm(&behind->queue, entry, now_ms + behind->hot_ms);
+    else if (keeps)
+        behind_queue_heat(&behind->queue, entry, now_ms + behind->hot_ms);
+    else
+        behind_queue_back(&behind->queue, entry, now_ms + behind->delay_ms);
 }
 
 /* The joined state is on its way to where snapshot() reads. */
@@ -445,18 +470,34 @@ static uint64_t next_work_at_locked(const struct behind *behind)
     uint64_t at_ms = UINT64_MAX;
     if (queued)
         at_ms = due_ms_locked(behind, queued);
+    if ((queued || behind->queue.counts[BEHIND_HOT]) && behind->busy)
+        at_ms = earlier(at_ms, env_mono_ms(behind->env) + BEHIND_LOOK_MS);
     if (parked)
         at_ms = earlier(at_ms, parked->due_ms);
     if (at_ms < behind->retry_at_ms)
         at_ms = behind->retry_at_ms;
+    if (behind->queue.places[BEHIND_WARM])
+        at_ms = earlier(at_ms, behind->queue.places[BEHIND_WARM]->due_ms);
     if (wants_refill_locked(behind))
         at_ms = earlier(at_ms, behind->refill_at_ms);
     return earlier(at_ms, behind_events_at_locked(behind));
 }
 
+/* Hot carts wait as long as clients are busy and there is room for new ones. */
+static void look_at_clients(struct behind *behind)
+{
+    bool busy = behind->owner->busy(behind->owner->ctx);
+    lock_take(&behind->lock);
+    behind->busy = busy;
+    bool all = !busy || behind->drains || is_half_full_locked(behind);
+    behind_queue_cool(&behind->queue, env_mono_ms(behind->env), all, behind->delay_ms);
+    lock_drop(&behind->lock);
+}
+
 unsigned behind_turn(struct behind *behind)
 {
     MUST_OBJ(behind, BEHIND_MAGIC);
+    look_at_clients(behind);
     if (connect_database(behind)) {
         behind_events_turn(behind); /* first, so that L3 has what a cart was before what it is */
         if (behind->l3)

@@ -1,5 +1,6 @@
 #include "tier/l3/l3_int.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -58,9 +59,8 @@ static const char *match_scheme(const char *url, const char *scheme)
     return strncmp(url, scheme, len) == 0 && url[len] == ':' ? url + len + 1 : NULL;
 }
 
-int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes)
+static const struct l3_driver *find_driver(const char *url, const char **where)
 {
-    MUST(url != NULL && l3 != NULL && message != NULL && message_bytes > 0);
     static const struct {
         const char *scheme;
         const struct l3_driver *(*driver)(void);
@@ -69,13 +69,36 @@ int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes
         L3_DRIVERS(X)
 #undef X
     };
-    bool is_fixed = strncmp(url, L3_FIXED, strlen(L3_FIXED)) == 0;
-    url += is_fixed ? strlen(L3_FIXED) : 0;
     for (size_t i = 0; i < sizeof drivers / sizeof drivers[0]; i++) {
-        const char *where = match_scheme(url, drivers[i].scheme);
-        if (where)
-            return open_with(drivers[i].driver(), where, is_fixed, l3, message, message_bytes);
+        *where = match_scheme(url, drivers[i].scheme);
+        if (*where)
+            return drivers[i].driver();
     }
+    return NULL;
+}
+
+static bool is_fixed(const char *url)
+{
+    return strncmp(url, L3_FIXED, strlen(L3_FIXED)) == 0;
+}
+
+unsigned l3_connections_max(const char *url)
+{
+    const char *where;
+    const struct l3_driver *driver =
+        find_driver(url + (is_fixed(url) ? strlen(L3_FIXED) : 0), &where);
+    return driver && driver->one_writer ? 1 : UINT_MAX;
+}
+
+int l3_open(const char *url, struct l3 **l3, char *message, size_t message_bytes)
+{
+    MUST(url != NULL && l3 != NULL && message != NULL && message_bytes > 0);
+    bool fixed = is_fixed(url);
+    url += fixed ? strlen(L3_FIXED) : 0;
+    const char *where;
+    const struct l3_driver *driver = find_driver(url, &where);
+    if (driver)
+        return open_with(driver, where, fixed, l3, message, message_bytes);
     /* Only the scheme is repeated: the rest may hold a password. */
     const char *colon = strchr(url, ':');
     snprintf(message, message_bytes,

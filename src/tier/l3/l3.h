@@ -73,6 +73,9 @@ struct l3_inbox_row {
 
 struct l3;
 
+/* How many connections may usefully write to the database of this URL at the same time. */
+unsigned l3_connections_max(const char *url);
+
 /* In front of a URL: the schema is checked and never made or changed. */
 #define L3_FIXED "fixed:"
 

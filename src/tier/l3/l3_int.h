@@ -40,6 +40,7 @@ struct l3 {
 /* The contracts are those of l3.h, narrowed: arguments are checked, results tidied up by l3.c. All
  * leave words in l3->message when they fail. */
 struct l3_driver {
+    bool one_writer; /* a second connection that writes would only wait for the first */
     /* `where` is the URL behind "scheme:". On an error l3->conn is NULL or closed by `close`. */
     int (*open)(struct l3 *l3, const char *where);
     void (*close)(struct l3 *l3); /* conn may be NULL */

@@ -21,9 +21,12 @@
     X(ER_TABLEACCESS_DENIED_ERROR, CE_DB, "give the user the rights of doc/sql.md")                \
     X(ER_DBACCESS_DENIED_ERROR, CE_DB, "give the user the rights of doc/sql.md")                   \
     X(ER_CON_COUNT_ERROR, CE_DB, "raise max_connections")                                          \
+    X(ER_STATEMENT_TIMEOUT, CE_DB, "the statement took too long")                                  \
     X(ER_LOCK_WAIT_TIMEOUT, CE_DB, "somebody else holds a lock on the rows")                       \
     X(ER_NO_SUCH_TABLE, CE_DB, "a table of cartd is missing")                                      \
     X(ER_BAD_FIELD_ERROR, CE_DB, "the tables are not those of doc/sql.md")                         \
+    X(CR_SSL_CONNECTION_ERROR, CE_DB,                                                              \
+      "the server's certificate is not accepted (ssl-ca and ssl-verify in the URL)")               \
     X(ER_NET_PACKET_TOO_LARGE, CE_DB, "raise max_allowed_packet")                                  \
     X(ER_DISK_FULL, CE_NODISK, "the server's disk is full")                                        \
     X(ER_RECORD_FILE_FULL, CE_NODISK, "the server's disk is full")                                 \

@@ -36,10 +36,20 @@ bool l3_pg_failed_with(const struct l3 *l3, const char *state)
     return strncmp(pg->state, state, strlen(state)) == 0;
 }
 
-/* Words of libpq end with a newline. */
+/* libpq has a line for each host that it tried, and a tab in front of what belongs to the one
+ * before; here all becomes one line. */
 static int fail_libpq(struct l3 *l3, int err, const char *words)
 {
-    snprintf(l3->message, sizeof l3->message, "%.*s", (int)strcspn(words, "\n"), words);
+    size_t len = 0;
+    l3->message[0] = '\0';
+    while (*words && len + 1 < sizeof l3->message) {
+        size_t line = strcspn(words, "\n");
+        int put = snprintf(l3->message + len, sizeof l3->message - len, "%s%.*s", len ? "; " : "",
+                           (int)line, words);
+        len += (size_t)put;
+        words += line;
+        words += strspn(words, "\n\t");
+    }
     return err;
 }
 

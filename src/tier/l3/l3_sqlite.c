@@ -755,6 +755,7 @@ static void close_sqlite(struct l3 *l3)
 const struct l3_driver *l3_sqlite_driver(void)
 {
     static const struct l3_driver driver = {
+        .one_writer = true,
         .open = open_sqlite,
         .close = close_sqlite,
         .flush = flush_sqlite,

@@ -1,0 +1,166 @@
+/* behind: how long carts wait for more changes while clients are busy, on a fake clock. */
+#include "lib/behind_world.h"
+#include "lib/suite.h"
+
+#include <check.h>
+
+static struct world *world;
+
+static void set_up(void)
+{
+    world_set_up();
+    world = world_get();
+}
+
+START_TEST(the_more_carts_wait_the_longer_up_to_a_bound)
+{
+    static const struct {
+        uint32_t carts;
+        unsigned wait_ms;
+    } table[] = {{1, 10}, {5, 50}, {10, 100}, {15, 100}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        world_remake(&world->env, 10, WORLD_DELAY_MS);
+        world->behind->cart_us = 10000;
+        world->behind->delay_max_ms = 100;
+        world->busy = true;
+        world_change_all(0, table[i].carts);
+        uint64_t due_ms = world->now_ms + WORLD_DELAY_MS + table[i].wait_ms;
+        ck_assert_uint_eq(behind_turn(world->behind), BEHIND_LOOK_MS); /* are they still busy? */
+        world->now_ms = due_ms - 1;
+        ck_assert_uint_eq(behind_turn(world->behind), 1);
+        world->now_ms += 1;
+        behind_turn(world->behind);
+        behind_turn(world->behind); /* the second batch of a run does not wait again */
+        world_expect_all_in_l3(0, table[i].carts);
+    }
+}
+END_TEST
+
+START_TEST(nobody_waits_for_clients_that_have_become_quiet)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    world->behind->cart_us = 1000000;
+    world->behind->delay_max_ms = 40000;
+    world->busy = true;
+    world_change_all(0, 30);
+    world_run_for(20000);
+    ck_assert_uint_eq(world->batches_count, 0);
+    world->busy = false;
+    world_run_for(BEHIND_LOOK_MS);
+    world_expect_all_in_l3(0, 30);
+}
+END_TEST
+
+START_TEST(a_queue_that_is_half_full_waits_for_nobody)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    world->behind->cart_us = 1000000;
+    world->behind->delay_max_ms = 40000;
+    world->behind->queue_max = 40;
+    world->busy = true;
+    world_change_all(0, 19);
+    world_run_for(2 * WORLD_DELAY_MS);
+    ck_assert_uint_eq(world->batches_count, 0);
+    world_change(19, 1);
+    world_run_for(2 * WORLD_DELAY_MS);
+    world_expect_all_in_l3(0, 20);
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+}
+END_TEST
+
+START_TEST(a_hot_cart_is_written_seldom_while_clients_are_busy)
+{
+    world->busy = true;
+    world_change(1, 1);
+    world_run_for(WORLD_DELAY_MS);
+    world_expect_in_l3(1);
+    for (int i = 1; i <= 10; i++) { /* once a second */
+        world->now_ms += i == 1 ? 0 : 1000;
+        world_change(1, 1ull << i);
+        world_run_for(0);
+    }
+    ck_assert_uint_eq(world->batches_count, 1);
+    ck_assert_uint_eq(world_stat("behind_queue"), 1);
+    ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 9000);
+    world_run_for(WORLD_HOT_MS - 9000 + BEHIND_LOOK_MS);
+    ck_assert_uint_eq(world->batches_count, 2);
+    world_expect_in_l3(1);
+    world_change(2, 1); /* another is written as soon as ever */
+    world_run_for(WORLD_DELAY_MS);
+    world_expect_in_l3(2);
+}
+END_TEST
+
+START_TEST(a_hot_cart_waits_no_longer_when_clients_become_quiet)
+{
+    world->busy = true;
+    world_change_all(1, 3);
+    world_run_for(WORLD_DELAY_MS);
+    world_change(1, 2);
+    world_run_for(2000);
+    ck_assert_uint_eq(world->batches_count, 1);
+    world->busy = false;
+    world_run_for(BEHIND_LOOK_MS);
+    ck_assert_uint_eq(world->batches_count, 2);
+    world_expect_in_l3(1);
+    ck_assert_uint_eq(HASH_COUNT(world->behind->queue.table), 0); /* no warm ones are kept */
+    world_change(1, 4);
+    world_run_for(WORLD_DELAY_MS);
+    world_expect_in_l3(1);
+}
+END_TEST
+
+START_TEST(a_drain_waits_for_no_hot_cart)
+{
+    world->busy = true;
+    world_change(1, 1);
+    world_run_for(WORLD_DELAY_MS);
+    world_change(1, 2);
+    world_run_for(1000);
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 0), CE_BUSY);
+    world->behind->drains++;
+    behind_turn(world->behind);
+    world->behind->drains--;
+    world_expect_in_l3(1);
+}
+END_TEST
+
+START_TEST(warm_carts_make_room_for_others)
+{
+    world->busy = true;
+    world->behind->queue_max = 6;
+    world_change_all(0, 2);
+    world_run_for(2 * WORLD_DELAY_MS);
+    world_change_all(2, 4);
+    world_run_for(2 * WORLD_DELAY_MS);
+    world_change_all(4, 9); /* five that wait, two or four that are warm */
+    ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+    ck_assert_uint_le(HASH_COUNT(world->behind->queue.table), 6);
+    world_change(9, 1);
+    world_change(10, 1); /* the seventh that waits */
+    ck_assert_uint_eq(world_stat("behind_overflow"), 1);
+    world_run_dry();
+    world_expect_all_in_l3(0, 11);
+}
+END_TEST
+
+static Suite *make_suite(void)
+{
+    Suite *suite = suite_create("behind_busy");
+    TCase *tcase = tcase_create("turns");
+    tcase_add_checked_fixture(tcase, set_up, world_tear_down);
+    tcase_add_test(tcase, the_more_carts_wait_the_longer_up_to_a_bound);
+    tcase_add_test(tcase, nobody_waits_for_clients_that_have_become_quiet);
+    tcase_add_test(tcase, a_queue_that_is_half_full_waits_for_nobody);
+    tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
+    tcase_add_test(tcase, a_hot_cart_waits_no_longer_when_clients_become_quiet);
+    tcase_add_test(tcase, a_drain_waits_for_no_hot_cart);
+    tcase_add_test(tcase, warm_carts_make_room_for_others);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return suite_run(make_suite());
+}
