@@ -66,7 +66,7 @@ def test_a_cart_that_sql_had_is_marked_anew_when_it_changes(server):
     with server.client() as client:
         writes = client.stat("l2_writes")
         assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
-        wait_until(lambda: client.stat("l2_writes") == writes + 2, "L2 has cart and mark, then none")
+        wait_until(lambda: client.stat("l2_writes") == writes + 2, "L2 has the cart, then no mark")
         other = server.hold_lock()
         assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
         wait_until(lambda: client.stat("l2_writes") > writes + 2, "L2 has the change")
