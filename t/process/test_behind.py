@@ -60,6 +60,24 @@ def test_carts_work_while_the_database_is_locked(server):
     assert {cart["qty"] for cart in carts.values()} == {2}
 
 
+def test_a_cart_that_sql_had_is_marked_anew_when_it_changes(server):
+    """L2 knows after a kill that SQL lacks the second change."""
+    server.start()
+    with server.client() as client:
+        writes = client.stat("l2_writes")
+        assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
+        wait_until(lambda: client.stat("l2_writes") == writes + 2, "L2 has the cart, then no mark")
+        other = server.hold_lock()
+        assert client.cmd("cadd cart:u0 SKU-1 1") == "HD"
+        wait_until(lambda: client.stat("l2_writes") > writes + 2, "L2 has the change")
+        wait_until(lambda: client.stat("drain_pending") == 0, "and the checkpoint behind it")
+    server.kill9()
+    other.close()
+    server.start()
+    books.check(server, ["cart:u0"])
+    assert server.stats()["replayed"] == 0
+
+
 def test_a_kill_while_the_database_is_locked_loses_nothing(server):
     server.start()
     keys = [f"cart:u{number}" for number in range(100)]

@@ -131,6 +131,26 @@ def test_a_start_without_l2_waits_for_the_database(server, tmp_path):
     shopper.check_everywhere()
 
 
+def test_a_stop_keeps_what_of_the_journal_is_not_applied(server, tmp_path):
+    shopper = Shopper(server)
+    database = tmp_path / "sql" / "cartd.sqlite"
+    database.parent.mkdir()
+    server.sqlite = database
+    start_cold(server, shopper, l3=f"sqlite:{database}")
+    with server.client() as client:
+        shopper.add_all(client)
+    server.kill9()
+    server.forget("l2")
+    database.rename(tmp_path / "away")
+    database.mkdir()
+    server.start(**server.options)
+    server.stop()
+    database.rmdir()
+    (tmp_path / "away").rename(database)
+    server.start(**server.options)
+    shopper.check_everywhere()
+
+
 @pytest.mark.parametrize("tail", [b"\0" * 4096, b"garbage" * 300, b"\x10"])
 def test_a_torn_end_of_the_journal_is_cut_off(server, tail):
     shopper = Shopper(server)
