@@ -450,6 +450,8 @@ static int take_down(struct parts *parts)
     int rc = 0;
     if (parts->guard)
         guard_stop(parts->guard); /* no answer of it comes to a connection that is gone */
+    if (parts->tier)
+        tier_quiet(parts->tier);
     if (parts->net && !net_stop(parts->net, STOP_CONNS_MS))
         log_warn("cartd", "some connections were cut off");
     if (parts->tier && (rc = tier_stop(&parts->tier, STOP_TIER_MS)))

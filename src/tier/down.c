@@ -52,6 +52,7 @@ static void flushed(void *ctx, struct slice key, struct slice state, uint32_t re
         item->cart.l3_rev = rev; /* goes to L2 with the next change */
     l1_unlock(tier->l1, hash);
     drain_unmark(tier, key, state);
+    sql_waits_flushed(tier, key, state);
 }
 
 /* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either

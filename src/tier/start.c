@@ -130,6 +130,10 @@ static int begin_threads(struct tier *tier)
         rc = behind_start(tier->behind);
     if (rc == 0)
         rc = reap_start(tier);
+    if (rc == 0)
+        rc = sql_waits_start(tier);
+    if (rc == 0)
+        rc = jobs_start(tier);
     return rc;
 }
 

@@ -82,6 +82,9 @@ static void free_parts(struct tier *tier)
     buf_free(&tier->drain.leaving);
     events_fini(tier);
     reap_fini(tier);
+    orders_fini(tier);
+    sql_waits_fini(tier);
+    jobs_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
@@ -121,6 +124,9 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     tier->fills.queue_tail = &tier->fills.queue;
     events_init(tier);
     reap_init(tier);
+    orders_init(tier);
+    sql_waits_init(tier);
+    jobs_init(tier);
     start_init(tier);
     catchup_init(tier);
     int rc = open_parts(tier, &what);
@@ -163,12 +169,21 @@ static int empty_behind(struct tier *tier, unsigned timeout_ms)
     return first_error(rc, sweep_stopped(tier)); /* and the marks of what L3 has by now */
 }
 
+void tier_quiet(struct tier *tier)
+{
+    MUST_OBJ(tier, TIER_MAGIC);
+    jobs_quiet(tier);
+    sql_waits_quiet(tier);
+}
+
 int tier_stop(struct tier **out, unsigned timeout_ms)
 {
     struct tier *tier = *out;
     MUST_OBJ(tier, TIER_MAGIC);
     *out = NULL;
     start_stop(tier);
+    jobs_stop(tier);
+    sql_waits_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
@@ -379,6 +394,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t catchup_left = atomic_load(&tier->catchup.left);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
+    uint64_t sql_waiting = atomic_load(&tier->sql_waits.count);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);
     uint64_t fill_waiting = of->waiting;

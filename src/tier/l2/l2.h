@@ -88,6 +88,10 @@ int l2_is_marked(struct l2 *l2, struct slice key, bool *marked) MUST_USE;
 int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
              void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
 
+/* As l2_marks, of the keys of all carts, in ring order. */
+int l2_cart_keys(struct l2 *l2, struct buf *cursor, size_t max,
+                 void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
+
 /* Where a walk through a list goes on: behind this entry; all zero is in front of the first. A new
  * walk from the front meets what LevelDB keeps of deleted entries (cluster-notes 6): go on from
  * where the last one ended. */

@@ -172,6 +172,12 @@ int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
     return keys_of(l2, L2_MARK, cursor, max, each, arg, count);
 }
 
+int l2_cart_keys(struct l2 *l2, struct buf *cursor, size_t max,
+                 void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+{
+    return keys_of(l2, L2_CART, cursor, max, each, arg, count);
+}
+
 int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
                 void (*each)(void *arg, struct slice key), void *arg, size_t *count)
 {
