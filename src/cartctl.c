@@ -301,6 +301,13 @@ static int run_resync(struct ctl *ctl, char **args)
     return rc ? rc : print_rows(ctl, &ignored);
 }
 
+static int run_snapshot(struct ctl *ctl, char **args)
+{
+    unsigned long long ignored;
+    int rc = ask(ctl, "tiers snapshot %s\r\n", args[0]);
+    return rc ? rc : print_rows(ctl, &ignored);
+}
+
 static int run_stats(struct ctl *ctl, char **args)
 {
     unsigned long long ignored;
@@ -339,6 +346,8 @@ static int run_wait(struct ctl *ctl, char **args)
 }
 
 static const struct command commands[] = {
+    {"snapshot", "DIR", "a copy of its data directory, in an absolute path on its machine", 1, "",
+     run_snapshot},
     {"resync", "", "writes all carts to the database again, also rows that somebody deleted", 0,
      "r", run_resync},
     {"wait", "KEY VERSION", "until the database has this version of a cart, or a later one", 2, "t",

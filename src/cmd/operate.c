@@ -84,10 +84,21 @@ static int read_rate(struct slice words, struct tier_job_config *config)
     return good ? 0 : CE_FORMAT;
 }
 
+/* snapshot DIR: all of the line behind the word; a path may hold spaces. */
+static int read_dir(struct slice words, struct tier_job_config *config)
+{
+    while (words.len && words.bytes[0] == ' ')
+        words = slice_from(words, 1);
+    config->dir = words;
+    config->carts_per_s = TIER_JOB_RATE_MAX;
+    return words.len && words.len <= TIER_JOB_PATH_MAX ? 0 : CE_FORMAT;
+}
+
 static const struct {
     const char *word;
     int (*read)(struct slice words, struct tier_job_config *config);
 } jobs[TIER_JOB_KINDS_] = {
+    [TIER_JOB_SNAPSHOT] = {"snapshot", read_dir},
     [TIER_JOB_RESYNC] = {"resync", read_rate},
 };
 
@@ -110,7 +121,7 @@ static int begin_job(struct session *session, const struct request *request)
 /* A job that fails says in words of its own what was in its way. */
 static int tell_failure(struct session *session, int rc, const char *message)
 {
-    return message[0] ? buf_printf(session->out, "%s: %s\r\n", err_wire(rc), message)
+    return message[0] ? buf_printf(session->out, "SERVER_ERROR %s\r\n", message)
                       : text_error(session->out, rc);
 }
 

@@ -376,7 +376,7 @@ int drain_mend(struct tier *tier)
 
 /* ---- the sweep ---- */
 
-int drain_sweep(struct tier *tier)
+static int sweep(struct tier *tier)
 {
     bool is_whole = tier->replayed && catchup_is_over(tier);
     uint64_t end = journal_end(tier->journal);
@@ -406,6 +406,14 @@ int drain_sweep(struct tier *tier)
         journal_release(tier->journal, end);
     }
     return 0;
+}
+
+int drain_sweep(struct tier *tier)
+{
+    orders_sweep_begins(tier);
+    int rc = sweep(tier);
+    orders_sweep_ended(tier, rc);
+    return rc;
 }
 
 /* ---- the thread ---- */

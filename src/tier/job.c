@@ -54,6 +54,9 @@ int tier_job_start(struct tier *tier, const struct tier_job_config *config, stru
         return rc ? rc : CE_NOMEM;
     job->tier = tier;
     job->config = *config;
+    MUST(config->dir.len < sizeof job->path);
+    if (config->dir.len)
+        memcpy(job->path, config->dir.bytes, config->dir.len);
     lock_take(&jobs->lock);
     if (jobs->stopping)
         rc = CE_STOPPED;

@@ -98,3 +98,61 @@ void orders_committed(struct tier *tier)
     buf_shrink(&tier->orders.writing, ORDERS_BYTES_MAX);
     atomic_store(&tier->orders.busy, false);
 }
+
+/* ---- a view of L2 ---- */
+
+void orders_ask_view(struct tier *tier)
+{
+    lock_take(&tier->orders.lock);
+    MUST(tier->orders.view_state == VIEW_NOT);
+    tier->orders.view_state = VIEW_ASKED;
+    lock_drop(&tier->orders.lock);
+}
+
+bool orders_take_view(struct tier *tier, bool gives_up, struct l2_view **view, int *rc)
+{
+    struct orders *orders = &tier->orders;
+    lock_take(&orders->lock);
+    bool over = gives_up || orders->view_state == VIEW_READY;
+    if (over) {
+        *view = orders->view;
+        *rc = orders->view_rc;
+        orders->view = NULL;
+        orders->view_state = VIEW_NOT;
+    }
+    lock_drop(&orders->lock);
+    if (gives_up && *view)
+        l2_view_drop(tier->l2, view);
+    return over;
+}
+
+void orders_sweep_begins(struct tier *tier)
+{
+    lock_take(&tier->orders.lock);
+    if (tier->orders.view_state == VIEW_ASKED)
+        tier->orders.view_state = VIEW_SWEEPS;
+    lock_drop(&tier->orders.lock);
+}
+
+void orders_sweep_ended(struct tier *tier, int rc)
+{
+    struct orders *orders = &tier->orders;
+    struct l2_view *view = NULL;
+    lock_take(&orders->lock);
+    bool wanted = orders->view_state == VIEW_SWEEPS;
+    lock_drop(&orders->lock);
+    if (!wanted)
+        return;
+    if (rc == 0)
+        rc = l2_view_take(tier->l2, &view);
+    lock_take(&orders->lock);
+    wanted = orders->view_state == VIEW_SWEEPS; /* it may have been given up */
+    if (wanted) {
+        orders->view = view;
+        orders->view_rc = rc;
+        orders->view_state = VIEW_READY;
+    }
+    lock_drop(&orders->lock);
+    if (!wanted && view)
+        l2_view_drop(tier->l2, &view);
+}

@@ -235,6 +235,7 @@ int tier_sql_wait(struct tier *tier, struct tier_sql_wait *wait) MUST_USE;
 
 /* ---- an operator's jobs: one at a time, on a thread of their own ---- */
 
+#define TIER_JOB_PATH_MAX     1024
 #define TIER_JOB_RATE_DEFAULT 1000 /* carts a second */
 #define TIER_JOB_RATE_MAX     1000000
 #define TIER_JOB_LINES_MAX    (256u << 10) /* bytes that were not taken; then the job waits */
@@ -242,7 +243,8 @@ int tier_sql_wait(struct tier *tier, struct tier_sql_wait *wait) MUST_USE;
 
 /* Name, word, whether it needs an L3. */
 #define TIER_JOBS(X)                                                                               \
-    X(RESYNC, resync, true) /* marks every cart of L2: write-behind writes it to L3 again */
+    X(SNAPSHOT, snapshot, false) /* a copy of the data directory, in `dir` */                      \
+    X(RESYNC, resync, true)      /* marks every cart of L2: write-behind writes it to L3 again */
 enum tier_job_kind {
 #define X(name, word, needs_l3) TIER_JOB_##name,
     TIER_JOBS(X)
@@ -253,6 +255,7 @@ enum tier_job_kind {
 struct tier_job_config {
     enum tier_job_kind kind;
     uint32_t carts_per_s; /* 1..TIER_JOB_RATE_MAX */
+    struct slice dir;     /* at most TIER_JOB_PATH_MAX bytes, copied; an absolute path */
     /* tier_job_take has news. The job's thread, no lock held. */
     void (*wake)(void *ctx);
     void *ctx;

@@ -129,6 +129,10 @@ struct orders {
     struct buf waiting; /* struct order[] with their keys */
     struct buf writing; /* the L2 writer's own: those in the batch */
     _Atomic bool busy;  /* there are such */
+    /* A view of L2 with all that there was when it was asked for. */
+    enum { VIEW_NOT, VIEW_ASKED, VIEW_SWEEPS, VIEW_READY } view_state;
+    struct l2_view *view;
+    int view_rc;
 };
 
 /* waits.c: who waits for SQL. */
@@ -151,6 +155,7 @@ struct tier_job {
     uint64_t began_ms, told_ms;
     struct buf keys, cursor; /* the thread's own: of one step, where the walk is */
     bool no_memory;
+    char path[TIER_JOB_PATH_MAX + 1];
     char message[TIER_JOB_MESSAGE_MAX];
     /* Under the lock of struct jobs. */
     struct buf lines;
@@ -368,6 +373,13 @@ bool orders_pending(struct tier *tier);
 bool orders_wait(struct tier *tier);
 void orders_to_batch(struct tier *tier);
 void orders_committed(struct tier *tier);
+/* For one who wants a view of L2 as it is after a whole sweep. orders_take_view: false: not yet. It
+ * is his then, *rc tells why there is none. `gives_up`: true, and there will be none. */
+void orders_ask_view(struct tier *tier);
+bool orders_take_view(struct tier *tier, bool gives_up, struct l2_view **view, int *rc);
+/* The L2 writer: a sweep begins, or has ended with rc. */
+void orders_sweep_begins(struct tier *tier);
+void orders_sweep_ended(struct tier *tier, int rc);
 
 /* waits.c */
 void sql_waits_init(struct tier *tier);

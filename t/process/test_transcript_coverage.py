@@ -51,7 +51,7 @@ CLASSIC = {
     "watch": ["ERROR", "WATCHER_FAILED"],
     "quit": [NOTHING],
     "cwait": ["HD", "NS", "ERROR", FORMAT, "CLIENT_ERROR BAD_CART"],  # cartd's own, in classic form
-    "tiers": ["STAT", "ERROR", FORMAT],
+    "tiers": ["STAT", "SERVER_ERROR", "ERROR", FORMAT],
 }
 META = {
     "mn": ["MN"],

@@ -115,6 +115,22 @@ int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t n
 int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
             void *arg) MUST_USE;
 
+/* ---- copying ---- */
+
+/* What the database holds at this moment, whatever is written later. Owner: caller, until
+ * l2_view_drop. The writer. CE_IO, CE_NOMEM. */
+struct l2_view;
+int l2_view_take(struct l2 *l2, struct l2_view **view) MUST_USE;
+/* Takes and nulls. Any thread. */
+void l2_view_drop(struct l2 *l2, struct l2_view **view);
+/* Makes a database of its own at `path` (a directory that is missing) with what the view has, but
+ * for the values "complete" and "l3"; all of it is synced, its directory is not. Calls `step` after
+ * each part with how many carts it had; returns what that returns when it is not 0. CE_BUSY: the
+ * database was closed since. CE_NODISK, CE_IO, CE_CORRUPT, CE_NOMEM; what was written stays. Any
+ * thread but workers and the writer. */
+int l2_copy(struct l2 *l2, const struct l2_view *view, const char *path,
+            int (*step)(void *ctx, uint64_t carts), void *ctx) MUST_USE;
+
 /* ---- damage ---- */
 
 /* True since something was met that cannot be read. Any thread, lock-free. */

@@ -118,6 +118,15 @@ void l2_batch_leave(struct l2_batch *batch, enum l2_list list, uint64_t number, 
     batch->bytes += dbkey.len;
 }
 
+void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value)
+{
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    leveldb_writebatch_put(batch->writes, (const char *)dbkey.bytes, dbkey.len,
+                           value.len ? (const char *)value.bytes : "", value.len);
+    batch->bytes += dbkey.len + value.len;
+    batch->carts += dbkey.bytes[0] == L2_CART;
+}
+
 void l2_batch_clear(struct l2_batch *batch)
 {
     MUST_OBJ(batch, L2_BATCH_MAGIC);

@@ -149,6 +149,13 @@ int l3_each(struct l3 *l3,
     return l3->driver->each(l3, each, arg);
 }
 
+int l3_copy(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    return l3->driver->copy ? l3->driver->copy(l3, path, go_on, ctx)
+                            : l3_fail(l3, CE_INVAL, "databases of this kind are not copied");
+}
+
 const char *l3_message(const struct l3 *l3)
 {
     MUST_OBJ(l3, L3_MAGIC);

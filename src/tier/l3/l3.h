@@ -82,6 +82,11 @@ int l3_each(struct l3 *l3,
             int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
             void *arg) MUST_USE;
 
+/* Makes a consistent copy of the whole database in a new file, while others use it. Calls `go_on`
+ * now and then; ends with CE_STOPPED when it does not return 0. CE_INVAL: not of this kind of
+ * database; CE_DB, CE_NODISK: what was written stays. Blocks. */
+int l3_copy(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx) MUST_USE;
+
 /* Appends the URL with "***" for its password: to show it, and to know a database by. CE_NOMEM. */
 int l3_mask_url(const char *url, struct buf *out) MUST_USE;
 /* Appends the URL with a password (any bytes) behind its user. CE_INVAL: it names no user, or has a

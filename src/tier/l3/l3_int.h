@@ -50,6 +50,7 @@ struct l3_driver {
     int (*each)(struct l3 *l3,
                 int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                 void *arg);
+    int (*copy)(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx); /* or NULL */
 };
 
 /* l3_open for a given driver; l3_open comes here, and tests that bring their own. */

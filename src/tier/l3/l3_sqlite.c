@@ -18,6 +18,7 @@
 #define ANSWER_BYTES_MAX 32
 #define TIME_BYTES_MAX   32
 #define DAY_S            86400
+#define COPY_OPS         100000  /* steps of its machine between two questions whether to go on */
 #define CACHE_PRAGMA     "-8192" /* KiB */
 #define WAL_PRAGMA       "4000"  /* pages in the log before they go into the database: 16 MiB */
 
@@ -492,6 +493,21 @@ static int execute(struct l3 *l3, const char *sql)
     return sqlite3_exec(conn->db, sql, NULL, NULL, NULL) ? fail(l3) : 0;
 }
 
+/* A reader like any other: those who write go on meanwhile. */
+static int copy_sqlite(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx)
+{
+    struct sqlite *conn = l3->conn;
+    char *sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+    if (!sql)
+        return fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+    sqlite3_progress_handler(conn->db, COPY_OPS, go_on, ctx);
+    int err = execute(l3, sql);
+    bool stopped = err && (sqlite3_errcode(conn->db) & 0xff) == SQLITE_INTERRUPT;
+    sqlite3_progress_handler(conn->db, 0, NULL, NULL);
+    sqlite3_free(sql);
+    return stopped ? CE_STOPPED : err;
+}
+
 /* The first value of the first row as text, "" when there is none. */
 static int ask(struct l3 *l3, const char *sql, char answer[ANSWER_BYTES_MAX])
 {
@@ -653,6 +669,7 @@ const struct l3_driver *l3_sqlite_driver(void)
         .put_events = put_events_sqlite,
         .load = load_sqlite,
         .each = each_sqlite,
+        .copy = copy_sqlite,
     };
     return &driver;
 }
