@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static char folder[64];
-static char path[160];
+static char path[128];
 static struct l2 *l2;
 static struct l2_batch *batch;
 static struct buf storage;
@@ -746,91 +746,6 @@ START_TEST(entries_leave_one_by_one)
 }
 END_TEST
 
-/* ---- copies ------------------------------------------------------------------------------------
- */
-
-static int count_carts(void *ctx, uint64_t carts)
-{
-    *(uint64_t *)ctx += carts;
-    return 0;
-}
-
-static int refuse_step(void *ctx, uint64_t carts)
-{
-    (void)ctx, (void)carts;
-    return CE_STOPPED;
-}
-
-START_TEST(copy_has_what_the_view_has)
-{
-    char copy[160];
-    struct l2_view *view;
-    uint64_t carts = 0;
-    bool marked = false;
-    put_text("a", "old");
-    put_text("b", "kept");
-    l2_batch_mark(batch, slice_str("b"));
-    enter(L2_EVENTS, 7, "a", "event");
-    l2_batch_meta(batch, "checkpoint", slice_str("42"));
-    l2_batch_meta(batch, "complete", slice_str("1"));
-    l2_batch_meta(batch, "l3", slice_str("sqlite:here"));
-    commit();
-    ck_assert_int_eq(l2_view_take(l2, &view), 0);
-    put_text("a", "new");
-    put_text("c", "later");
-    commit();
-    snprintf(copy, sizeof copy, "%s/copy", folder);
-    ck_assert_int_eq(l2_copy(l2, view, copy, count_carts, &carts), 0);
-    l2_view_drop(l2, &view);
-    ck_assert_ptr_null(view);
-    ck_assert_uint_eq(carts, 2);
-    expect_text("a", "new");
-    l2_close(&l2);
-    snprintf(path, sizeof path, "%s", copy);
-    must_open();
-    expect_text("a", "old");
-    expect_text("b", "kept");
-    expect_none("c");
-    ck_assert_int_eq(l2_is_marked(l2, slice_str("b"), &marked), 0);
-    ck_assert(marked);
-    struct l2_place place = {0};
-    expect_walk(&place, UINT64_MAX, 9, "7 a event,");
-    ck_assert_int_eq(l2_meta_get(l2, "checkpoint", &storage), 0);
-    ck_assert(slice_eq(buf_slice(&storage), slice_str("42")));
-    ck_assert_int_eq(l2_meta_get(l2, "complete", &storage), CE_NOTFOUND);
-    ck_assert_int_eq(l2_meta_get(l2, "l3", &storage), CE_NOTFOUND);
-}
-END_TEST
-
-START_TEST(copy_of_many_parts_is_whole)
-{
-    enum { CARTS = 3000, BYTES = 1000 }; /* three parts */
-    char copy[160], key[16], state[BYTES];
-    struct l2_view *view;
-    uint64_t carts = 0;
-    memset(state, 'x', sizeof state);
-    for (int i = 0; i < CARTS; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        put_cart(slice_str(key), (struct l2_cart){1, 2, 3, 4, 5, slice_of(state, sizeof state)});
-    }
-    commit();
-    snprintf(copy, sizeof copy, "%s/copy", folder);
-    ck_assert_int_eq(l2_view_take(l2, &view), 0);
-    ck_assert_int_eq(l2_copy(l2, view, copy, refuse_step, NULL), CE_STOPPED);
-    snprintf(copy, sizeof copy, "%s/again", folder);
-    ck_assert_int_eq(l2_copy(l2, view, copy, count_carts, &carts), 0);
-    l2_view_drop(l2, &view);
-    ck_assert_uint_eq(carts, CARTS);
-    l2_close(&l2);
-    snprintf(path, sizeof path, "%s", copy);
-    must_open();
-    for (int i = 0; i < CARTS; i++) {
-        snprintf(key, sizeof key, "k%d", i);
-        expect_cart(slice_str(key), (struct l2_cart){1, 2, 3, 4, 5, slice_of(state, BYTES)});
-    }
-}
-END_TEST
-
 static void add_tests(TCase *tests)
 {
     const TTest *const all[] = {
@@ -854,8 +769,6 @@ static void add_tests(TCase *tests)
         readers_go_on_while_it_is_reopened,
         lists_are_walked_in_order_of_numbers,
         entries_leave_one_by_one,
-        copy_has_what_the_view_has,
-        copy_of_many_parts_is_whole,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         tcase_add_test(tests, all[i]);
