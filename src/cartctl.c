@@ -301,6 +301,17 @@ static int run_resync(struct ctl *ctl, char **args)
     return rc ? rc : print_rows(ctl, &ignored);
 }
 
+static int run_verify(struct ctl *ctl, char **args)
+{
+    unsigned long long differences;
+    (void)args;
+    int rc =
+        ask(ctl, "tiers verify %s %s\r\n", ctl->repair ? "repair" : "", ctl->rate ? ctl->rate : "");
+    if (rc == 0)
+        rc = print_rows(ctl, &differences);
+    return rc || !differences ? rc : STATUS_DIFFERS;
+}
+
 static int run_snapshot(struct ctl *ctl, char **args)
 {
     unsigned long long ignored;
@@ -346,6 +357,8 @@ static int run_wait(struct ctl *ctl, char **args)
 }
 
 static const struct command commands[] = {
+    {"verify", "", "do memory, journal, L2 and the database agree? Prints what differs", 0, "rR",
+     run_verify},
     {"snapshot", "DIR", "a copy of its data directory, in an absolute path on its machine", 1, "",
      run_snapshot},
     {"resync", "", "writes all carts to the database again, also rows that somebody deleted", 0,

@@ -72,7 +72,7 @@ static void wake_session(void *ctx)
     session_resume(ctx);
 }
 
-/* Resync [carts a second]. */
+/* resync [carts a second] */
 static int read_rate(struct slice words, struct tier_job_config *config)
 {
     struct slice word;
@@ -82,6 +82,14 @@ static int read_rate(struct slice words, struct tier_job_config *config)
     bool good = num_u32(word, &config->carts_per_s) && config->carts_per_s >= 1 &&
                 config->carts_per_s <= TIER_JOB_RATE_MAX && !text_next_key(&words, &word);
     return good ? 0 : CE_FORMAT;
+}
+
+/* verify [repair] [carts a second] */
+static int read_verify(struct slice words, struct tier_job_config *config)
+{
+    struct slice rest = words, word;
+    config->repair = text_next_key(&rest, &word) && slice_eq(word, slice_str("repair"));
+    return read_rate(config->repair ? rest : words, config);
 }
 
 /* snapshot DIR: all of the line behind the word; a path may hold spaces. */
@@ -98,6 +106,7 @@ static const struct {
     const char *word;
     int (*read)(struct slice words, struct tier_job_config *config);
 } jobs[TIER_JOB_KINDS_] = {
+    [TIER_JOB_VERIFY] = {"verify", read_verify},
     [TIER_JOB_SNAPSHOT] = {"snapshot", read_dir},
     [TIER_JOB_RESYNC] = {"resync", read_rate},
 };

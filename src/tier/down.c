@@ -78,9 +78,8 @@ static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struc
     return rc;
 }
 
-static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
+int down_merge(struct tier *tier, struct slice key, struct slice image, uint32_t rev)
 {
-    struct tier *tier = ctx;
     struct l1_item *item;
     uint64_t hash = hash_64(key);
     int rc = image.len ? tier->config.value->check(image) : 0; /* empty: the row is gone */
@@ -98,6 +97,11 @@ static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
     l1_unlock(tier->l1, hash);
     drain_kick(tier);
     return rc;
+}
+
+static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
+{
+    return down_merge(ctx, key, image, rev);
 }
 
 static void add_marked(void *arg, struct slice key)

@@ -243,6 +243,7 @@ int tier_sql_wait(struct tier *tier, struct tier_sql_wait *wait) MUST_USE;
 
 /* Name, word, whether it needs an L3. */
 #define TIER_JOBS(X)                                                                               \
+    X(VERIFY, verify, false) /* do the tiers agree? "DIFF <key>: <how>" for each that differs */   \
     X(SNAPSHOT, snapshot, false) /* a copy of the data directory, in `dir` */                      \
     X(RESYNC, resync, true)      /* marks every cart of L2: write-behind writes it to L3 again */
 enum tier_job_kind {
@@ -255,6 +256,7 @@ enum tier_job_kind {
 struct tier_job_config {
     enum tier_job_kind kind;
     uint32_t carts_per_s; /* 1..TIER_JOB_RATE_MAX */
+    bool repair;          /* of a verify: what differs is merged and written to all tiers */
     struct slice dir;     /* at most TIER_JOB_PATH_MAX bytes, copied; an absolute path */
     /* tier_job_take has news. The job's thread, no lock held. */
     void (*wake)(void *ctx);

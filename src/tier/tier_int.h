@@ -155,6 +155,7 @@ struct tier_job {
     uint64_t began_ms, told_ms;
     struct buf keys, cursor; /* the thread's own: of one step, where the walk is */
     bool no_memory;
+    void *work; /* what its function keeps */
     char path[TIER_JOB_PATH_MAX + 1];
     char message[TIER_JOB_MESSAGE_MAX];
     /* Under the lock of struct jobs. */
@@ -356,6 +357,10 @@ int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, ui
 /* record.c: a cart's records, read backwards */
 void history_init(struct tier *tier);
 void history_fini(struct tier *tier);
+/* Takes the head off a record of a cart; of a pair, off the part that is this cart's. False: it is
+ * none of this cart. */
+bool history_take_head(const struct tier *tier, uint8_t type, struct slice key, struct slice *body,
+                       struct tier_head *head);
 int history_start(struct tier *tier) MUST_USE;
 void history_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
 
@@ -413,7 +418,17 @@ int job_each_cart(struct tier_job *job,
 TIER_JOBS(X)
 #undef X
 
+/* verify.c */
+/* How L3's image of a cart (empty: no row) differs from L2's state; NULL: not, or it is only
+ * *behind: older, and marked. */
+const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+                           bool marked, bool *behind);
+
 /* down.c: what write-behind asks for */
+/* Joins an image into a cart, in memory; from there it goes to L2, and to L3 over revision `rev`.
+ * Empty: nothing is joined, but all is written again. CE_BUSY: try again; CE_CORRUPT, CE_NOMEM, and
+ * as fill_now. Not for workers, and no lock held. */
+int down_merge(struct tier *tier, struct slice key, struct slice image, uint32_t rev) MUST_USE;
 int down_new(struct tier *tier) MUST_USE;
 /* Write-behind will look for what earlier processes left behind. */
 void down_resume(struct tier *tier);

@@ -37,8 +37,8 @@ def test_wrong_use_is_told_in_one_line(server, arguments, word):
 
 def test_help_names_all_commands_and_options():
     done = subprocess.run([ctl.CARTCTL, "--help"], capture_output=True, text=True, check=True)
-    for word in ("snapshot", "resync", "wait", "stats", "--server", "--user", "--password-file",
-                 "--rate", "--timeout"):
+    for word in ("verify", "snapshot", "resync", "wait", "stats", "--server", "--user",
+                 "--password-file", "--rate", "--timeout", "--repair"):
         assert word in done.stdout
 
 

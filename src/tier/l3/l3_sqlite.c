@@ -18,6 +18,8 @@
 #define ANSWER_BYTES_MAX 32
 #define TIME_BYTES_MAX   32
 #define DAY_S            86400
+#define EACH_ROWS        256
+#define EACH_BYTES       (1u << 20) /* ... and about so much memory for them */
 #define COPY_OPS         100000  /* steps of its machine between two questions whether to go on */
 #define CACHE_PRAGMA     "-8192" /* KiB */
 #define WAL_PRAGMA       "4000"  /* pages in the log before they go into the database: 16 MiB */
@@ -33,7 +35,7 @@
                    "qty=?7, amount=?8, checked_qty=?9, checked_amount=?10, updated_at=?11, "       \
                    "expires_at=?12, rev=?13, image=?14 WHERE cart_id=?1 AND rev=?13-1")            \
     X(CART_LOAD, "SELECT image, rev FROM cart WHERE cart_id=?1")                                   \
-    X(CART_EACH, "SELECT image, rev, cart_id FROM cart")                                           \
+    X(CART_EACH, "SELECT image, rev, cart_id FROM cart WHERE cart_id>?1 ORDER BY cart_id")         \
     X(EVENT_PUT, "INSERT INTO cart_event (id, aggregatetype, aggregateid, type, payload, "         \
                  "version, created_at) VALUES (?1,'cart',?2,?3,?4,?5,?6) "                         \
                  "ON CONFLICT (id) DO NOTHING")                                                    \
@@ -465,24 +467,64 @@ static int load_sqlite(struct l3 *l3, struct slice key, struct buf *image, uint3
     return err;
 }
 
+/* A row in a page; key and image follow. */
+struct page_row {
+    uint32_t rev, key_bytes;
+    size_t image_bytes;
+};
+
+static int put_row_in_page(struct call *call, struct buf *page)
+{
+    struct slice key = column_bytes(call, 2), image = column_bytes(call, 0);
+    struct page_row row = {.key_bytes = (uint32_t)key.len, .image_bytes = image.len};
+    int err = take_rev(call, &row.rev);
+    if (!err && (buf_append(page, &row, sizeof row) || buf_append(page, key.bytes, key.len) ||
+                 buf_append(page, image.bytes, image.len)))
+        err = fail_with(call->l3, CE_NOMEM, err_text(CE_NOMEM));
+    return err;
+}
+
+/* The rows behind a key, some of them. Empty: there are no more. */
+static int read_page(struct l3 *l3, struct slice last, struct buf *page)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_EACH);
+    put_text(&call, last);
+    int err = 0;
+    page->len = 0;
+    for (int rows = 0; !err && rows < EACH_ROWS && page->len < EACH_BYTES; rows++) {
+        err = next_row(&call);
+        if (!err)
+            err = put_row_in_page(&call, page);
+    }
+    sqlite3_reset(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+/* By pages, so that no transaction stays open while `each` takes its time: the log could not be
+ * emptied meanwhile. */
 static int each_sqlite(struct l3 *l3,
                        int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                        void *arg)
 {
-    struct call call = prepare_call(l3, STATEMENT_CART_EACH);
-    bool at_end = false;
-    int err = 0;
-    while (!err && !at_end) {
-        uint32_t rev;
-        err = next_row(&call);
-        at_end = err == CE_NOTFOUND;
+    struct buf page = {0}, last = {0};
+    int err = read_page(l3, slice_str(""), &page);
+    while (!err && page.len) {
+        struct slice rest = buf_slice(&page);
+        while (!err && rest.len) {
+            struct page_row row;
+            memcpy(&row, rest.bytes, sizeof row);
+            struct slice key = slice_of(rest.bytes + sizeof row, row.key_bytes);
+            struct slice image = slice_of(key.bytes + key.len, row.image_bytes);
+            rest = slice_from(rest, sizeof row + key.len + image.len);
+            last.len = 0;
+            err = buf_append(&last, key.bytes, key.len) ? CE_NOMEM : each(arg, key, row.rev, image);
+        }
         if (!err)
-            err = take_rev(&call, &rev);
-        if (!err)
-            err = each(arg, column_bytes(&call, 2), rev, column_bytes(&call, 0));
+            err = read_page(l3, buf_slice(&last), &page);
     }
-    sqlite3_reset(call.statement);
-    return at_end ? 0 : err;
+    buf_free(&page);
+    buf_free(&last);
+    return err;
 }
 
 /* ---- opening ------------------------------------------------------------------------- */
