@@ -362,10 +362,15 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .state_record = CMD_RECORD_STATE,
                                    .pair_record = CMD_RECORD_PAIR,
                                    .history_bytes = parts->conf.history_bytes,
+                                   .l2_bytes_max = (uint64_t)parts->conf.l2_megabytes << 20,
                                    .advanced = on_advanced,
                                    .expire = on_expire,
                                    .ctx = parts};
-    return find_l3(parts, &config->l3_url);
+    int rc = find_l3(parts, &config->l3_url);
+    if (rc || config->l3_url || !config->l2_bytes_max)
+        return rc;
+    snprintf(parts->message, MESSAGE_BYTES, "l2-max: needs a database, and --l3 is none");
+    return CE_INVAL;
 }
 
 static int build_tier(struct parts *parts)

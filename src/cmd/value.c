@@ -122,6 +122,13 @@ static uint64_t find_version(struct slice state)
     return summary.version;
 }
 
+static uint64_t find_update(struct slice state)
+{
+    struct cart_summary summary;
+    cart_summary(state, 0, &summary);
+    return summary.updated_us;
+}
+
 static const struct tier_value value = {
     .check = cart_check,
     .merge = merge_states,
@@ -130,6 +137,7 @@ static const struct tier_value value = {
     .has = cmd_state_has,
     .expiry_us = find_expiry,
     .version = find_version,
+    .updated_us = find_update,
     .event = describe_event,
 };
 

@@ -92,7 +92,7 @@ struct conf {
     /* data */
     const char *data, *l3, *l3_password_file;
     bool l3_fixed; /* its schema is not ours to make */
-    uint32_t megabytes, item_bytes_max, history_bytes, qty_max, lines_max, ack;
+    uint32_t megabytes, item_bytes_max, history_bytes, l2_megabytes, qty_max, lines_max, ack;
     uint32_t life_s, life_kind;  /* of carts, where their bucket does not say it */
     struct conf_bucket *buckets; /* at least those of carts and checkouts */
     size_t buckets_count;

@@ -252,7 +252,11 @@ static void run_job(struct tier_job *job)
 {
     struct jobs *jobs = &job->tier->jobs;
     job->began_ms = job->told_ms = env_mono_ms(job->tier->config.env);
-    int rc = rows[job->config.kind].run(job);
+    int rc = 0;
+    while (rc == 0 && !catchup_is_over(job->tier)) /* after a start L2 lacks what the journal has */
+        rc = job_sleep(job, JOB_LOOK_MS);
+    if (rc == 0)
+        rc = rows[job->config.kind].run(job);
     lock_take(&jobs->lock);
     job->rc = rc;
     job->over = true;

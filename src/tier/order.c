@@ -75,15 +75,63 @@ static void take_waiting(struct orders *orders)
     lock_drop(&orders->lock);
 }
 
+/* And memory has no newer one. */
+static bool is_still_in_l2(struct tier *tier, struct slice key, uint64_t state_hash,
+                           struct buf *storage)
+{
+    struct l2_cart cart;
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    l1_lock(tier->l1, hash);
+    bool here = tier_find_locked(tier, hash, key, &item) == TIER_HERE;
+    bool same = here && l1_is_clean(item) && !(item->marks & L1_MARK_BEHIND) &&
+                hash_64(l1_value_slice(item)) == state_hash;
+    l1_unlock(tier->l1, hash);
+    if (here)
+        return same;
+    return l2_get(tier->l2, key, storage, &cart) == 0 && hash_64(cart.state) == state_hash;
+}
+
+/* From here on, and in the same batch, L2 is not complete: a cart that it lacks is asked of L3. */
+static void drop_cart(struct tier *tier, struct slice key, uint64_t state_hash, struct buf *storage)
+{
+    bool marked = true;
+    if (l2_is_marked(tier->l2, key, &marked) || marked ||
+        !is_still_in_l2(tier, key, state_hash, storage))
+        return;
+    atomic_store(&tier->l2_complete, false);
+    l2_batch_meta_delete(tier->drain.batch, "complete");
+    l2_batch_delete(tier->drain.batch, key);
+    tier->orders.dropping++;
+}
+
+/* Who has carts marked does not trust L3: then nothing is dropped. */
+static bool mark_carts(struct tier *tier)
+{
+    struct order order;
+    struct slice key, rest = buf_slice(&tier->orders.writing);
+    bool any = false;
+    while (next_order(&rest, &order, &key)) {
+        if (order.kind != ORDER_MARK)
+            continue;
+        l2_batch_mark(tier->drain.batch, key);
+        any = true;
+    }
+    return any;
+}
+
 void orders_to_batch(struct tier *tier)
 {
     struct order order;
     struct slice key;
+    struct buf storage = {0};
     take_waiting(&tier->orders);
+    tier->orders.dropping = 0;
     struct slice rest = buf_slice(&tier->orders.writing);
-    while (next_order(&rest, &order, &key))
-        if (order.kind == ORDER_MARK)
-            l2_batch_mark(tier->drain.batch, key);
+    bool drops = !mark_carts(tier);
+    while (drops && next_order(&rest, &order, &key))
+        drop_cart(tier, key, order.state_hash, &storage);
+    buf_free(&storage);
 }
 
 void orders_committed(struct tier *tier)
@@ -94,6 +142,8 @@ void orders_committed(struct tier *tier)
     while (next_order(&rest, &order, &key))
         if (order.kind == ORDER_MARK && tier->behind)
             behind_add(tier->behind, key);
+    atomic_fetch_add(&tier->trim.trimmed, tier->orders.dropping);
+    tier->orders.dropping = 0;
     tier->orders.writing.len = 0;
     buf_shrink(&tier->orders.writing, ORDERS_BYTES_MAX);
     atomic_store(&tier->orders.busy, false);
@@ -129,7 +179,7 @@ bool orders_take_view(struct tier *tier, bool gives_up, struct l2_view **view, i
 void orders_sweep_begins(struct tier *tier)
 {
     lock_take(&tier->orders.lock);
-    if (tier->orders.view_state == VIEW_ASKED)
+    if (tier->orders.view_state == VIEW_ASKED && tier->replayed && catchup_is_over(tier))
         tier->orders.view_state = VIEW_SWEEPS;
     lock_drop(&tier->orders.lock);
 }

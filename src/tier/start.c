@@ -134,6 +134,8 @@ static int begin_threads(struct tier *tier)
         rc = sql_waits_start(tier);
     if (rc == 0)
         rc = jobs_start(tier);
+    if (rc == 0)
+        rc = trim_start(tier);
     return rc;
 }
 

@@ -85,6 +85,7 @@ static void free_parts(struct tier *tier)
     orders_fini(tier);
     sql_waits_fini(tier);
     jobs_fini(tier);
+    trim_fini(tier);
     buf_free(&tier->refill_cursor);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
@@ -127,6 +128,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     orders_init(tier);
     sql_waits_init(tier);
     jobs_init(tier);
+    trim_init(tier);
     start_init(tier);
     catchup_init(tier);
     int rc = open_parts(tier, &what);
@@ -184,6 +186,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     start_stop(tier);
     jobs_stop(tier);
     sql_waits_stop(tier);
+    trim_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
@@ -393,6 +396,9 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t events_pending = atomic_load(&tier->events.pending);
     uint64_t reap_checks = atomic_load(&tier->reap.checks);
     uint64_t catchup_left = atomic_load(&tier->catchup.left);
+    uint64_t l2_max_bytes = tier->config.l2_bytes_max;
+    uint64_t l2_cart_bytes = atomic_load(&tier->trim.cart_bytes);
+    uint64_t l2_trimmed = atomic_load(&tier->trim.trimmed);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     uint64_t sql_waiting = atomic_load(&tier->sql_waits.count);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;

@@ -39,6 +39,7 @@ struct tier_value {
                struct l3_cart *out);
     uint64_t (*expiry_us)(struct slice state); /* end of its life; 0 = none */
     uint64_t (*version)(struct slice state);
+    uint64_t (*updated_us)(struct slice state); /* its last change */
     /* The state has what a journal record of this cart did; `body` is without its head. */
     bool (*has)(struct slice state, uint8_t type, struct slice body);
     /* Describes what happened at at_us to a cart whose state was `state`; as `row`. */
@@ -55,6 +56,7 @@ struct tier_config {
     uint8_t state_record;        /* journal record type of a whole state: head (see below), state */
     uint8_t pair_record;         /* ... of two records in one: varint length of the first, both */
     uint64_t history_bytes;      /* see journal_config */
+    uint64_t l2_bytes_max;       /* of carts; 0 = no bound; only with an L3 */
     void (*advanced)(void *ctx); /* the journal moved; journal thread */
     /* Ends a cart in L1 whose life has ended, if it has. 0 also when there is nothing to do; else
      * it is asked again later. The reaper's thread; blocks for nothing but a stripe. */
@@ -329,6 +331,9 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(sql_waiting, "requests that wait until SQL has a version")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
     X(catchup_left, "carts whose records of the journal are still to be applied")                  \
+    X(l2_max_bytes, "--l2-max in bytes, 0 = no bound")                                             \
+    X(l2_cart_bytes, "bytes of carts in L2 when they were last counted; 0 without a bound")        \
+    X(l2_trimmed, "carts that left L2 for L3 to keep it within its bound")                         \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);

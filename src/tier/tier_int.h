@@ -33,6 +33,8 @@
 #define JOB_STEP_CARTS       64 /* keys taken in one look at L2 */
 #define ORDERS_BYTES_MAX     (1u << 20) /* of orders that L2 has not; then jobs wait */
 
+#define TRIM_AGES 128 /* so many ages of carts are told apart */
+
 #define REAP_TURN_MS  1000 /* how often the reaper looks for lives that have ended ... */
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
 #define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
@@ -114,6 +116,7 @@ struct fills {
 
 /* order.c: what others want the L2 writer to do, beside what it is for. */
 enum order_kind {
+    ORDER_DROP, /* L3 has it: it may leave L2, if it is still this state */
     ORDER_MARK, /* L3 may be older: write the cart there again */
 };
 
@@ -128,6 +131,7 @@ struct orders {
     struct lock lock;   /* LOCK_L2_QUEUE */
     struct buf waiting; /* struct order[] with their keys */
     struct buf writing; /* the L2 writer's own: those in the batch */
+    uint64_t dropping;  /* ... and carts that leave with it */
     _Atomic bool busy;  /* there are such */
     /* A view of L2 with all that there was when it was asked for. */
     enum { VIEW_NOT, VIEW_ASKED, VIEW_SWEEPS, VIEW_READY } view_state;
@@ -145,6 +149,25 @@ struct sql_waits {
     struct tier_sql_wait *list;
     uint64_t numbers;       /* of all that ever came */
     _Atomic uint64_t count; /* of those that wait */
+};
+
+/* trim.c: L2 within its bound. */
+struct trim {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct buf keys, cursor, storage, image;
+    uint64_t bytes, ages[TRIM_AGES]; /* of carts, as counted by the last pass */
+    uint64_t written;                /* l2_bytes_written when it began */
+    /* What goes in the next: carts that were not changed since, and of those not changed since a
+     * later moment so many bytes. */
+    uint64_t all_until_us, some_until_us, some_bytes;
+    uint64_t began_us; /* the pass */
+    _Atomic uint64_t cart_bytes, trimmed;
 };
 
 /* job.c */
@@ -241,6 +264,7 @@ struct tier {
     struct orders orders;
     struct sql_waits sql_waits;
     struct jobs jobs;
+    struct trim trim;
     struct starter start;
     struct catchup catchup;
     struct lock room_lock; /* LOCK_ROOM */
@@ -423,6 +447,12 @@ TIER_JOBS(X)
  * *behind: older, and marked. */
 const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
                            bool marked, bool *behind);
+
+/* trim.c; without a bound there is nothing to start */
+void trim_init(struct tier *tier);
+void trim_fini(struct tier *tier);
+int trim_start(struct tier *tier) MUST_USE;
+void trim_stop(struct tier *tier);
 
 /* down.c: what write-behind asks for */
 /* Joins an image into a cart, in memory; from there it goes to L2, and to L3 over revision `rev`.

@@ -57,6 +57,7 @@ void l2_batch_delete(struct l2_batch *batch, struct slice key); /* the cart and 
 void l2_batch_mark(struct l2_batch *batch, struct slice key);   /* L3 is older */
 void l2_batch_unmark(struct l2_batch *batch, struct slice key); /* L3 has it */
 void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value);
+void l2_batch_meta_delete(struct l2_batch *batch, const char *name);
 
 /* Lists in order of a number, then of the key: events that L3 lacks, by journal position; ends of
  * lives, by second. */
@@ -162,6 +163,8 @@ int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
     X(l2_reopens, "times the database was closed and opened again")                                \
     X(l2_rebuilds, "times a damaged database was moved aside and begun anew")                      \
     X(l2_salvaged, "1 while carts of it are kept apart")
+/* One of them. */
+uint64_t l2_bytes_written(const struct l2 *l2);
 void l2_stats(const struct l2 *l2, const struct stat_sink *sink);
 
 #endif

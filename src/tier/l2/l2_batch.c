@@ -99,6 +99,15 @@ void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value)
     put(batch, &dbkey, value);
 }
 
+void l2_batch_meta_delete(struct l2_batch *batch, const char *name)
+{
+    struct l2_dbkey dbkey;
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    l2_dbkey_meta(&dbkey, name);
+    leveldb_writebatch_delete(batch->writes, dbkey.bytes, dbkey.len);
+    batch->bytes += dbkey.len;
+}
+
 void l2_batch_enter(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key,
                     struct slice value)
 {
