@@ -370,6 +370,7 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .l3_delay_ms = parts->conf.l3_delay_ms,
                                    .l3_batch = parts->conf.l3_batch,
                                    .l3_connections = parts->conf.l3_connections,
+                                   .l2_bytes_max = (uint64_t)parts->conf.l2_megabytes << 20,
                                    .advanced = on_advanced,
                                    .expire = on_expire,
                                    .inbox = on_inbox,
@@ -377,7 +378,11 @@ static int make_tier_config(struct parts *parts, struct tier_config *config)
                                    .l3_wait_ms = parts->conf.l3_wait_ms,
                                    .inbox_ms = parts->conf.l3_inbox_ms,
                                    .ctx = parts};
-    return find_l3(parts, &config->l3_url);
+    int rc = find_l3(parts, &config->l3_url);
+    if (rc || config->l3_url || !config->l2_bytes_max)
+        return rc;
+    snprintf(parts->message, MESSAGE_BYTES, "l2-max: needs a database, and --l3 is none");
+    return CE_INVAL;
 }
 
 static int build_tier(struct parts *parts)
@@ -462,6 +467,8 @@ static int take_down(struct parts *parts)
     int rc = 0;
     if (parts->guard)
         guard_stop(parts->guard); /* no answer of it comes to a connection that is gone */
+    if (parts->tier)
+        tier_quiet(parts->tier);
     if (parts->net && !net_stop(parts->net, STOP_CONNS_MS))
         log_warn("cartd", "some connections were cut off");
     if (parts->tier && (rc = tier_stop(&parts->tier, STOP_TIER_MS)))

@@ -27,7 +27,9 @@ struct env {
     int (*file_truncate)(void *ctx, const char *path, uint64_t len); /* and fsyncs it */
     int (*file_rename)(void *ctx, const char *from, const char *to);
     int (*file_remove)(void *ctx, const char *path);
-    int (*dir_make)(void *ctx, const char *path); /* existing is success; parents too */
+    int (*file_flush)(void *ctx, const char *path); /* fsync of a file that another has written */
+    int (*dir_make)(void *ctx, const char *path);   /* existing is success; parents too */
+    int (*dir_remove)(void *ctx, const char *path); /* an empty one */
     int (*dir_sync)(void *ctx, const char *path);
     /* How many bytes more the file system of a directory takes from us. */
     int (*dir_free)(void *ctx, const char *path, uint64_t *bytes);

@@ -178,6 +178,21 @@ static int real_file_remove(void *ctx, const char *path)
     return rc_code(unlink(path));
 }
 
+static int real_file_flush(void *ctx, const char *path)
+{
+    (void)ctx;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno_code();
+    return sync_and_close(fd, 0);
+}
+
+static int real_dir_remove(void *ctx, const char *path)
+{
+    (void)ctx;
+    return rc_code(rmdir(path));
+}
+
 static int real_dir_make(void *ctx, const char *path)
 {
     (void)ctx;
@@ -264,7 +279,9 @@ static const struct env real = {
     .file_truncate = real_file_truncate,
     .file_rename = real_file_rename,
     .file_remove = real_file_remove,
+    .file_flush = real_file_flush,
     .dir_make = real_dir_make,
+    .dir_remove = real_dir_remove,
     .dir_sync = real_dir_sync,
     .dir_free = real_dir_free,
     .dir_lock = real_dir_lock,

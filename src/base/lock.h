@@ -12,6 +12,7 @@
     X(GUARD, "users, and questions about them")                                                    \
     X(FILL, "single flight of read-through")                                                       \
     X(HISTORY, "questions about a cart's history")                                                 \
+    X(OPERATOR, "an operator's job; waits for SQL")                                                \
     X(L3, "one database connection")                                                               \
     X(STRIPE, "a stripe of L1")                                                                    \
     X(RECENT, "what clients of rescued keys have read")                                            \

@@ -15,7 +15,8 @@
 #include "net/net.h"
 #include "tier/tier.h"
 
-#define CMD_HISTORY_OPS_MAX 64 /* of a cart's history are told */
+#define CMD_HISTORY_OPS_MAX 64    /* of a cart's history are told */
+#define CMD_WAIT_MS_MAX     60000 /* of a cwait; who waits longer asks again */
 
 /* Journal records of this daemon; each behind its tier_head. */
 enum cmd_record {

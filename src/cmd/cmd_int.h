@@ -121,6 +121,8 @@ struct session {
     bool asked;               /* the guard: its answer is there when the request is run again */
     struct admin_work *admin; /* what the thread of net_run does, or has done, for the request */
     struct history *history;  /* what the history thread finds, or has found, for the request */
+    struct sql_ask *sql_ask;  /* a cwait that waits, or has been answered */
+    struct tier_job *job;     /* that it has begun and is told of */
     uint32_t dump_count;      /* keys listed so far */
     bool rescues;             /* the key at hand is of a bucket with rescue */
     uint64_t told_cas;        /* ... and this is what its reader was just told */
@@ -350,6 +352,12 @@ enum run admin_run(struct session *session, const struct request *request);
 enum run admin_refuse_flush(struct session *session, const struct request *request);
 /* The session ends. */
 void admin_close(struct session *session);
+
+/* operate.c: cwait; tiers, an operator's jobs */
+enum run operate_wait(struct session *session, const struct request *request);
+enum run operate_tiers(struct session *session, const struct request *request);
+/* The session ends. */
+void operate_close(struct session *session);
 
 /* dump.c: lists keys. May be run again (RUN_FULL): goes on where it was. */
 enum dump_form {

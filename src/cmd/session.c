@@ -37,6 +37,7 @@ static void session_close(void *arg)
     if (session->login)
         guard_login_free(&session->login);
     admin_close(session);
+    operate_close(session);
     free(session->seen);
     session->magic = 0;
     free(session);

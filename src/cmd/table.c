@@ -204,6 +204,8 @@ static const struct row {
     [VERB_SLABS] = {admin_run, GUARD_ADMIN},
     [VERB_WATCH] = {admin_run, GUARD_ADMIN},
     [VERB_REFRESH_CERTS] = {admin_run, GUARD_ADMIN},
+    [VERB_CWAIT] = {operate_wait, GUARD_READ},
+    [VERB_TIERS] = {operate_tiers, GUARD_ADMIN},
     [VERB_CADD] = {cart_command_run, GUARD_WRITE},
     [VERB_CSET] = {cart_command_run, GUARD_WRITE},
     [VERB_CREM] = {cart_command_run, GUARD_WRITE},

@@ -115,6 +115,20 @@ static int describe_event(enum tier_event_kind kind, struct slice key, uint64_t 
     return 0;
 }
 
+static uint64_t find_version(struct slice state)
+{
+    struct cart_summary summary;
+    cart_summary(state, 0, &summary);
+    return summary.version;
+}
+
+static uint64_t find_update(struct slice state)
+{
+    struct cart_summary summary;
+    cart_summary(state, 0, &summary);
+    return summary.updated_us;
+}
+
 static const struct tier_value value = {
     .check = cart_check,
     .merge = merge_states,
@@ -122,6 +136,8 @@ static const struct tier_value value = {
     .row = describe_row,
     .has = cmd_state_has,
     .expiry_us = find_expiry,
+    .version = find_version,
+    .updated_us = find_update,
     .event = describe_event,
 };
 

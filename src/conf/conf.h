@@ -97,7 +97,7 @@ struct conf {
     bool l3_fixed; /* its schema is not ours to make */
     uint32_t l3_inbox_ms, l3_reads_max, l3_wait_ms;
     uint32_t l3_delay_ms, l3_batch, l3_connections;
-    uint32_t megabytes, item_bytes_max, history_bytes, qty_max, lines_max, ack;
+    uint32_t megabytes, item_bytes_max, history_bytes, l2_megabytes, qty_max, lines_max, ack;
     uint32_t life_s, life_kind;  /* of carts, where their bucket does not say it */
     struct conf_bucket *buckets; /* at least those of carts and checkouts */
     size_t buckets_count;

@@ -24,6 +24,7 @@ enum {
     OPTION_LIFE,
     OPTION_LIFE_KIND,
     OPTION_HISTORY_BYTES,
+    OPTION_L2_MAX,
     OPTION_CONFIG,
     OPTION_IDLE_TIMEOUT,
     OPTION_UDP_ANSWER_MAX,
@@ -102,6 +103,8 @@ enum {
       "when a cart write is acknowledged: ram, os or sync")                                        \
     X(OPTION_HISTORY_BYTES, "history-bytes", "SIZE", SIZE, history_bytes, 0, 4095u << 20, "1024m", \
       "disk for the history of carts (`chst`), with suffix k or m; 0 = none")                      \
+    X(OPTION_L2_MAX, "l2-max", "MIB", NUMBER, l2_megabytes, 0, UINT32_MAX, "0",                    \
+      "at most so many MiB of carts in L2; the others are in the database only; 0 = all")          \
     X(OPTION_QTY_MAX, "qty-max", "N", NUMBER, qty_max, 1, CONF_QTY_HARD, "1000000",                \
       "largest quantity of a cart line")                                                           \
     X(OPTION_LINES_MAX, "lines-max", "N", NUMBER, lines_max, 1, CONF_LINES_HARD, "200",            \

@@ -96,6 +96,7 @@ static void put_ours(const struct conf *conf, const struct stat_sink *sink)
 {
     stat_text(sink, "data", conf->data);
     stat_u64(sink, "history_bytes", conf->history_bytes);
+    stat_u64(sink, "l2_max", (uint64_t)conf->l2_megabytes << 20);
     stat_u64(sink, "udp_answer_max", conf->udp_answer_bytes_max);
     stat_u64(sink, "users", conf->users_count);
     stat_text(sink, "config", text_or(conf->config_path, "NULL"));

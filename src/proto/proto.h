@@ -48,6 +48,8 @@ enum verb {
     VERB_SLABS,
     VERB_WATCH,
     VERB_REFRESH_CERTS,
+    VERB_CWAIT,
+    VERB_TIERS,
     VERB_CADD,
     VERB_CSET,
     VERB_CREM,
@@ -164,15 +166,15 @@ struct request {
     struct slice keys;  /* get family: the rest of the line behind the first key */
     struct slice value; /* storage commands: the data block; SASL data */
     uint32_t flags;     /* F */
-    int64_t exptime;    /* storage, gat, touch, T; the delay of flush_all */
+    int64_t exptime;    /* storage, gat, touch, T; the delay of flush_all; the ms of cwait */
     uint64_t cas;       /* VERB_CAS; C; in binary 0 = no condition */
-    uint64_t delta;     /* incr, decr, ma (D, or 1); the level of verbosity */
+    uint64_t delta;     /* incr, decr, ma (D, or 1); the level of verbosity; cwait: version */
     int64_t vivify_exptime; /* when vivify: N */
     uint64_t initial;       /* when vivify: J; value of the item that incr, decr, ma create */
     struct slice line;      /* cart commands */
     struct slice number;    /* cart commands: n as sent; cmd gives it its meaning */
-    struct slice arg;       /* stats, and the verbs from cache_memlimit to refresh_certs: the rest
-                               of the line, without a noreply at its end. cswp: the new line; cmrg:
+    struct slice arg;       /* stats, tiers, cache_memlimit to refresh_certs: the rest of the line,
+                               without a noreply at its end. cswp: the new line; cmrg:
                                the source, as sent */
     struct cart_flags cart; /* what the line gave of flags; on cget `c` is no return letter */
     struct meta_flags meta;

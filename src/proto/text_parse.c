@@ -233,6 +233,13 @@ static int read_verbosity(const struct line *line, struct request *request)
     return num_u64(text_trim_number(line->word[0]), &request->delta) ? 0 : CE_FORMAT;
 }
 
+static int read_wait(const struct line *line, struct request *request)
+{
+    bool good = !read_key(line->word[0], request) && num_u64(line->word[1], &request->delta) &&
+                num_i64(line->word[2], &request->exptime) && request->exptime >= 0;
+    return good ? 0 : CE_FORMAT;
+}
+
 /* Read by who runs it. */
 static int read_rest(const struct line *line, struct request *request)
 {
@@ -303,6 +310,8 @@ static const struct command commands[] = {
     {NAME("watch"), VERB_WATCH, 0, WORDS_ANY, 1, read_rest},
     {NAME("shutdown"), VERB_SHUTDOWN, 0, WORDS_ANY, 0, read_rest},
     {NAME("refresh_certs"), VERB_REFRESH_CERTS, 0, WORDS_ANY, 0, read_rest},
+    {NAME("cwait"), VERB_CWAIT, 3, 3, 0, read_wait},
+    {NAME("tiers"), VERB_TIERS, 1, WORDS_ANY, 0, read_rest},
 };
 
 static const struct command *find_command(struct slice verb)

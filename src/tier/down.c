@@ -52,6 +52,7 @@ static void flushed(void *ctx, struct slice key, struct slice state, uint32_t re
         item->cart.l3_rev = rev; /* goes to L2 with the next change */
     l1_unlock(tier->l1, hash);
     drain_unmark(tier, key, state);
+    sql_waits_flushed(tier, key, state);
 }
 
 /* Mostly the row is our own older one, whose revision L2 did not hear of: nothing to join. Either
@@ -77,9 +78,8 @@ static int join_locked(struct tier *tier, uint64_t hash, struct slice key, struc
     return rc;
 }
 
-static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
+int down_merge(struct tier *tier, struct slice key, struct slice image, uint32_t rev)
 {
-    struct tier *tier = down_tier(ctx);
     struct l1_item *item;
     uint64_t hash = hash_64(key);
     int rc = image.len ? tier->config.value->check(image) : 0; /* empty: the row is gone */
@@ -105,6 +105,11 @@ static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
     l1_unlock(tier->l1, hash);
     drain_kick(tier);
     return rc;
+}
+
+static int merge(void *ctx, struct slice key, struct slice image, uint32_t rev)
+{
+    return down_merge(down_tier(ctx), key, image, rev);
 }
 
 /* ---- connections ---- */

@@ -128,6 +128,7 @@ static int commit_gathered(struct tier *tier)
         tier->drain.leaving.len = 0;
         reap_committed(tier);
         events_committed(tier);
+        orders_committed(tier);
     } else {
         /* The next sweep puts it in again, but for unmarks: the mark of a cart that L3 has costs
          * writing it once more. */
@@ -375,7 +376,7 @@ int drain_mend(struct tier *tier)
 
 /* ---- the sweep ---- */
 
-int drain_sweep(struct tier *tier)
+static int sweep(struct tier *tier)
 {
     bool is_whole = tier->replayed && catchup_is_over(tier);
     uint64_t end = journal_end(tier->journal);
@@ -387,6 +388,7 @@ int drain_sweep(struct tier *tier)
     }
     batch_unmarks(tier);
     batch_leaves(tier);
+    orders_to_batch(tier);
     rc = sweep_stripes(tier);
     if (rc == 0 && is_whole && (end != tier->drain.checkpoint || tier->drain.mended))
         l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&end, sizeof end));
@@ -404,6 +406,14 @@ int drain_sweep(struct tier *tier)
         journal_release(tier->journal, end);
     }
     return 0;
+}
+
+int drain_sweep(struct tier *tier)
+{
+    orders_sweep_begins(tier);
+    int rc = sweep(tier);
+    orders_sweep_ended(tier, rc);
+    return rc;
 }
 
 /* ---- the thread ---- */

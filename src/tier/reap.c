@@ -95,13 +95,16 @@ int reap_enter_all(struct tier *tier)
 
 /* ---- the reaper ---- */
 
-/* Reads L2 only: most entries that come are of carts that live on, and need no place in memory. */
-static bool has_ended(struct tier *tier, struct slice key, struct buf *storage)
+/* Reads L2 only: most entries that come are of carts that live on, and need no place in memory.
+ * *trimmed: only L3 may know. */
+static bool may_have_ended(struct tier *tier, struct slice key, struct buf *storage, bool *trimmed)
 {
     const struct tier_value *value = tier->config.value;
     struct l2_cart cart;
-    if (l2_get(tier->l2, key, storage, &cart) || value->check(cart.state))
-        return false;
+    int rc = l2_get(tier->l2, key, storage, &cart);
+    *trimmed = rc == CE_NOTFOUND && tier->l3_url && !atomic_load(&tier->l2_complete);
+    if (rc || value->check(cart.state))
+        return *trimmed;
     uint64_t expiry_us = value->expiry_us(cart.state);
     return expiry_us && expiry_us <= env_wall_us(tier->config.env);
 }
@@ -118,13 +121,27 @@ int reap_end(struct tier *tier, struct slice key)
     return rc;
 }
 
+/* The entry of a cart that L2 has not can't be made again from there: it stays, and is met again.
+ */
+static void meet_again(struct reap *reap, uint64_t second)
+{
+    lock_take(&reap->lock);
+    if (second < reap->low_s)
+        reap->low_s = second;
+    lock_drop(&reap->lock);
+}
+
 static int look_at(struct tier *tier, uint64_t second, struct slice key, struct buf *storage)
 {
     int rc = 0;
-    if (has_ended(tier, key, storage))
+    bool trimmed = false;
+    if (may_have_ended(tier, key, storage, &trimmed))
         rc = reap_end(tier, key);
     atomic_fetch_add(&tier->reap.checks, 1);
-    drain_leave(tier, L2_EXPIRIES, second, key);
+    if (rc && trimmed)
+        meet_again(&tier->reap, second);
+    else
+        drain_leave(tier, L2_EXPIRIES, second, key);
     return rc;
 }
 

@@ -115,7 +115,9 @@ static void *run_reap_l3(void *arg)
 
 int reap_l3_start(struct tier *tier)
 {
-    if (!tier->l3_url || atomic_load(&tier->l2_complete))
+    /* With a bound carts leave L2 later on. */
+    bool wanted = tier->config.l2_bytes_max || !atomic_load(&tier->l2_complete);
+    if (!tier->l3_url || !wanted || tier->reap_l3.started)
         return 0;
     int rc = thread_start(&tier->reap_l3.thread, "reap-l3", run_reap_l3, tier);
     tier->reap_l3.started = rc == 0;

@@ -89,9 +89,8 @@ static int find_newest(struct tier *tier, struct slice key, struct buf *storage,
     return rc == CE_NOTFOUND ? 0 : rc;
 }
 
-/* Of a pair the part that is this cart's; any other record is one part. */
-static bool take_head(const struct tier *tier, uint8_t type, struct slice key, struct slice *body,
-                      struct tier_head *head)
+bool history_take_head(const struct tier *tier, uint8_t type, struct slice key, struct slice *body,
+                       struct tier_head *head)
 {
     uint64_t len = 0;
     if (type != tier->config.pair_record)
@@ -112,7 +111,7 @@ static int read_before(struct tier *tier, struct slice key, struct buf *storage,
     int rc = journal_read(tier->journal, link->lsn, link->bytes, storage, type, body);
     if (rc)
         return rc;
-    if (!take_head(tier, *type, key, body, &head) || head.before.lsn >= link->lsn)
+    if (!history_take_head(tier, *type, key, body, &head) || head.before.lsn >= link->lsn)
         return CE_CORRUPT;
     *link = head.before;
     return 0;

@@ -134,6 +134,12 @@ static int begin_threads(struct tier *tier)
         rc = inbox_start(tier);
     if (rc == 0)
         rc = reap_l3_start(tier);
+    if (rc == 0)
+        rc = sql_waits_start(tier);
+    if (rc == 0)
+        rc = jobs_start(tier);
+    if (rc == 0)
+        rc = trim_start(tier);
     return rc;
 }
 

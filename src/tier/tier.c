@@ -83,6 +83,10 @@ static void free_parts(struct tier *tier)
     reap_fini(tier);
     reap_l3_fini(tier);
     inbox_fini(tier);
+    orders_fini(tier);
+    sql_waits_fini(tier);
+    jobs_fini(tier);
+    trim_fini(tier);
     lock_fini(&tier->room_lock);
     lock_fini(&tier->drain.lock);
     cond_fini(&tier->drain.cond);
@@ -120,6 +124,10 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     reap_init(tier);
     reap_l3_init(tier);
     inbox_init(tier);
+    orders_init(tier);
+    sql_waits_init(tier);
+    jobs_init(tier);
+    trim_init(tier);
     start_init(tier);
     catchup_init(tier);
     int rc = open_parts(tier, &what);
@@ -162,6 +170,13 @@ static int empty_behind(struct tier *tier, unsigned timeout_ms)
     return first_error(rc, sweep_stopped(tier)); /* and the marks of what L3 has by now */
 }
 
+void tier_quiet(struct tier *tier)
+{
+    MUST_OBJ(tier, TIER_MAGIC);
+    jobs_quiet(tier);
+    sql_waits_quiet(tier);
+}
+
 int tier_stop(struct tier **out, unsigned timeout_ms)
 {
     struct tier *tier = *out;
@@ -170,6 +185,9 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     start_stop(tier);
     inbox_stop(tier);
     reap_l3_stop(tier);
+    jobs_stop(tier);
+    sql_waits_stop(tier);
+    trim_stop(tier);
     reap_stop(tier);
     catchup_stop(tier, timeout_ms);
     int rc = sweep_stopped(tier);
@@ -400,7 +418,11 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t inbox_failed = atomic_load(&tier->inbox.failed);
     uint64_t inbox_waiting = atomic_load(&tier->inbox.waiting);
     uint64_t inbox_errors = atomic_load(&tier->inbox.errors);
+    uint64_t l2_max_bytes = tier->config.l2_bytes_max;
+    uint64_t l2_cart_bytes = atomic_load(&tier->trim.cart_bytes);
+    uint64_t l2_trimmed = atomic_load(&tier->trim.trimmed);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
+    uint64_t sql_waiting = atomic_load(&tier->sql_waits.count);
     uint64_t carts_served = atomic_load(&tier->refused) == 0;
     lock_take(&of->lock);
     uint64_t fill_waiting = of->waiting, l3_refused = of->refused;

@@ -38,6 +38,8 @@ struct tier_value {
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
                struct l3_cart *out);
     uint64_t (*expiry_us)(struct slice state); /* end of its life; 0 = none */
+    uint64_t (*version)(struct slice state);
+    uint64_t (*updated_us)(struct slice state); /* its last change */
     /* The state has what a journal record of this cart did; `body` is without its head. */
     bool (*has)(struct slice state, uint8_t type, struct slice body);
     /* Describes what happened at at_us to a cart whose state was `state`; as `row`. */
@@ -63,6 +65,7 @@ struct tier_config {
     uint8_t state_record;        /* journal record type of a whole state: head (see below), state */
     uint8_t pair_record;         /* ... of two records in one: varint length of the first, both */
     uint64_t history_bytes;      /* see journal_config */
+    uint64_t l2_bytes_max;       /* of carts; 0 = no bound; only with an L3 */
     void (*advanced)(void *ctx); /* the journal moved; journal thread */
     /* Ends a cart in L1 whose life has ended, if it has. 0 also when there is nothing to do; else
      * it is asked again later. The reaper's thread; blocks for nothing but a stripe. */
@@ -226,6 +229,78 @@ struct tier_history {
  * refuses with: done won't come. Any thread, waits for nothing. */
 int tier_history(struct tier *tier, struct tier_history *history) MUST_USE;
 
+/* ---- waiting for SQL ---- */
+
+#define TIER_SQL_WAITS_MAX 1024 /* that wait at the same time; then CE_BUSY */
+
+/* Somebody waits until L3 has a version of a cart, or a later one. `done` is called exactly once,
+ * on another thread, no lock held. */
+struct tier_sql_wait {
+    struct tier_sql_wait *_prev, *_next;
+    uint64_t _hash, _number, _until_ms;
+    bool _looked;
+    struct slice key; /* the asker's, until done */
+    uint64_t version;
+    unsigned timeout_ms;
+    uint64_t found; /* out, of rc 0: the version that L3 has */
+    /* 0; CE_NOT_STORED: the time is over; CE_STOPPED. */
+    void (*done)(struct tier_sql_wait *wait, int rc);
+};
+
+/* Asks. L3 is looked at once; from then on write-behind tells. CE_NOTSAFE: there is no L3; CE_BUSY,
+ * CE_STOPPED, and what tier_fill refuses with: done won't come. Any thread, waits for nothing. */
+int tier_sql_wait(struct tier *tier, struct tier_sql_wait *wait) MUST_USE;
+
+/* ---- an operator's jobs: one at a time, on a thread of their own ---- */
+
+#define TIER_JOB_PATH_MAX     1024
+#define TIER_JOB_RATE_DEFAULT 1000 /* carts a second */
+#define TIER_JOB_RATE_MAX     1000000
+#define TIER_JOB_LINES_MAX    (256u << 10) /* bytes that were not taken; then the job waits */
+#define TIER_JOB_TICK_MS      1000         /* how often a job tells how far it is */
+
+/* Name, word, whether it needs an L3. */
+#define TIER_JOBS(X)                                                                               \
+    X(VERIFY, verify, false) /* do the tiers agree? "DIFF <key>: <how>" for each that differs */   \
+    X(SNAPSHOT, snapshot, false) /* a copy of the data directory, in `dir` */                      \
+    X(RESYNC, resync, true)      /* marks every cart of L2: write-behind writes it to L3 again */
+enum tier_job_kind {
+#define X(name, word, needs_l3) TIER_JOB_##name,
+    TIER_JOBS(X)
+#undef X
+        TIER_JOB_KINDS_
+};
+
+struct tier_job_config {
+    enum tier_job_kind kind;
+    uint32_t carts_per_s; /* 1..TIER_JOB_RATE_MAX */
+    bool repair;          /* of a verify: what differs is merged and written to all tiers */
+    struct slice dir;     /* at most TIER_JOB_PATH_MAX bytes, copied; an absolute path */
+    /* tier_job_take has news. The job's thread, no lock held. */
+    void (*wake)(void *ctx);
+    void *ctx;
+};
+
+struct tier_job;
+
+/* Begins a job. CE_BUSY: there is one; CE_NOTSAFE: it needs an L3; CE_STOPPED, CE_NOMEM, and what
+ * tier_fill refuses with. Any thread, waits for nothing. */
+int tier_job_start(struct tier *tier, const struct tier_job_config *config,
+                   struct tier_job **job) MUST_USE;
+
+/* Appends the lines that the job has told since (each ended by CRLF): "INFO <how far>" at times,
+ * and behind all of them "STAT <name> <number>". True: it is over, and *rc is how; its words, if
+ * any, are in `message`. False: `wake` will be called once. CE_NOMEM of `out` is *rc, too. */
+bool tier_job_take(struct tier_job *job, struct buf *out, int *rc, const char **message);
+
+/* Ends a job that is not over, frees it. Takes and nulls. MUST NOT be called while `wake` is still
+ * to come. Any thread, waits for nothing. */
+void tier_job_leave(struct tier_job **job);
+
+/* Ends jobs and waits for SQL, and refuses others from now on: first of all when the daemon stops,
+ * so that no connection waits for them. Any thread, waits for nothing. */
+void tier_quiet(struct tier *tier);
+
 /* ---- replay ---- */
 
 /* The event of a replayed record that ends at lsn; `state` is the one before it. For replay. */
@@ -272,12 +347,16 @@ void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink);
     X(drain_delay_ms, "how long the last write to L2 waited for more changes")                     \
     X(carts_expired, "carts whose life has ended")                                                 \
     X(reap_checks, "ends of lives that came and were looked at")                                   \
+    X(sql_waiting, "requests that wait until SQL has a version")                                   \
     X(events_pending, "events that L2 does not have yet")                                          \
     X(catchup_left, "carts whose records of the journal are still to be applied")                  \
     X(inbox_done, "rows of cart_inbox that were done")                                             \
     X(inbox_failed, "rows of cart_inbox that were refused, with the reason in the row")            \
     X(inbox_waiting, "rows of cart_inbox that were taken and are not settled")                     \
     X(inbox_errors, "failed questions to the database about cart_inbox")                           \
+    X(l2_max_bytes, "--l2-max in bytes, 0 = no bound")                                             \
+    X(l2_cart_bytes, "bytes of carts in L2 when they were last counted; 0 without a bound")        \
+    X(l2_trimmed, "carts that left L2 for L3 to keep it within its bound")                         \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
 void tier_stats(struct tier *tier, const struct stat_sink *sink);

@@ -26,6 +26,15 @@
 #define JOURNAL_WAIT_MS     5000        /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20)  /* memory for a record, held back for the next question */
 
+#define SQL_WAITS_RETRY_MS   500 /* L3 did not answer */
+#define TIER_JOB_MESSAGE_MAX 512
+#define JOB_LINE_MAX         1024
+#define JOB_LOOK_MS          20 /* how often a job looks whether others have done their part */
+#define JOB_STEP_CARTS       64 /* keys taken in one look at L2 */
+#define ORDERS_BYTES_MAX     (1u << 20) /* of orders that L2 has not; then jobs wait */
+
+#define TRIM_AGES 128 /* so many ages of carts are told apart */
+
 #define REAP_TURN_MS  1000 /* how often the reaper looks for lives that have ended ... */
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
 #define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
@@ -174,6 +183,89 @@ struct fills {
     _Atomic uint64_t asked, joined, l2_loads, l3_loads, errors;
 };
 
+/* order.c: what others want the L2 writer to do, beside what it is for. */
+enum order_kind {
+    ORDER_DROP, /* L3 has it: it may leave L2, if it is still this state */
+    ORDER_MARK, /* L3 may be older: write the cart there again */
+};
+
+/* The key follows. */
+struct order {
+    uint64_t state_hash;
+    uint8_t kind; /* enum order_kind */
+    uint8_t key_bytes;
+};
+
+struct orders {
+    struct lock lock;   /* LOCK_L2_QUEUE */
+    struct buf waiting; /* struct order[] with their keys */
+    struct buf writing; /* the L2 writer's own: those in the batch */
+    uint64_t dropping;  /* ... and carts that leave with it */
+    _Atomic bool busy;  /* there are such */
+    /* A view of L2 with all that there was when it was asked for. */
+    enum { VIEW_NOT, VIEW_ASKED, VIEW_SWEEPS, VIEW_READY } view_state;
+    struct l2_view *view;
+    int view_rc;
+};
+
+/* waits.c: who waits for SQL. */
+struct sql_waits {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_OPERATOR */
+    struct cond cond;
+    bool stopping;
+    struct tier_sql_wait *list;
+    uint64_t numbers;       /* of all that ever came */
+    _Atomic uint64_t count; /* of those that wait */
+};
+
+/* trim.c: L2 within its bound. */
+struct trim {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_L2_QUEUE */
+    struct cond cond;
+    bool stopping;
+    /* The thread's own. */
+    struct l3 *l3;
+    struct buf keys, cursor, storage, image;
+    uint64_t bytes, ages[TRIM_AGES]; /* of carts, as counted by the last pass */
+    uint64_t written;                /* l2_bytes_written when it began */
+    /* What goes in the next: carts that were not changed since, and of those not changed since a
+     * later moment so many bytes. */
+    uint64_t all_until_us, some_until_us, some_bytes;
+    uint64_t began_us; /* the pass */
+    _Atomic uint64_t cart_bytes, trimmed;
+};
+
+/* job.c */
+struct tier_job {
+    struct tier *tier;
+    struct tier_job_config config;
+    uint64_t carts; /* done so far */
+    uint64_t began_ms, told_ms;
+    struct buf keys, cursor; /* the thread's own: of one step, where the walk is */
+    bool no_memory;
+    void *work; /* what its function keeps */
+    char path[TIER_JOB_PATH_MAX + 1];
+    char message[TIER_JOB_MESSAGE_MAX];
+    /* Under the lock of struct jobs. */
+    struct buf lines;
+    bool waits; /* `wake` is owed */
+    bool over, left;
+    int rc;
+};
+
+struct jobs {
+    pthread_t thread;
+    bool started;
+    struct lock lock; /* LOCK_OPERATOR */
+    struct cond cond;
+    bool stopping;
+    struct tier_job *job; /* that is not over */
+};
+
 struct histories {
     pthread_t thread;
     bool started;
@@ -253,6 +345,10 @@ struct tier {
     struct reap reap;
     struct reap_l3 reap_l3;
     struct inbox inbox;
+    struct orders orders;
+    struct sql_waits sql_waits;
+    struct jobs jobs;
+    struct trim trim;
     struct starter start;
     struct catchup catchup;
     struct lock room_lock; /* LOCK_ROOM */
@@ -391,6 +487,10 @@ int tier_put_state_locked(struct tier *tier, uint64_t hash, struct slice key, ui
 /* record.c: a cart's records, read backwards */
 void history_init(struct tier *tier);
 void history_fini(struct tier *tier);
+/* Takes the head off a record of a cart; of a pair, off the part that is this cart's. False: it is
+ * none of this cart. */
+bool history_take_head(const struct tier *tier, uint8_t type, struct slice key, struct slice *body,
+                       struct tier_head *head);
 int history_start(struct tier *tier) MUST_USE;
 void history_stop(struct tier *tier); /* answers all who wait with CE_STOPPED */
 
@@ -401,6 +501,77 @@ static inline struct tier *down_tier(void *ctx)
 }
 
 /* down.c: write-behind, and what it asks for. None does anything without L3. */
+/* order.c */
+void orders_init(struct tier *tier);
+void orders_fini(struct tier *tier);
+/* Any thread. Without memory the order is lost: CE_NOMEM. */
+int orders_give(struct tier *tier, enum order_kind kind, struct slice key,
+                uint64_t state_hash) MUST_USE;
+size_t orders_bytes(struct tier *tier); /* of orders that the L2 writer has not taken */
+/* Some are not in L2 yet. */
+bool orders_pending(struct tier *tier);
+/* The L2 writer: are there any; puts them into the batch, in front of this sweep's states; the
+ * batch is in L2. */
+bool orders_wait(struct tier *tier);
+void orders_to_batch(struct tier *tier);
+void orders_committed(struct tier *tier);
+/* For one who wants a view of L2 as it is after a whole sweep. orders_take_view: false: not yet. It
+ * is his then, *rc tells why there is none. `gives_up`: true, and there will be none. */
+void orders_ask_view(struct tier *tier);
+bool orders_take_view(struct tier *tier, bool gives_up, struct l2_view **view, int *rc);
+/* The L2 writer: a sweep begins, or has ended with rc. */
+void orders_sweep_begins(struct tier *tier);
+void orders_sweep_ended(struct tier *tier, int rc);
+
+/* waits.c */
+void sql_waits_init(struct tier *tier);
+void sql_waits_fini(struct tier *tier);
+int sql_waits_start(struct tier *tier) MUST_USE;
+/* Write-behind: L3 has this state now. Any thread. */
+void sql_waits_flushed(struct tier *tier, struct slice key, struct slice state);
+void sql_waits_quiet(struct tier *tier); /* answers all who wait with CE_STOPPED; no more */
+void sql_waits_stop(struct tier *tier);
+
+/* job.c */
+void jobs_init(struct tier *tier);
+void jobs_fini(struct tier *tier);
+int jobs_start(struct tier *tier) MUST_USE;
+void jobs_quiet(struct tier *tier); /* ends the job; no more */
+void jobs_stop(struct tier *tier);
+/* For those who do the work; on the jobs' thread. CE_STOPPED: nobody wants it any more; CE_NOMEM. A
+ * line without its end. */
+int job_tell(struct tier_job *job, const char *format, ...)
+    __attribute__((format(printf, 2, 3))) MUST_USE;
+int job_stat(struct tier_job *job, const char *name, uint64_t value) MUST_USE;
+int job_sleep(struct tier_job *job, unsigned ms) MUST_USE;
+/* So many carts more are done: keeps the rate, tells how far it is. */
+int job_pace(struct tier_job *job, size_t carts) MUST_USE;
+/* Calls `each` for all carts of L2, at the rate, until it returns non-zero; returns that. Those
+ * that come meanwhile may be met. Also CE_IO, CE_CORRUPT. */
+int job_each_cart(struct tier_job *job,
+                  int (*each)(struct tier_job *job, struct slice key)) MUST_USE;
+/* The rows of TIER_JOBS. */
+#define X(name, word, needs_l3) int job_##word(struct tier_job *job) MUST_USE;
+TIER_JOBS(X)
+#undef X
+
+/* verify.c */
+/* How L3's image of a cart (empty: no row) differs from L2's state; NULL: not, or it is only
+ * *behind: older, and marked. */
+const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+                           bool marked, bool *behind);
+
+/* trim.c; without a bound there is nothing to start */
+void trim_init(struct tier *tier);
+void trim_fini(struct tier *tier);
+int trim_start(struct tier *tier) MUST_USE;
+void trim_stop(struct tier *tier);
+
+/* down.c: what write-behind asks for */
+/* Joins an image into a cart, in memory; from there it goes to L2, and to L3 over revision `rev`.
+ * Empty: nothing is joined, but all is written again. CE_BUSY: try again; CE_CORRUPT, CE_NOMEM, and
+ * as fill_now. Not for workers, and no lock held. */
+int down_merge(struct tier *tier, struct slice key, struct slice image, uint32_t rev) MUST_USE;
 int down_new(struct tier *tier) MUST_USE;
 /* Write-behind will look for what earlier processes left behind. */
 void down_resume(struct tier *tier);

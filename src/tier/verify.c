@@ -90,34 +90,30 @@ static int look_at_journal(struct verify *verify)
 
 /* ---- L2 and L3 ---- */
 
-/* Whether L3 may have another state than L2: it is older, and L2 says so. */
-static int judge_other(struct verify *verify, struct slice key, struct slice state)
+/* L3 may have another state than L2 when it is older, and L2 says so. */
+const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+                           bool marked, bool *behind)
 {
-    const struct tier_value *value = verify->tier->config.value;
-    struct slice image = buf_slice(&verify->image);
-    bool marked = false;
-    int rc = l2_is_marked(verify->tier->l2, key, &marked);
-    if (rc)
-        return rc;
+    *behind = false;
+    if (slice_eq(image, state))
+        return NULL;
     if (image.len && value->check(image))
-        return differs(verify, key, "its image in the database is corrupt");
+        return "its image in the database is corrupt";
     if (image.len && !value->covers(state, image))
-        return differs(verify, key,
-                       value->covers(image, state)
-                           ? "the database has a newer state than L2"
-                           : "L2 and the database each have what the other lacks");
+        return value->covers(image, state) ? "the database has a newer state than L2"
+                                           : "L2 and the database each have what the other lacks";
     if (!marked)
-        return differs(verify, key,
-                       image.len ? "the database has an older state than L2"
-                                 : "the database does not have it");
-    verify->out->behind++;
-    return 0;
+        return image.len ? "the database has an older state than L2"
+                         : "the database does not have it";
+    *behind = true;
+    return NULL;
 }
 
 static int look_at_cart(void *arg, struct slice key, const struct l2_cart *cart)
 {
     struct verify *verify = arg;
     uint32_t rev;
+    bool marked = false, behind;
     verify->out->carts++;
     if (!cart->state.bytes || verify->tier->config.value->check(cart->state))
         return differs(verify, key, "its record in L2 is corrupt");
@@ -129,9 +125,13 @@ static int look_at_cart(void *arg, struct slice key, const struct l2_cart *cart)
         verify->image.len = 0;
     else if (rc)
         return rc;
-    if (slice_eq(buf_slice(&verify->image), cart->state))
-        return 0;
-    return judge_other(verify, key, cart->state);
+    rc = l2_is_marked(verify->tier->l2, key, &marked);
+    if (rc)
+        return rc;
+    const char *words = verify_compare(verify->tier->config.value, cart->state,
+                                       buf_slice(&verify->image), marked, &behind);
+    verify->out->behind += behind;
+    return words ? differs(verify, key, words) : 0;
 }
 
 static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice image)

@@ -50,6 +50,8 @@ CLASSIC = {
     "lru": ["OK", "ERROR", NOTHING], "slabs": ["OK", "ERROR", FORMAT],
     "watch": ["ERROR", "WATCHER_FAILED"],
     "quit": [NOTHING],
+    "cwait": ["HD", "NS", "ERROR", FORMAT, "CLIENT_ERROR BAD_CART"],  # cartd's own, in classic form
+    "tiers": ["STAT", "SERVER_ERROR", "ERROR", FORMAT],
 }
 META = {
     "mn": ["MN"],

@@ -303,6 +303,11 @@ int l2_rebuild(struct l2 *l2)
     return rc ? CE_NODISK : 0;
 }
 
+uint64_t l2_bytes_written(const struct l2 *l2)
+{
+    return atomic_load_explicit(&l2->bytes_written, memory_order_relaxed);
+}
+
 void l2_stats(const struct l2 *l2, const struct stat_sink *sink)
 {
     MUST_OBJ(l2, L2_MAGIC);

@@ -57,6 +57,7 @@ void l2_batch_delete(struct l2_batch *batch, struct slice key); /* the cart and 
 void l2_batch_mark(struct l2_batch *batch, struct slice key);   /* L3 is older */
 void l2_batch_unmark(struct l2_batch *batch, struct slice key); /* L3 has it */
 void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value);
+void l2_batch_meta_delete(struct l2_batch *batch, const char *name);
 
 /* Lists in order of a number, then of the key: events that L3 lacks, by journal position; ends of
  * lives, by second. */
@@ -88,6 +89,10 @@ int l2_is_marked(struct l2 *l2, struct slice key, bool *marked) MUST_USE;
 int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
              void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
 
+/* As l2_marks, of the keys of all carts, in ring order. */
+int l2_cart_keys(struct l2 *l2, struct buf *cursor, size_t max,
+                 void (*each)(void *arg, struct slice key), void *arg, size_t *count) MUST_USE;
+
 /* Where a walk through a list goes on: behind this entry; all zero is in front of the first. A new
  * walk from the front meets what LevelDB keeps of deleted entries (cluster-notes 6): go on from
  * where the last one ended. */
@@ -110,6 +115,22 @@ int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t n
  * does not call l2. CE_IO, CE_CORRUPT. */
 int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct l2_cart *cart),
             void *arg) MUST_USE;
+
+/* ---- copying ---- */
+
+/* What the database holds at this moment, whatever is written later. Owner: caller, until
+ * l2_view_drop. The writer. CE_IO, CE_NOMEM. */
+struct l2_view;
+int l2_view_take(struct l2 *l2, struct l2_view **view) MUST_USE;
+/* Takes and nulls. Any thread. */
+void l2_view_drop(struct l2 *l2, struct l2_view **view);
+/* Makes a database of its own at `path` (a directory that is missing) with what the view has, but
+ * for the values "complete" and "l3"; all of it is synced, its directory is not. Calls `step` after
+ * each part with how many carts it had; returns what that returns when it is not 0. CE_BUSY: the
+ * database was closed since. CE_NODISK, CE_IO, CE_CORRUPT, CE_NOMEM; what was written stays. Any
+ * thread but workers and the writer. */
+int l2_copy(struct l2 *l2, const struct l2_view *view, const char *path,
+            int (*step)(void *ctx, uint64_t carts), void *ctx) MUST_USE;
 
 /* ---- damage ---- */
 
@@ -142,6 +163,8 @@ int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
     X(l2_reopens, "times the database was closed and opened again")                                \
     X(l2_rebuilds, "times a damaged database was moved aside and begun anew")                      \
     X(l2_salvaged, "1 while carts of it are kept apart")
+/* One of them. */
+uint64_t l2_bytes_written(const struct l2 *l2);
 void l2_stats(const struct l2 *l2, const struct stat_sink *sink);
 
 #endif

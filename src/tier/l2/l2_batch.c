@@ -99,6 +99,15 @@ void l2_batch_meta(struct l2_batch *batch, const char *name, struct slice value)
     put(batch, &dbkey, value);
 }
 
+void l2_batch_meta_delete(struct l2_batch *batch, const char *name)
+{
+    struct l2_dbkey dbkey;
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    l2_dbkey_meta(&dbkey, name);
+    leveldb_writebatch_delete(batch->writes, dbkey.bytes, dbkey.len);
+    batch->bytes += dbkey.len;
+}
+
 void l2_batch_enter(struct l2_batch *batch, enum l2_list list, uint64_t number, struct slice key,
                     struct slice value)
 {
@@ -116,6 +125,15 @@ void l2_batch_leave(struct l2_batch *batch, enum l2_list list, uint64_t number, 
     l2_dbkey_entry(&dbkey, list, number, key);
     leveldb_writebatch_delete(batch->writes, dbkey.bytes, dbkey.len);
     batch->bytes += dbkey.len;
+}
+
+void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value)
+{
+    MUST_OBJ(batch, L2_BATCH_MAGIC);
+    leveldb_writebatch_put(batch->writes, (const char *)dbkey.bytes, dbkey.len,
+                           value.len ? (const char *)value.bytes : "", value.len);
+    batch->bytes += dbkey.len + value.len;
+    batch->carts += dbkey.bytes[0] == L2_CART;
 }
 
 void l2_batch_clear(struct l2_batch *batch)

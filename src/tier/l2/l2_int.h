@@ -23,6 +23,8 @@ enum l2_kind {
     L2_SALVAGED = 'S',
 };
 
+#define L2_SALVAGE_NOTE "salvage" /* name of a value: the path of what was moved aside */
+
 #define L2_KEY_HEAD  5 /* kind and ring hash */
 #define L2_LIST_HEAD 9 /* list and number */
 #define L2_NAME_MAX  L2_KEY_MAX
@@ -112,6 +114,18 @@ int l2_enter(struct l2 *l2) MUST_USE;
 void l2_leave(struct l2 *l2);
 /* Writer: closes the database and opens it again. */
 int l2_reopen(struct l2 *l2) MUST_USE;
+
+/* ---- l2_read.c, l2_batch.c: for whoever copies ------------------------------------------------
+ */
+
+struct slice l2_iter_key(const leveldb_iterator_t *iter);
+struct slice l2_iter_value(const leveldb_iterator_t *iter);
+/* To the first key behind `dbkey`. */
+void l2_seek_behind(leveldb_iterator_t *iter, struct slice dbkey);
+/* Ends a scan: how it went. */
+int l2_end_iter(struct l2 *l2, leveldb_iterator_t *iter) MUST_USE;
+/* An entry as it stands in another database. */
+void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value);
 
 /* ---- l2_rebuild.c: start-up, or the writer with no reader inside ----------------------------- */
 

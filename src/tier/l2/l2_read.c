@@ -80,14 +80,14 @@ int l2_is_marked(struct l2 *l2, struct slice key, bool *marked)
 /* ---- scans -------------------------------------------------------------------------------------
  */
 
-static struct slice iter_key(const leveldb_iterator_t *iter)
+struct slice l2_iter_key(const leveldb_iterator_t *iter)
 {
     size_t len;
     const char *bytes = leveldb_iter_key(iter, &len);
     return slice_of(bytes, len);
 }
 
-static struct slice iter_value(const leveldb_iterator_t *iter)
+struct slice l2_iter_value(const leveldb_iterator_t *iter)
 {
     size_t len;
     const char *bytes = leveldb_iter_value(iter, &len);
@@ -99,19 +99,19 @@ static bool is_at(const leveldb_iterator_t *iter, int kind)
 {
     if (!leveldb_iter_valid(iter))
         return false;
-    struct slice dbkey = iter_key(iter);
+    struct slice dbkey = l2_iter_key(iter);
     return dbkey.len > 0 && dbkey.bytes[0] == kind;
 }
 
 /* The cart's key; empty when it is none that this room has written. */
 static struct slice cart_key(const leveldb_iterator_t *iter)
 {
-    struct slice dbkey = iter_key(iter);
+    struct slice dbkey = l2_iter_key(iter);
     bool is_ours = dbkey.len > L2_KEY_HEAD && dbkey.len <= L2_DBKEY_MAX;
     return slice_from(dbkey, is_ours ? L2_KEY_HEAD : dbkey.len);
 }
 
-static int end_iter(struct l2 *l2, leveldb_iterator_t *iter)
+int l2_end_iter(struct l2 *l2, leveldb_iterator_t *iter)
 {
     char *error = NULL;
     leveldb_iter_get_error(iter, &error);
@@ -119,11 +119,10 @@ static int end_iter(struct l2 *l2, leveldb_iterator_t *iter)
     return l2_take_error(l2, error);
 }
 
-/* To the first key behind `dbkey`. */
-static void seek_behind(leveldb_iterator_t *iter, struct slice dbkey)
+void l2_seek_behind(leveldb_iterator_t *iter, struct slice dbkey)
 {
     leveldb_iter_seek(iter, (const char *)dbkey.bytes, dbkey.len);
-    if (leveldb_iter_valid(iter) && slice_eq(iter_key(iter), dbkey))
+    if (leveldb_iter_valid(iter) && slice_eq(l2_iter_key(iter), dbkey))
         leveldb_iter_next(iter);
 }
 
@@ -131,7 +130,7 @@ static void seek_behind(leveldb_iterator_t *iter, struct slice dbkey)
 static void seek_kind(leveldb_iterator_t *iter, enum l2_kind kind, const struct buf *cursor)
 {
     const uint8_t first = (uint8_t)kind;
-    seek_behind(iter, cursor->len ? buf_slice(cursor) : slice_of(&first, 1));
+    l2_seek_behind(iter, cursor->len ? buf_slice(cursor) : slice_of(&first, 1));
 }
 
 /* Room was made before. */
@@ -157,11 +156,11 @@ static int keys_of(struct l2 *l2, enum l2_kind kind, struct buf *cursor, size_t 
         struct slice key = cart_key(iter);
         if (key.len == 0)
             continue;
-        set_cursor(cursor, iter_key(iter));
+        set_cursor(cursor, l2_iter_key(iter));
         each(arg, key);
         ++*count;
     }
-    rc = end_iter(l2, iter);
+    rc = l2_end_iter(l2, iter);
     l2_leave(l2);
     return rc;
 }
@@ -170,6 +169,12 @@ int l2_marks(struct l2 *l2, struct buf *cursor, size_t max,
              void (*each)(void *arg, struct slice key), void *arg, size_t *count)
 {
     return keys_of(l2, L2_MARK, cursor, max, each, arg, count);
+}
+
+int l2_cart_keys(struct l2 *l2, struct buf *cursor, size_t max,
+                 void (*each)(void *arg, struct slice key), void *arg, size_t *count)
+{
+    return keys_of(l2, L2_CART, cursor, max, each, arg, count);
 }
 
 int l2_salvaged(struct l2 *l2, struct buf *cursor, size_t max,
@@ -196,18 +201,18 @@ int l2_walk(struct l2 *l2, enum l2_list list, struct l2_place *place, uint64_t n
         return rc;
     l2_dbkey_entry(&from, list, place->number, slice_of(place->key, place->key_len));
     leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
-    seek_behind(iter, slice_of(from.bytes, from.len));
+    l2_seek_behind(iter, slice_of(from.bytes, from.len));
     for (; *count < max && is_at(iter, list); leveldb_iter_next(iter)) {
-        if (!l2_dbkey_take_entry(iter_key(iter), &number, &key))
+        if (!l2_dbkey_take_entry(l2_iter_key(iter), &number, &key))
             continue;
-        if (number > number_max || !each(arg, number, key, iter_value(iter)))
+        if (number > number_max || !each(arg, number, key, l2_iter_value(iter)))
             break;
         place->number = number;
         place->key_len = key.len;
         memcpy(place->key, key.bytes, key.len);
         ++*count;
     }
-    rc = end_iter(l2, iter);
+    rc = l2_end_iter(l2, iter);
     l2_leave(l2);
     return rc;
 }
@@ -220,7 +225,7 @@ static int pass_cart(struct l2 *l2, const leveldb_iterator_t *iter,
     struct slice key = cart_key(iter);
     if (key.len == 0)
         return 0;
-    if (l2_record_decode(key, iter_value(iter), &cart))
+    if (l2_record_decode(key, l2_iter_value(iter), &cart))
         atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
     return each(arg, key, &cart);
 }
@@ -236,7 +241,7 @@ int l2_each(struct l2 *l2, int (*each)(void *arg, struct slice key, const struct
     leveldb_iter_seek(iter, &first, 1);
     for (; rc == 0 && is_at(iter, L2_CART); leveldb_iter_next(iter))
         rc = pass_cart(l2, iter, each, arg);
-    int iter_rc = end_iter(l2, iter);
+    int iter_rc = l2_end_iter(l2, iter);
     l2_leave(l2);
     return rc ? rc : iter_rc;
 }

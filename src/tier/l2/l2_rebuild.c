@@ -11,12 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SALVAGE_NOTE   "salvage" /* the path of the database that was moved aside */
 #define BATCH_BYTES    (1u << 20)
 #define NAME_BYTES_MAX 64
 
 /* Facts about the old database that do not hold for the new one. */
-static const char *const not_taken[] = {"complete", "checkpoint", SALVAGE_NOTE};
+static const char *const not_taken[] = {"complete", "checkpoint", L2_SALVAGE_NOTE};
 
 struct salvage {
     struct l2 *l2;
@@ -59,7 +58,7 @@ static int make_new(struct l2 *l2, const char *path, const char *aside)
     leveldb_t *db = leveldb_open(l2->options, path, &error);
     if (error)
         return take_error(error);
-    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
     leveldb_options_set_create_if_missing(l2->options, 0);
     leveldb_put(db, l2->write_options, dbkey.bytes, dbkey.len, aside, strlen(aside), &error);
     leveldb_close(db);
@@ -186,7 +185,7 @@ static leveldb_t *open_aside(struct l2 *l2, const char *aside)
 static int drop_note(struct salvage *salvage)
 {
     struct l2_dbkey dbkey;
-    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
     leveldb_writebatch_delete(salvage->batch, dbkey.bytes, dbkey.len);
     return flush(salvage);
 }
@@ -249,7 +248,7 @@ int l2_finish_salvage(struct l2 *l2)
     char aside[L2_PATH_MAX], *error = NULL;
     size_t len;
     int rc = 0;
-    l2_dbkey_meta(&dbkey, SALVAGE_NOTE);
+    l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
     char *note = leveldb_get(l2->db, l2->get_options, dbkey.bytes, dbkey.len, &len, &error);
     if (error)
         return take_error(error);

@@ -221,6 +221,13 @@ int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count
     return count ? l3->driver->inbox_settle(l3, rows, count) : 0;
 }
 
+int l3_copy(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx)
+{
+    MUST_OBJ(l3, L3_MAGIC);
+    return l3->driver->copy ? l3->driver->copy(l3, path, go_on, ctx)
+                            : l3_fail(l3, CE_INVAL, "databases of this kind are not copied");
+}
+
 const char *l3_message(const struct l3 *l3)
 {
     MUST_OBJ(l3, L3_MAGIC);

@@ -122,6 +122,10 @@ int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_
 /* Deletes the rows that are done and marks those that failed, in one transaction; open ones stay as
  * they are. As l3_flush. */
 int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count) MUST_USE;
+/* Makes a consistent copy of the whole database in a new file, while others use it. Calls `go_on`
+ * now and then; ends with CE_STOPPED when it does not return 0. CE_INVAL: not of this kind of
+ * database; CE_DB, CE_NODISK: what was written stays. Blocks. */
+int l3_copy(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx) MUST_USE;
 
 /* Appends the URL with "***" for its password: to show it, and to know a database by. CE_NOMEM. */
 int l3_mask_url(const char *url, struct buf *out) MUST_USE;

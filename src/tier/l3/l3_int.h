@@ -59,6 +59,7 @@ struct l3_driver {
     int (*inbox_left)(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_t max,
                       size_t *count);
     int (*inbox_settle)(struct l3 *l3, const struct l3_inbox_row *rows, size_t count);
+    int (*copy)(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx); /* or NULL */
 };
 
 /* l3_open for a given driver; l3_open comes here, and tests that bring their own. */

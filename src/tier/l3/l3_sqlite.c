@@ -18,6 +18,9 @@
 #define ANSWER_BYTES_MAX 32
 #define TIME_BYTES_MAX   32
 #define DAY_S            86400
+#define EACH_ROWS        256
+#define EACH_BYTES       (1u << 20) /* ... and about so much memory for them */
+#define COPY_OPS         100000  /* steps of its machine between two questions whether to go on */
 #define CACHE_PRAGMA     "-8192" /* KiB */
 #define WAL_PRAGMA       "4000"  /* pages in the log before they go into the database: 16 MiB */
 
@@ -493,25 +496,64 @@ static int mend_rev_sqlite(struct l3 *l3, struct slice key)
     return run(&call);
 }
 
+/* A row in a page; key and image follow. */
+struct page_row {
+    uint32_t rev, key_bytes;
+    size_t image_bytes;
+};
+
+static int put_row_in_page(struct call *call, struct buf *page)
+{
+    struct slice key = column_bytes(call, 2), image = column_bytes(call, 0);
+    struct page_row row = {.key_bytes = (uint32_t)key.len, .image_bytes = image.len};
+    int err = take_rev(call, &row.rev);
+    if (!err && (buf_append(page, &row, sizeof row) || buf_append(page, key.bytes, key.len) ||
+                 buf_append(page, image.bytes, image.len)))
+        err = fail_with(call->l3, CE_NOMEM, err_text(CE_NOMEM));
+    return err;
+}
+
+/* The rows behind a key, some of them. Empty: there are no more. */
+static int read_page(struct l3 *l3, struct slice last, struct buf *page)
+{
+    struct call call = prepare_call(l3, STATEMENT_CART_EACH);
+    put_text(&call, last);
+    int err = 0;
+    page->len = 0;
+    for (int rows = 0; !err && rows < EACH_ROWS && page->len < EACH_BYTES; rows++) {
+        err = next_row(&call);
+        if (!err)
+            err = put_row_in_page(&call, page);
+    }
+    sqlite3_reset(call.statement);
+    return err == CE_NOTFOUND ? 0 : err;
+}
+
+/* By pages, so that no transaction stays open while `each` takes its time: the log could not be
+ * emptied meanwhile. */
 static int each_sqlite(struct l3 *l3, struct slice after,
                        int (*each)(void *arg, struct slice key, uint32_t rev, struct slice image),
                        void *arg)
 {
-    struct call call = prepare_call(l3, STATEMENT_CART_EACH);
-    put_text(&call, after);
-    bool at_end = false;
-    int err = 0;
-    while (!err && !at_end) {
-        uint32_t rev;
-        err = next_row(&call);
-        at_end = err == CE_NOTFOUND;
+    struct buf page = {0}, last = {0};
+    int err = read_page(l3, after, &page);
+    while (!err && page.len) {
+        struct slice rest = buf_slice(&page);
+        while (!err && rest.len) {
+            struct page_row row;
+            memcpy(&row, rest.bytes, sizeof row);
+            struct slice key = slice_of(rest.bytes + sizeof row, row.key_bytes);
+            struct slice image = slice_of(key.bytes + key.len, row.image_bytes);
+            rest = slice_from(rest, sizeof row + key.len + image.len);
+            last.len = 0;
+            err = buf_append(&last, key.bytes, key.len) ? CE_NOMEM : each(arg, key, row.rev, image);
+        }
         if (!err)
-            err = take_rev(&call, &rev);
-        if (!err)
-            err = each(arg, column_bytes(&call, 2), rev, column_bytes(&call, 0));
+            err = read_page(l3, buf_slice(&last), &page);
     }
-    sqlite3_reset(call.statement);
-    return at_end ? 0 : err;
+    buf_free(&page);
+    buf_free(&last);
+    return err;
 }
 
 /* ---- the inbox ----------------------------------------------------------------------- */
@@ -598,6 +640,21 @@ static int execute(struct l3 *l3, const char *sql)
 {
     struct sqlite *conn = l3->conn;
     return sqlite3_exec(conn->db, sql, NULL, NULL, NULL) ? fail(l3) : 0;
+}
+
+/* A reader like any other: those who write go on meanwhile. */
+static int copy_sqlite(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx)
+{
+    struct sqlite *conn = l3->conn;
+    char *sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+    if (!sql)
+        return fail_with(l3, CE_NOMEM, err_text(CE_NOMEM));
+    sqlite3_progress_handler(conn->db, COPY_OPS, go_on, ctx);
+    int err = execute(l3, sql);
+    bool stopped = err && (sqlite3_errcode(conn->db) & 0xff) == SQLITE_INTERRUPT;
+    sqlite3_progress_handler(conn->db, 0, NULL, NULL);
+    sqlite3_free(sql);
+    return stopped ? CE_STOPPED : err;
 }
 
 /* The first value of the first row as text, "" when there is none. */
@@ -766,6 +823,7 @@ const struct l3_driver *l3_sqlite_driver(void)
         .inbox_take = inbox_take_sqlite,
         .inbox_left = inbox_left_sqlite,
         .inbox_settle = inbox_settle_sqlite,
+        .copy = copy_sqlite,
     };
     return &driver;
 }
