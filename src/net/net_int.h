@@ -150,7 +150,7 @@ struct worker {
     struct net_conn *abandoned; /* were parked when the worker ended; freed with it */
     struct udp_port udp[NET_LISTENERS_MAX];
     unsigned udp_count;
-    struct net_task udp_open;
+    struct net_task udp_open, stop;
     bool udp_started;
     uint8_t *udp_bytes;   /* room for one datagram */
     unsigned udp_pending; /* datagrams without an answer yet */

@@ -213,6 +213,7 @@ struct starter {
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
+    bool read; /* what is on disk is read; only threads may be missing */
     tier_replay_fn *replay;
     void *arg;
 };

@@ -155,7 +155,7 @@ int behind_drain(struct behind *behind, unsigned timeout_ms)
     }
     behind_queue_recall(&behind->queue, now_ms);
     wake_locked(behind);
-    while (!is_drained_locked(behind) && now_ms < end_ms) {
+    while (behind->started && !is_drained_locked(behind) && now_ms < end_ms) {
         cond_wait(&behind->idle, &behind->lock, (unsigned)(end_ms - now_ms));
         now_ms = env_mono_ms(behind->env);
     }

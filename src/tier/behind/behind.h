@@ -77,7 +77,8 @@ void behind_missed(struct behind *behind);
 /* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
 void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
 
-/* Waits until nothing is queued or in flight, without delay, at most timeout_ms. CE_BUSY. */
+/* Waits until nothing is queued or in flight, without delay, at most timeout_ms, and not at all for
+ * a thread that never began. CE_BUSY. */
 int behind_drain(struct behind *behind, unsigned timeout_ms) MUST_USE;
 
 /* Ends the thread after the transaction in flight, frees. Takes and nulls. */
