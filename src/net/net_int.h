@@ -166,6 +166,7 @@ struct worker {
 struct listener {
     struct net *net;
     struct event *event;
+    struct event again; /* after a pause */
     int fd;
     bool tls;
     char name[NET_NAME_BYTES];
@@ -247,6 +248,7 @@ int listen_unix_open(struct net *net, char *message, size_t message_bytes) MUST_
 void listen_unix_remove(struct net *net);
 
 /* accept.c */
+void accept_again(evutil_socket_t fd, short what, void *arg);
 void accept_ready(evutil_socket_t fd, short what, void *listener);
 
 /* tls.c */

@@ -15,6 +15,7 @@ KINDS = {name: 1 << bit for bit, name in enumerate(
     ("memory", "file", "thread", "socket", "l2", "sql_file", "sql_memory"))}
 ALL = sum(KINDS.values())
 NEVER = 1 << 60
+CHANCE = random.Random(SEED)
 LAYOUT = struct.Struct("<IIIIqQ32s32s32s")  # struct fail_nth
 
 
@@ -67,5 +68,4 @@ def each(count):
     """Numbers of calls to let fail, of so many: all of them, or a few that are drawn."""
     if TRIES == "all":
         return range(1, count + 1)
-    chance = random.Random(SEED + count)
-    return sorted(chance.sample(range(1, count + 1), min(count, int(TRIES))))
+    return sorted(CHANCE.sample(range(1, count + 1), min(count, int(TRIES))))

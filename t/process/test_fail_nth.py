@@ -13,7 +13,7 @@ import subprocess
 import books
 import fail_nth
 import pytest
-from fail_nth import ALL, KINDS, each
+from fail_nth import ALL, CHANCE, KINDS, each
 from waiting import WAIT_SECONDS, wait_until
 from wire import Client, Closed
 
@@ -60,12 +60,13 @@ def begin_with(server, template):
     shutil.copytree(template, server.data)
 
 
-def ask(server, line):
-    """The answer, or None when the connection is closed instead."""
+def ask(server, line, seconds=WAIT_SECONDS):
+    """The answer, or None when the connection is closed or left waiting instead."""
     try:
         with server.client() as client:
+            client.socket.settimeout(seconds)
             return client.cmd(line)
-    except Closed:
+    except (Closed, TimeoutError):
         return None
 
 
@@ -287,16 +288,19 @@ def test_connections(server, faults):
     for lasting in ENDS:
         for nth in each(count):
             faults.arm(ALL, nth, lasting, errno.ENOBUFS)
-            answer = ask(server, "mn")
-            faults.disarm()
+            answer = ask(server, "mn", 1 if lasting else WAIT_SECONDS)
+            assert faults.disarm() < 100, f"{faults.last()} is tried again and again without a pause"
             assert answer in (None, "MN") or answer.startswith(("SERVER_ERROR", "ERROR Too many"))
             assert ask(server, "mn") == "MN", faults.last()
 
 
 # ---- the threads behind the replies ----
 
+THREADS = ["l2-writer", "behind", "journal"]
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC] if LONG else [errno.EIO])
-@pytest.mark.parametrize("thread", ["l2-writer", "behind", "journal"] if LONG else [""])
+@pytest.mark.parametrize("thread", THREADS if LONG else [CHANCE.choice(THREADS)])
 def test_writing_behind(server, faults, thread, error):
     """Every call of a turn that takes carts down a tier."""
     server.start(t=1)
