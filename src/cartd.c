@@ -571,9 +571,10 @@ int main(int argc, char **argv)
     int status = 0;
     if (argc > 1 && strcmp(argv[1], "verify") == 0)
         return main_verify(&parts);
-    if (conf_read(env_real(), argc, argv, &parts.conf)) {
+    int rc = conf_read(env_real(), argc, argv, &parts.conf);
+    if (rc) {
         fprintf(stderr, "cartd: %s\n", parts.conf.message);
-        status = EXIT_USAGE;
+        status = rc == CE_NOMEM ? EXIT_FAILURE : EXIT_USAGE;
     } else if (!print_asked(&parts.conf)) {
         status = run(&parts);
     }

@@ -1,4 +1,4 @@
-"""fail_nth: the switch of a cartd_failing (t/lib/fail_nth.h): which of its calls fails, and when."""
+"""fail_nth: the switch of a cartd_failing (t/lib/fail_nth.h): which of its calls fails."""
 import errno
 import mmap
 import os
