@@ -510,10 +510,12 @@ static int verify(struct parts *parts, bool repair)
 static int main_verify(struct parts *parts)
 {
     char **argv = calloc((size_t)parts->argc + 2, sizeof *argv);
-    int argc = 0, status = EXIT_USAGE;
+    int argc = 0, status = EXIT_USAGE, rc = 0;
     bool repair = false;
-    if (!argv)
+    if (!argv) {
+        fprintf(stderr, "cartd: %s\n", err_text(CE_NOMEM));
         return EXIT_UNVERIFIED;
+    }
     argv[argc++] = parts->argv[0];
     argv[argc++] = (char[]){"--data"};
     for (int i = 2; i < parts->argc; i++) {
@@ -524,13 +526,13 @@ static int main_verify(struct parts *parts)
     }
     if (argc < 3 || argv[2][0] == '-')
         fprintf(stderr, "cartd: usage: cartd verify DIR [--repair] [option...]\n");
-    else if (conf_read(env_real(), argc, argv, &parts->conf))
+    else if ((rc = conf_read(env_real(), argc, argv, &parts->conf)))
         fprintf(stderr, "cartd: %s\n", parts->conf.message);
     else
         status = verify(parts, repair);
     conf_free(&parts->conf);
     free(argv);
-    return status;
+    return rc == CE_NOMEM ? EXIT_UNVERIFIED : status;
 }
 
 /* What is asked of the program itself, not of a daemon. */

@@ -113,8 +113,8 @@ struct conf {
 };
 
 /* Defaults, then the file, then argv. 0, or CE_NOMEM or CE_INVAL with conf->message: which option,
- * or file and line, and never a password. argv must outlive conf. Owner: caller, also after an error. Start-up
- * thread. */
+ * or file and line, and never a password. argv must outlive conf. Owner: caller, also after an
+ * error. Start-up thread. */
 int conf_read(const struct env *env, int argc, char **argv, struct conf *conf) MUST_USE;
 void conf_free(struct conf *conf);
 

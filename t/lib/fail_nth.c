@@ -257,8 +257,8 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("FAIL_NTH");
     traces = getenv("FAIL_NTH_TRACE") != NULL;
-    if (path)
-        map_switch(path);
     event_set_mem_functions(__wrap_malloc, __wrap_realloc, free);
     fail_nth_sqlite_begin();
+    if (path) /* the last: nothing of the above may fail */
+        map_switch(path);
 }

@@ -77,3 +77,26 @@ def test_a_kill_while_the_database_is_locked_loses_nothing(server):
     carts = books.check(server, keys)
     assert {key: cart["qty"] for key, cart in carts.items()} == {
         key: 3 if key == "cart:u0" else 2 for key in keys}
+
+
+def test_a_mark_outlives_the_write_of_an_older_state(server):
+    """SQL gets the first state while L2 has the second already; what says so is not taken away."""
+    server.start()
+    with server.client() as client:
+        assert client.cmd("cset cart:u1 SKU-1 1") == "HD"
+        books.check(server, ["cart:u1"])
+        other = server.hold_lock()
+        assert client.cmd("cset cart:u1 SKU-1 2") == "HD"
+        wait_until(lambda: client.stat("behind_age_ms") > 1500, "its write waits for the lock")
+        assert client.cmd("cset cart:u1 SKU-1 3") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 has the second state")
+        other.close()
+        wait_until(lambda: server.sql("SELECT qty FROM cart")[0]["qty"] > 1, "SQL has the first")
+        other = server.hold_lock()
+        assert client.cmd("cset cart:u2 SKU-1 1") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 knows of that")
+    server.kill9()
+    other.close()
+    server.start()
+    carts = books.check(server, ["cart:u1", "cart:u2"])
+    assert carts["cart:u1"]["qty"] == 3

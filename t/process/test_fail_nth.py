@@ -85,7 +85,7 @@ def serves_or_ends(server, faults, kinds):
         if status is not None:
             server.process = None
             return (status,)
-        return ask(server, "version") is not None
+        return ask(server, "version", 1) is not None
     return wait_until(known, "it serves, or ends")
 
 
@@ -131,6 +131,21 @@ def test_a_start(server, faults, tmp_path, kinds, lasting):
             server.start(**server.options)
             check(server, 2)
             server.kill9()
+
+
+def test_a_start_that_is_tried_later_begins_its_threads(server, faults, tmp_path):
+    """The disk failed at first; when it works, threads or memory do not at once."""
+    template = tmp_path / "template"
+    make_template(server, template)
+    begin_with(server, template)
+    faults.arm(KINDS["l2"], 1, True)
+    server.spawn()
+    wait_until(lambda: faults.hits() and ask(server, "version", 1), "it serves without carts")
+    assert server.stats()["carts_served"] == 0
+    faults.arm(KINDS["thread"], 3, False)  # journal, L2 writer, then one of the pool
+    wait_until(faults.hits, "a thread cannot begin")
+    wait_until(lambda: server.stats()["carts_served"], "it is tried again")
+    check(server, 2)
 
 
 # ---- the stop ----
@@ -294,6 +309,15 @@ def test_connections(server, faults):
             assert ask(server, "mn") == "MN", faults.last()
 
 
+def test_who_cannot_accept_pauses(server, faults):
+    """A client that waits makes the listener ready again at once."""
+    server.start(t=1)
+    faults.arm(KINDS["socket"], 1, True, errno.ENOBUFS)
+    assert ask(server, "mn", 1) is None
+    assert faults.disarm() < 50, "it is tried without a pause"
+    assert ask(server, "mn") == "MN"
+
+
 # ---- the threads behind the replies ----
 
 THREADS = ["l2-writer", "behind", "journal"]
@@ -373,6 +397,19 @@ def test_reading_through(server, faults, only_in, lasting):
         assert answer.startswith(("VA ", "SERVER_ERROR ")), f"{faults.last()}: {answer}"
         with server.client() as client:
             assert client.qty(key, "SKU-1") == 3, faults.last()
+
+
+def test_a_full_table_of_read_throughs_refuses(server, faults):
+    """The first read-through makes the table that all share."""
+    server.start(t=1)
+    count = faults.count(KINDS["memory"], lambda: ask(server, "cget cart:none"), "worker")
+    for nth in range(1, count + 1):
+        server.restart()
+        faults.arm(KINDS["memory"], nth, False, thread="worker")
+        answer = ask(server, "cget cart:none")
+        faults.disarm()
+        assert answer in (None, "EN") or answer.startswith("SERVER_ERROR "), answer
+        assert ask(server, "cget cart:none") == "EN", faults.last()
 
 
 def test_histories(server, faults):
