@@ -277,6 +277,9 @@ uint64_t tier_behind_age_ms(const struct tier *tier);
     X(inbox_errors, "failed questions to the database about cart_inbox")                           \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
+/* And `bottleneck`, a word: what writing waits for, or will when it goes on so; the first of
+ * start (no cart is served yet), journal (the disk refuses, or syncs slower than clients write), l2
+ * (memory is full of carts that L2 does not have yet), l3 (the database does not come on), none. */
 void tier_stats(struct tier *tier, const struct stat_sink *sink);
 
 #endif

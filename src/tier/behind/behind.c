@@ -196,6 +196,16 @@ uint64_t behind_age_ms(const struct behind *behind)
     return now_ms > oldest_ms ? now_ms - oldest_ms : 0;
 }
 
+bool behind_is_late(const struct behind *behind)
+{
+    uint64_t queue =
+        atomic_load_explicit(&behind->stats[BEHIND_STAT_behind_queue], memory_order_relaxed);
+    uint64_t patience_ms = queue * behind->cart_us / 1000;
+    if (patience_ms > behind->delay_max_ms)
+        patience_ms = behind->delay_max_ms;
+    return behind_age_ms(behind) > behind->delay_ms + patience_ms + BEHIND_LATE_MS;
+}
+
 void behind_stats(const struct behind *behind, const struct stat_sink *sink)
 {
     static const char *const names[] = {

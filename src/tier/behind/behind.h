@@ -77,6 +77,11 @@ void behind_missed(struct behind *behind);
 /* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
 void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
 
+#define BEHIND_LATE_MS 2000
+/* The database does not come on: the oldest change waits so much longer than it is made to wait.
+ * Any thread, lock-free. */
+bool behind_is_late(const struct behind *behind);
+
 /* Waits until nothing is queued or in flight, without delay, at most timeout_ms, and not at all for
  * a thread that never began. CE_BUSY. */
 int behind_drain(struct behind *behind, unsigned timeout_ms) MUST_USE;
