@@ -23,7 +23,7 @@
 #define DRAIN_BATCH_BYTES   (1u << 20) /* of states in one L2 batch */
 #define DRAIN_DUE_BYTES     (4u << 20) /* of carts that a sweep puts in order at once */
 #define DRAIN_STRIPE_CARTS  32         /* taken under one hold of a stripe's lock */
-#define JOURNAL_LATE_BYTES  (8u << 20) /* not synced: the journal is what all wait for */
+#define JOURNAL_LATE_BYTES  (2u << 20) /* not synced: the journal is what all wait for */
 #define JOURNAL_WAIT_MS     5000       /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20) /* memory for a record, held back for the next question */
 

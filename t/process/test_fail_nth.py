@@ -359,6 +359,29 @@ def test_writing_behind(server, faults, thread, error):
     check(server, qty)
 
 
+def test_a_batch_that_l2_refuses_is_written_again(server, faults):
+    """By itself: nobody changes these carts once more."""
+    server.start(t=1)
+    qty = 1
+
+    def turn():
+        fill(server, qty)
+        server.wait_caught_up()
+    turn()
+    qty += 1
+    count = faults.count(KINDS["l2"], turn, "l2-writer")
+    for nth in range(1, count + 1):
+        qty += 1
+        faults.arm(KINDS["l2"], nth, thread="l2-writer")
+        turn()
+        faults.disarm()
+        with server.client() as client:  # the journal need not have what L2 has when this is there
+            assert client.cmd(f"cset cart:other SKU-1 {qty}") == "HD"
+        server.wait_caught_up()
+        server.crash()
+        check(server, qty)
+
+
 def caught_up(server):
     stats = server.stats()
     return not stats["dirty_carts"] and not stats["behind_age_ms"]
