@@ -530,6 +530,7 @@ static int main_verify(struct parts *parts)
         fprintf(stderr, "cartd: %s\n", parts->conf.message);
     else
         status = verify(parts, repair);
+    buf_free(&parts->l3_url);
     conf_free(&parts->conf);
     free(argv);
     return rc == CE_NOMEM ? EXIT_UNVERIFIED : status;

@@ -7,6 +7,7 @@ FAIL_NTH_TRIES: how many calls of each entry point are tried, `all` for each of 
 import errno
 import itertools
 import json
+import os
 import shutil
 import subprocess
 
@@ -492,7 +493,7 @@ def test_verify(server, faults, lasting):
 
     def verify(*options):
         return subprocess.run([fail_nth.PROGRAM, "verify", server.data, *options], check=False,
-                              env=server.environment, stdout=subprocess.PIPE, text=True,
+                              env=os.environ | server.environment, stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.STDOUT, timeout=WAIT_SECONDS)
 
     def good():
