@@ -493,8 +493,8 @@ def test_verify(server, faults, lasting):
 
     def verify(*options):
         return subprocess.run([fail_nth.PROGRAM, "verify", server.data, *options], check=False,
-                              env=os.environ | server.environment, stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.STDOUT, timeout=WAIT_SECONDS)
+                              env=os.environ | server.environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=WAIT_SECONDS)
 
     def good():
         done = verify()
