@@ -5,7 +5,7 @@
 #include "cmd/cmd.h"
 #include "fail_nth.h"
 #include "suite.h"
-#include "tier/l2/l2.h"
+#include "tier/tier_int.h"
 
 #include <check.h>
 #include <errno.h>
@@ -276,10 +276,13 @@ static void put_into_l2(const struct side *side, const char *key)
 
 static void expect_state(const struct side *side, const char *key)
 {
-    struct buf state = {0};
-    ck_assert_int_eq(tier_replay_get(tier, slice_str(key), &state), 0);
-    ck_assert(slice_eq(buf_slice(&state), kit_state(&side->kit)));
-    buf_free(&state);
+    struct l1_item *item;
+    uint64_t hash = hash_64(slice_str(key));
+    ck_assert_int_eq(fill_now(tier, slice_str(key)), 0);
+    l1_lock(tier_l1(tier), hash);
+    ck_assert_int_eq(tier_find_locked(tier, hash, slice_str(key), &item), TIER_HERE);
+    ck_assert(slice_eq(l1_value_slice(item), kit_state(&side->kit)));
+    l1_unlock(tier_l1(tier), hash);
 }
 
 /* _i: which of the two L2 has, a bit each. */
