@@ -32,7 +32,7 @@ enum tier_event_kind {
 
 /* What tiers need to know of a state. Any thread, several at once. */
 struct tier_value {
-    int (*check)(struct slice state);                              /* 0 or CE_CORRUPT */
+    int (*check)(struct slice state);                              /* 0, CE_CORRUPT, CE_NOMEM */
     int (*merge)(struct slice a, struct slice b, struct buf *out); /* appends the join to out */
     bool (*covers)(struct slice a, struct slice b);                /* a has all of b */
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */

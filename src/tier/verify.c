@@ -90,6 +90,15 @@ static int look_at_journal(struct verify *verify)
 
 /* ---- L2 and L3 ---- */
 
+/* Tells what is corrupt; who lacks the memory to look has found nothing. *bad: do not go on. */
+static int check_state(struct verify *verify, struct slice key, struct slice state,
+                       const char *words, bool *bad)
+{
+    int rc = state.bytes ? verify->tier->config.value->check(state) : CE_CORRUPT;
+    *bad = rc != 0;
+    return rc == CE_CORRUPT ? differs(verify, key, words) : rc;
+}
+
 /* Whether L3 may have another state than L2: it is older, and L2 says so. */
 static int judge_other(struct verify *verify, struct slice key, struct slice state)
 {
@@ -97,10 +106,11 @@ static int judge_other(struct verify *verify, struct slice key, struct slice sta
     struct slice image = buf_slice(&verify->image);
     bool marked = false;
     int rc = l2_is_marked(verify->tier->l2, key, &marked);
-    if (rc)
+    bool bad = rc != 0;
+    if (rc == 0 && image.len)
+        rc = check_state(verify, key, image, "its image in the database is corrupt", &bad);
+    if (bad)
         return rc;
-    if (image.len && value->check(image))
-        return differs(verify, key, "its image in the database is corrupt");
     if (image.len && !value->covers(state, image))
         return differs(verify, key,
                        value->covers(image, state)
@@ -118,13 +128,13 @@ static int look_at_cart(void *arg, struct slice key, const struct l2_cart *cart)
 {
     struct verify *verify = arg;
     uint32_t rev;
+    bool bad;
     verify->out->carts++;
-    if (!cart->state.bytes || verify->tier->config.value->check(cart->state))
-        return differs(verify, key, "its record in L2 is corrupt");
-    if (!verify->l3)
-        return 0;
+    int rc = check_state(verify, key, cart->state, "its record in L2 is corrupt", &bad);
+    if (bad || !verify->l3)
+        return rc;
     verify->image.len = 0;
-    int rc = l3_load(verify->l3, key, &verify->image, &rev);
+    rc = l3_load(verify->l3, key, &verify->image, &rev);
     if (rc == CE_NOTFOUND)
         verify->image.len = 0;
     else if (rc)
@@ -143,9 +153,11 @@ static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice i
     int rc = l2_get(verify->tier->l2, key, &verify->storage, &cart);
     if (rc != CE_NOTFOUND)
         return rc == CE_CORRUPT ? 0 : rc; /* told already */
-    if (verify->tier->config.value->check(image))
-        return differs(verify, key,
-                       "its image in the database is corrupt, and L2 does not have it");
+    bool bad;
+    rc = check_state(verify, key, image,
+                     "its image in the database is corrupt, and L2 does not have it", &bad);
+    if (bad)
+        return rc;
     return verify->complete ? differs(verify, key, "L2 should have it and does not") : 0;
 }
 

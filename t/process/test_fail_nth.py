@@ -504,6 +504,6 @@ def test_verify(server, faults, lasting):
         faults.arm(ALL, nth, lasting)
         done = verify()
         faults.disarm()
-        assert done.returncode in (0, 3), f"{faults.last()}: {done.returncode} {done.stdout}"
-        assert done.returncode == 0 or "cartd: " in done.stdout, f"{faults.last()}: {done.stdout}"
+        told = "cartd: " in done.stdout if done.returncode == 3 else "not looked at" in done.stdout
+        assert done.returncode == 0 or told, f"{faults.last()}: {done.returncode} {done.stdout}"
         good()
