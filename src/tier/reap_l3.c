@@ -115,7 +115,7 @@ static void *run_reap_l3(void *arg)
 
 int reap_l3_start(struct tier *tier)
 {
-    if (!tier->l3_url || atomic_load(&tier->l2_complete))
+    if (!tier->l3_url || atomic_load(&tier->l2_complete) || tier->reap_l3.started)
         return 0;
     int rc = thread_start(&tier->reap_l3.thread, "reap-l3", run_reap_l3, tier);
     tier->reap_l3.started = rc == 0;
