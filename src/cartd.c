@@ -520,10 +520,12 @@ static int verify(struct parts *parts, bool repair)
 static int main_verify(struct parts *parts)
 {
     char **argv = calloc((size_t)parts->argc + 2, sizeof *argv);
-    int argc = 0, status = EXIT_USAGE;
+    int argc = 0, status = EXIT_USAGE, rc = 0;
     bool repair = false;
-    if (!argv)
+    if (!argv) {
+        fprintf(stderr, "cartd: %s\n", err_text(CE_NOMEM));
         return EXIT_UNVERIFIED;
+    }
     argv[argc++] = parts->argv[0];
     argv[argc++] = (char[]){"--data"};
     for (int i = 2; i < parts->argc; i++) {
@@ -534,13 +536,14 @@ static int main_verify(struct parts *parts)
     }
     if (argc < 3 || argv[2][0] == '-')
         fprintf(stderr, "cartd: usage: cartd verify DIR [--repair] [option...]\n");
-    else if (conf_read(env_real(), argc, argv, &parts->conf))
+    else if ((rc = conf_read(env_real(), argc, argv, &parts->conf)))
         fprintf(stderr, "cartd: %s\n", parts->conf.message);
     else
         status = verify(parts, repair);
+    buf_free(&parts->l3_url);
     conf_free(&parts->conf);
     free(argv);
-    return status;
+    return rc == CE_NOMEM ? EXIT_UNVERIFIED : status;
 }
 
 /* What is asked of the program itself, not of a daemon. */
@@ -581,9 +584,10 @@ int main(int argc, char **argv)
     int status = 0;
     if (argc > 1 && strcmp(argv[1], "verify") == 0)
         return main_verify(&parts);
-    if (conf_read(env_real(), argc, argv, &parts.conf)) {
+    int rc = conf_read(env_real(), argc, argv, &parts.conf);
+    if (rc) {
         fprintf(stderr, "cartd: %s\n", parts.conf.message);
-        status = EXIT_USAGE;
+        status = rc == CE_NOMEM ? EXIT_FAILURE : EXIT_USAGE;
     } else if (!print_asked(&parts.conf)) {
         status = run(&parts);
     }

@@ -116,9 +116,9 @@ struct conf {
     const char *ignored_suboptions; /* the first of -o without effect; NULL = none */
 };
 
-/* Defaults, then the file, then argv. 0, or CE_INVAL with conf->message: which option, or file and
- * line, and never a password. argv must outlive conf. Owner: caller, also after an error. Start-up
- * thread. */
+/* Defaults, then the file, then argv. 0, or CE_NOMEM or CE_INVAL with conf->message: which option,
+ * or file and line, and never a password. argv must outlive conf. Owner: caller, also after an
+ * error. Start-up thread. */
 int conf_read(const struct env *env, int argc, char **argv, struct conf *conf) MUST_USE;
 void conf_free(struct conf *conf);
 

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#define ACCEPT_PAUSE_MS 100 /* after an error that accepting at once would only meet again */
+
 struct handover {
     struct net_task task;
     struct worker *worker;
@@ -84,9 +86,25 @@ static bool refuse_with_spare(const struct listener *listener)
     return conn >= 0;
 }
 
-void accept_ready(evutil_socket_t fd, short what, void *arg)
+void accept_again(evutil_socket_t fd, short what, void *arg)
 {
     const struct listener *listener = arg;
+    (void)fd, (void)what;
+    MUST(event_add(listener->event, NULL) == 0);
+}
+
+/* Who waits in the queue makes the listener ready again at once: without a pause the thread would
+ * do nothing but fail. */
+static void pause_accepting(struct listener *listener)
+{
+    static const struct timeval pause = {0, ACCEPT_PAUSE_MS * 1000};
+    if (event_add(&listener->again, &pause) == 0)
+        event_del(listener->event);
+}
+
+void accept_ready(evutil_socket_t fd, short what, void *arg)
+{
+    struct listener *listener = arg;
     (void)what;
     for (;;) {
         int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -95,8 +113,10 @@ void accept_ready(evutil_socket_t fd, short what, void *arg)
         if (conn < 0 && (errno == EMFILE || errno == ENFILE) && refuse_with_spare(listener))
             continue;
         if (conn < 0) {
-            if (errno != EAGAIN)
+            if (errno != EAGAIN) {
                 log_warn("net", "accept: %s", strerror(errno));
+                pause_accepting(listener);
+            }
             return;
         }
         hand_over(listener, conn);

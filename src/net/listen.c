@@ -119,6 +119,7 @@ static int add_listener(struct net *net, int fd, bool tls)
         return CE_INVAL;
     struct listener *listener = &net->listeners[net->listeners_count];
     listener->event = event_new(net->base, fd, EV_READ | EV_PERSIST, accept_ready, listener);
+    event_assign(&listener->again, net->base, -1, 0, accept_again, listener);
     if (!listener->event)
         return CE_NOMEM;
     listener->net = net;
@@ -288,6 +289,7 @@ void listen_close(struct net *net)
         if (!listener->event)
             continue;
         event_free(listener->event);
+        event_del(&listener->again);
         listener->event = NULL;
         close(listener->fd);
     }

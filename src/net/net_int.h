@@ -150,7 +150,7 @@ struct worker {
     struct net_conn *abandoned; /* were parked when the worker ended; freed with it */
     struct udp_port udp[NET_LISTENERS_MAX];
     unsigned udp_count;
-    struct net_task udp_open;
+    struct net_task udp_open, stop;
     bool udp_started;
     uint8_t *udp_bytes;   /* room for one datagram */
     unsigned udp_pending; /* datagrams without an answer yet */
@@ -166,6 +166,7 @@ struct worker {
 struct listener {
     struct net *net;
     struct event *event;
+    struct event again; /* after a pause */
     int fd;
     bool tls;
     char name[NET_NAME_BYTES];
@@ -247,6 +248,7 @@ int listen_unix_open(struct net *net, char *message, size_t message_bytes) MUST_
 void listen_unix_remove(struct net *net);
 
 /* accept.c */
+void accept_again(evutil_socket_t fd, short what, void *arg);
 void accept_ready(evutil_socket_t fd, short what, void *listener);
 
 /* tls.c */

@@ -128,19 +128,15 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     event_base_loopbreak(worker->base);
 }
 
-struct stop_task {
-    struct net_task task;
-    struct worker *worker;
-};
-
 static void run_stop(struct net_task *task)
 {
-    struct worker *worker = ((struct stop_task *)task)->worker;
+    struct worker *worker = (struct worker *)((char *)task - offsetof(struct worker, stop));
+    MUST_OBJ(worker, WORKER_MAGIC);
     unsigned timeout_ms = worker->net->stop_timeout_ms;
     struct timeval after = {timeout_ms / 1000, (suseconds_t)(timeout_ms % 1000) * 1000};
-    free(task);
     worker->stopping = true;
-    event_add(&worker->deadline_event, &after);
+    if (event_add(&worker->deadline_event, &after)) /* who can't say when to give up does it now */
+        event_base_loopbreak(worker->base);
     if (worker->udp_started)
         datagram_stop(worker);
     for (struct net_conn *conn = worker->conns, *next; conn; conn = next) {
@@ -153,11 +149,8 @@ static void run_stop(struct net_task *task)
 
 void worker_stop_post(struct worker *worker)
 {
-    struct stop_task *stop = calloc(1, sizeof *stop);
-    MUST(stop);
-    stop->task.run = run_stop;
-    stop->worker = worker;
-    net_post(worker->net, worker->index, &stop->task);
+    worker->stop.run = run_stop;
+    net_post(worker->net, worker->index, &worker->stop);
 }
 
 /* ---- life ---- */

@@ -500,7 +500,7 @@ void catchup_begin(struct tier *tier)
 int catchup_start(struct tier *tier)
 {
     struct catchup *catchup = &tier->catchup;
-    if (!atomic_load(&catchup->running))
+    if (!atomic_load(&catchup->running) || catchup->started)
         return 0;
     catchup->started = true;
     int rc = thread_start(&catchup->thread, "catchup", run_catchup, tier);

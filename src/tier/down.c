@@ -227,9 +227,12 @@ int down_new(struct tier *tier)
 
 int down_start(struct tier *tier)
 {
+    struct down *down = &tier->down;
     int rc = 0;
-    for (unsigned i = 0; i < tier->down.count && rc == 0; i++)
-        rc = behind_start(tier->down.behinds[i]);
+    while (rc == 0 && down->started < down->count) {
+        rc = behind_start(down->behinds[down->started]);
+        down->started += rc == 0;
+    }
     return rc;
 }
 

@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define uthash_fatal(text) must_fail(__FILE__, __LINE__, __func__, text)
+/* Out of memory is answered, not fatal. */
+#define HASH_NONFATAL_OOM          1
+#define uthash_nonfatal_oom(entry) ((entry)->key_bytes = 0)
 #include <uthash.h>
 
 struct fill {
@@ -59,7 +61,11 @@ static struct fill *join_or_queue(struct fills *fills, struct slice key)
         return NULL;
     memcpy(fill->key, key.bytes, key.len);
     fill->key_bytes = key.len;
-    HASH_ADD_KEYPTR(hh, fills->table, fill->key, fill->key_bytes, fill);
+    HASH_ADD_KEYPTR(hh, fills->table, fill->key, key.len, fill);
+    if (fill->key_bytes == 0) {
+        free(fill);
+        return NULL;
+    }
     queue_push(&fills->l2_queue, fill);
     cond_wake(&fills->cond);
     return fill;
@@ -435,7 +441,7 @@ void fill_fini(struct tier *tier)
 static int start_pool(struct tier *tier, struct fill_pool *pool, const char *name,
                       void *(*run)(void *arg))
 {
-    for (unsigned i = 0; i < TIER_FILL_THREADS; i++) {
+    for (unsigned i = pool->count; i < TIER_FILL_THREADS; i++) {
         char numbered[16];
         snprintf(numbered, sizeof numbered, "%s-%u", name, i);
         if (thread_start(&pool->threads[i], numbered, run, tier))

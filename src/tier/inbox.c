@@ -250,10 +250,12 @@ static void *run_inbox(void *arg)
 int inbox_start(struct tier *tier)
 {
     struct inbox *inbox = &tier->inbox;
-    if (!tier->l3_url || !tier->config.inbox_ms)
+    if (!tier->l3_url || !tier->config.inbox_ms || inbox->started)
         return 0;
-    inbox->rows = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->rows);
-    inbox->tries = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->tries);
+    if (!inbox->rows) /* else left by a try that failed */
+        inbox->rows = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->rows);
+    if (!inbox->tries)
+        inbox->tries = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->tries);
     if (!inbox->rows || !inbox->tries)
         return CE_NOMEM;
     int rc = thread_start(&inbox->thread, "inbox", run_inbox, tier);

@@ -117,18 +117,17 @@ static int begin_disk(struct tier *tier)
     return rc ? rc : try_disk(tier);
 }
 
+/* Those that do not run yet. */
 static int begin_threads(struct tier *tier)
 {
-    int rc = drain_start(tier);
+    int rc = tier->drain.started ? 0 : drain_start(tier);
     if (rc == 0)
         rc = catchup_start(tier);
     if (rc == 0)
         rc = fill_start(tier);
-    if (rc == 0)
+    if (rc == 0 && !tier->histories.started)
         rc = history_start(tier);
-    if (rc == 0)
-        rc = down_start(tier);
-    if (rc == 0)
+    if (rc == 0 && !tier->reap.started)
         rc = reap_start(tier);
     if (rc == 0)
         rc = inbox_start(tier);
@@ -140,15 +139,19 @@ static int begin_threads(struct tier *tier)
         rc = jobs_start(tier);
     if (rc == 0)
         rc = trim_start(tier);
+    if (rc == 0)
+        rc = down_start(tier);
     return rc;
 }
 
+/* No cart is served before all who work for it are there. */
 static int begin(struct tier *tier)
 {
-    int rc = begin_disk(tier);
-    atomic_store_explicit(&tier->refused, rc, memory_order_release);
+    int rc = tier->start.read ? 0 : begin_disk(tier);
+    tier->start.read = rc == 0;
     if (rc == 0)
         rc = begin_threads(tier);
+    atomic_store_explicit(&tier->refused, rc, memory_order_release);
     return rc;
 }
 
@@ -157,6 +160,12 @@ static int begin(struct tier *tier)
 static bool may_pass(int rc)
 {
     return rc == CE_NODISK || rc == CE_IO || rc == CE_DB;
+}
+
+/* What the start ends with, as its user is there to see it, is no reason to give up later. */
+static bool may_pass_later(int rc)
+{
+    return may_pass(rc) || rc == CE_NOMEM;
 }
 
 static bool wait_again(struct starter *start)
@@ -174,11 +183,11 @@ static void *run_start(void *arg)
 {
     struct tier *tier = arg;
     int rc = CE_NODISK;
-    while (may_pass(rc) && wait_again(&tier->start))
+    while (may_pass_later(rc) && wait_again(&tier->start))
         rc = begin(tier);
     if (rc == 0)
         log_info("tier", "carts are served");
-    else if (!may_pass(rc))
+    else if (!may_pass_later(rc))
         log_error("tier", "carts can't be served: %s; a restart may help", err_text(rc));
     return NULL;
 }

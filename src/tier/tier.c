@@ -401,6 +401,34 @@ void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink)
         behind_tell(tier->down.behinds, tier->down.count, sink);
 }
 
+static bool journal_is_late(struct tier *tier)
+{
+    uint64_t end = journal_end(tier->journal);
+    return journal_failed(tier->journal) ||
+           (end > JOURNAL_LATE_BYTES &&
+            !journal_reached(tier->journal, end - JOURNAL_LATE_BYTES, ACK_SYNC));
+}
+
+/* The drain writes at once from a dirty cart for each DRAIN_CART_BYTES on. */
+static bool l2_is_late(struct tier *tier)
+{
+    lock_take(&tier->room_lock);
+    bool waits = tier->room_waits != NULL;
+    lock_drop(&tier->room_lock);
+    return waits || l1_dirty_count(tier->l1) > 2 * l1_limit(tier->l1) / DRAIN_CART_BYTES;
+}
+
+static const char *bottleneck(struct tier *tier)
+{
+    if (atomic_load(&tier->refused))
+        return "start";
+    if (journal_is_late(tier))
+        return "journal";
+    if (l2_is_late(tier))
+        return "l2";
+    return behind_is_late(tier->down.behinds, tier->down.count) ? "l3" : "none";
+}
+
 void tier_stats(struct tier *tier, const struct stat_sink *sink)
 {
     struct fills *of = &tier->fills;
@@ -430,6 +458,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
 #define X(name, what) stat_u64(sink, #name, name);
     TIER_STATS(X)
 #undef X
+    stat_text(sink, "bottleneck", bottleneck(tier));
     l1_stats(tier->l1, sink);
     journal_stats(tier->journal, sink);
     if (!atomic_load(&tier->refused)) /* else there may be no L2 yet */

@@ -32,7 +32,7 @@ enum tier_event_kind {
 
 /* What tiers need to know of a state. Any thread, several at once. */
 struct tier_value {
-    int (*check)(struct slice state);                              /* 0 or CE_CORRUPT */
+    int (*check)(struct slice state);                              /* 0, CE_CORRUPT, CE_NOMEM */
     int (*merge)(struct slice a, struct slice b, struct buf *out); /* appends the join to out */
     bool (*covers)(struct slice a, struct slice b);                /* a has all of b */
     int (*row)(struct slice key, struct slice state, struct buf *arena, /* see behind_owner */
@@ -359,6 +359,9 @@ void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink);
     X(l2_trimmed, "carts that left L2 for L3 to keep it within its bound")                         \
     X(l2_complete, "1 when a miss in L2 needs no query to L3")                                     \
     X(carts_served, "0 while disk or database keep carts from being read at start-up")
+/* And `bottleneck`, a word: what writing waits for, or will when it goes on so; the first of
+ * start (no cart is served yet), journal (the disk refuses, or syncs slower than clients write), l2
+ * (memory is full of carts that L2 does not have yet), l3 (the database does not come on), none. */
 void tier_stats(struct tier *tier, const struct stat_sink *sink);
 
 #endif

@@ -23,6 +23,7 @@
 #define DRAIN_BATCH_BYTES   (1u << 20)  /* of states in one L2 batch */
 #define DRAIN_DUE_BYTES     (4u << 20)  /* of carts that a sweep puts in order at once */
 #define DRAIN_STRIPE_CARTS  32          /* taken under one hold of a stripe's lock */
+#define JOURNAL_LATE_BYTES  (2u << 20)  /* not synced: the journal is what all wait for */
 #define JOURNAL_WAIT_MS     5000        /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20)  /* memory for a record, held back for the next question */
 
@@ -305,6 +306,7 @@ struct starter {
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
+    bool read; /* what is on disk is read; only threads may be missing */
     tier_replay_fn *replay;
     void *arg;
 };
@@ -322,6 +324,7 @@ struct down {
     struct down_lane lanes[BEHIND_CONNECTIONS_MAX];
     struct behind *behinds[BEHIND_CONNECTIONS_MAX]; /* of the lanes */
     unsigned count;                                 /* 0 without L3 */
+    unsigned started;                               /* of them run */
 };
 
 struct tier {
@@ -556,10 +559,10 @@ TIER_JOBS(X)
 #undef X
 
 /* verify.c */
-/* How L3's image of a cart (empty: no row) differs from L2's state; NULL: not, or it is only
- * *behind: older, and marked. */
-const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
-                           bool marked, bool *behind);
+/* How L3's image of a cart (empty: no row) differs from L2's state; *words NULL: not, or it is only
+ * *behind: older, and marked. CE_NOMEM. */
+int verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+                   bool marked, const char **words, bool *behind) MUST_USE;
 
 /* trim.c; without a bound there is nothing to start */
 void trim_init(struct tier *tier);

@@ -90,47 +90,66 @@ static int look_at_journal(struct verify *verify)
 
 /* ---- L2 and L3 ---- */
 
+/* Tells what is corrupt; who lacks the memory to look has found nothing. *bad: do not go on. */
+static int check_state(struct verify *verify, struct slice key, struct slice state,
+                       const char *words, bool *bad)
+{
+    int rc = state.bytes ? verify->tier->config.value->check(state) : CE_CORRUPT;
+    *bad = rc != 0;
+    return rc == CE_CORRUPT ? differs(verify, key, words) : rc;
+}
+
 /* L3 may have another state than L2 when it is older, and L2 says so. */
-const char *verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+static const char *compare(const struct tier_value *value, struct slice state, struct slice image,
                            bool marked, bool *behind)
 {
-    *behind = false;
-    if (slice_eq(image, state))
-        return NULL;
-    if (image.len && value->check(image))
-        return "its image in the database is corrupt";
     if (image.len && !value->covers(state, image))
         return value->covers(image, state) ? "the database has a newer state than L2"
                                            : "L2 and the database each have what the other lacks";
-    if (!marked)
-        return image.len ? "the database has an older state than L2"
-                         : "the database does not have it";
-    *behind = true;
-    return NULL;
+    *behind = marked;
+    if (marked)
+        return NULL;
+    return image.len ? "the database has an older state than L2" : "the database does not have it";
+}
+
+int verify_compare(const struct tier_value *value, struct slice state, struct slice image,
+                   bool marked, const char **words, bool *behind)
+{
+    *words = NULL;
+    *behind = false;
+    if (slice_eq(image, state))
+        return 0;
+    int rc = image.len ? value->check(image) : 0;
+    if (rc == CE_CORRUPT)
+        *words = "its image in the database is corrupt";
+    else if (rc == 0)
+        *words = compare(value, state, image, marked, behind);
+    return rc == CE_CORRUPT ? 0 : rc;
 }
 
 static int look_at_cart(void *arg, struct slice key, const struct l2_cart *cart)
 {
     struct verify *verify = arg;
     uint32_t rev;
-    bool marked = false, behind;
+    bool bad, marked = false, behind = false;
+    const char *words = NULL;
     verify->out->carts++;
-    if (!cart->state.bytes || verify->tier->config.value->check(cart->state))
-        return differs(verify, key, "its record in L2 is corrupt");
-    if (!verify->l3)
-        return 0;
+    int rc = check_state(verify, key, cart->state, "its record in L2 is corrupt", &bad);
+    if (bad || !verify->l3)
+        return rc;
     verify->image.len = 0;
-    int rc = l3_load(verify->l3, key, &verify->image, &rev);
+    rc = l3_load(verify->l3, key, &verify->image, &rev);
     if (rc == CE_NOTFOUND)
         verify->image.len = 0;
     else if (rc)
         return rc;
     rc = l2_is_marked(verify->tier->l2, key, &marked);
+    if (rc == 0)
+        rc = verify_compare(verify->tier->config.value, cart->state, buf_slice(&verify->image),
+                            marked, &words, &behind);
+    verify->out->behind += behind;
     if (rc)
         return rc;
-    const char *words = verify_compare(verify->tier->config.value, cart->state,
-                                       buf_slice(&verify->image), marked, &behind);
-    verify->out->behind += behind;
     return words ? differs(verify, key, words) : 0;
 }
 
@@ -143,9 +162,11 @@ static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice i
     int rc = l2_get(verify->tier->l2, key, &verify->storage, &cart);
     if (rc != CE_NOTFOUND)
         return rc == CE_CORRUPT ? 0 : rc; /* told already */
-    if (verify->tier->config.value->check(image))
-        return differs(verify, key,
-                       "its image in the database is corrupt, and L2 does not have it");
+    bool bad;
+    rc = check_state(verify, key, image,
+                     "its image in the database is corrupt, and L2 does not have it", &bad);
+    if (bad)
+        return rc;
     return verify->complete ? differs(verify, key, "L2 should have it and does not") : 0;
 }
 

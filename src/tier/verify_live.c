@@ -86,8 +86,7 @@ static int compare_l3(struct live *live, struct slice key, const char **words, b
     if (rc)
         return rc;
     live->image_is_bad = live->image.len && value->check(buf_slice(&live->image)) != 0;
-    *words = verify_compare(value, live->cart.state, buf_slice(&live->image), marked, behind);
-    return 0;
+    return verify_compare(value, live->cart.state, buf_slice(&live->image), marked, words, behind);
 }
 
 /* L2 has still what the others were compared with. */

@@ -33,6 +33,7 @@ class Server:
         self.data = folder / "data"
         self.sqlite = self.data / "cartd.sqlite"
         self.log = folder / "cartd.log"
+        self.program = CARTD
         self.port = None
         self.process = None
         self.options = {}
@@ -44,7 +45,7 @@ class Server:
     def spawn(self):
         """Starts the process and does not wait for it."""
         assert self.process is None
-        command = [CARTD, "-p", str(self.port), "--data", str(self.data)]
+        command = [self.program, "-p", str(self.port), "--data", str(self.data)]
         for name, value in self.options.items():
             command.append(f"-{name}" if len(name) == 1 else f"--{name}")
             if value is not True:  # a flag has none

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from waiting import wait_until
@@ -100,12 +101,31 @@ def failing_calls(server, calls, error, when="1+"):
             tracer.wait()
 
 
+@contextlib.contextmanager
+def slow_calls(server, thread, calls, delay_ms):
+    """While it holds, these system calls of one thread take so much longer."""
+    pid = server.process.pid
+    [task] = [task for task in os.listdir(f"/proc/{pid}/task")
+              if Path(f"/proc/{pid}/task/{task}/comm").read_text().strip() == thread]
+    with subprocess.Popen(
+            ["strace", "-qq", "-o", "/dev/null", "-p", task, "-e", f"trace={calls}",
+             "-e", f"inject={calls}:delay_enter={delay_ms}ms"],
+            stderr=subprocess.DEVNULL) as tracer:
+        try:
+            wait_until(lambda: is_traced(pid, task), "the thread is traced")
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait()
+
+
+def is_traced(pid, task):
+    with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as status:
+        return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status)
+
+
 def all_traced(pid):
-    def is_traced(task):
-        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as status:
-            return any(line.startswith("TracerPid:") and line.split()[1] != "0"
-                       for line in status)
-    return all(is_traced(task) for task in os.listdir(f"/proc/{pid}/task"))
+    return all(is_traced(pid, task) for task in os.listdir(f"/proc/{pid}/task"))
 
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"

@@ -1,6 +1,8 @@
 """Acknowledgement levels: what was asked is what is told, and answers keep their order."""
 import random
+import time
 
+import faults
 import pytest
 from wire import flags
 
@@ -86,3 +88,11 @@ def test_a_repeated_token_is_as_safe_as_the_first(server):
     server.crash()
     with server.client() as client:
         assert client.qty("cart:u1", "SKU-1") == 1
+
+
+def test_no_answer_comes_before_the_sync_that_it_promises(server):
+    server.start(t=1)
+    with server.client() as client, faults.slow_calls(server, "journal", "fdatasync", 500):
+        began = time.monotonic()
+        assert client.cmd("cset cart:u1 SKU-1 1 d") == "HD dsync"
+        assert time.monotonic() - began >= 0.5

@@ -146,3 +146,24 @@ def test_a_cart_waits_its_delay_for_more_changes(server):
         server.wait_caught_up()
         assert client.stat("behind_flushed") == 1
     assert [row["qty"] for row in server.sql("SELECT qty FROM cart")] == [2]
+def test_a_mark_outlives_the_write_of_an_older_state(server):
+    """SQL gets the first state while L2 has the second already; what says so is not taken away."""
+    server.start()
+    with server.client() as client:
+        assert client.cmd("cset cart:u1 SKU-1 1") == "HD"
+        books.check(server, ["cart:u1"])
+        other = server.hold_lock()
+        assert client.cmd("cset cart:u1 SKU-1 2") == "HD"
+        wait_until(lambda: client.stat("behind_age_ms") > 1500, "its write waits for the lock")
+        assert client.cmd("cset cart:u1 SKU-1 3") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 has the second state")
+        other.close()
+        wait_until(lambda: server.sql("SELECT qty FROM cart")[0]["qty"] > 1, "SQL has the first")
+        other = server.hold_lock()
+        assert client.cmd("cset cart:u2 SKU-1 1") == "HD"
+        wait_until(lambda: client.stat("dirty_carts") == 0, "L2 knows of that")
+    server.kill9()
+    other.close()
+    server.start()
+    carts = books.check(server, ["cart:u1", "cart:u2"])
+    assert carts["cart:u1"]["qty"] == 3

@@ -322,6 +322,32 @@ static void tell_connection(const struct behind *behind, size_t number,
     }
 }
 
+/* Since when the first of these carts is due; UINT64_MAX when there is none. */
+static uint64_t first_due_ms(const struct behind_queue *queue, enum behind_place place)
+{
+    return queue->places[place] ? queue->places[place]->due_ms : UINT64_MAX;
+}
+
+static bool is_late(struct behind *behind)
+{
+    uint64_t now_ms = env_mono_ms(behind->env);
+    lock_take(&behind->lock);
+    uint64_t queued_ms = first_due_ms(&behind->queue, BEHIND_QUEUED);
+    uint64_t flying_ms = first_due_ms(&behind->queue, BEHIND_FLYING);
+    uint64_t due_ms = queued_ms < flying_ms ? queued_ms : flying_ms;
+    bool late = behind->failing || (due_ms < now_ms && now_ms - due_ms > BEHIND_LATE_MS);
+    lock_drop(&behind->lock);
+    return late;
+}
+
+bool behind_is_late(struct behind *const *behinds, size_t count)
+{
+    bool late = false;
+    for (size_t i = 0; i < count && !late; i++)
+        late = is_late(behinds[i]);
+    return late;
+}
+
 void behind_stats(struct behind *const *behinds, size_t count, const struct stat_sink *sink)
 {
     static const char *const names[] = {

@@ -85,6 +85,11 @@ void behind_missed(struct behind *behind);
 /* L2 has `count` more events for L3, none with a smaller number than number_min. Any thread. */
 void behind_events_add(struct behind *behind, uint64_t number_min, size_t count);
 
+#define BEHIND_LATE_MS 2000
+/* The database does not come on: one of them failed last, or what is due has waited so much longer.
+ * Any thread. */
+bool behind_is_late(struct behind *const *behinds, size_t count);
+
 /* Waits until in none of them anything is queued or in flight, without delay, at most timeout_ms in
  * all, and not at all for a thread that never began. CE_BUSY. */
 int behind_drain(struct behind *const *behinds, size_t count, unsigned timeout_ms) MUST_USE;
