@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SEEDS_DEFAULT  200
-#define TRACE_LINES    60
-#define GAP_MS_MAX     3000
-#define VERIFY_PER_MILLE 500
+#define SEEDS_DEFAULT    200
+#define TRACE_LINES      60
+#define GAP_MS_MAX       3000
+#define VERIFY_PER_MILLE 300
 
 static _Noreturn void usage(void)
 {
@@ -82,6 +82,7 @@ static void tell_failure(uint64_t seed)
         sim_trace_print(TRACE_LINES);
     printf("seed %llu FAILED: %s\nagain: t/sim/cartd_sim --seed %llu -v\n",
            (unsigned long long)seed, sim->reason, (unsigned long long)seed);
+    fflush(stdout);
 }
 
 static void read_args(int argc, char **argv, uint64_t *first, uint64_t *last)

@@ -22,13 +22,13 @@ struct sim {
     int64_t wall_jump_us;
     unsigned life;
     struct sim_rules rules;
-    uint64_t steps;         /* points at which another fiber might have run */
-    uint64_t calls;         /* of disk and database */
-    uint64_t crash_step;    /* the process dies there; UINT64_MAX = never */
-    uint64_t crash_call;    /* or there */
-    bool failed;            /* a promise was broken */
-    char reason[512];       /* which */
-    size_t trace_len;       /* of all that was ever said */
+    uint64_t steps;              /* points at which another fiber might have run */
+    uint64_t calls;              /* of disk and database */
+    uint64_t crash_step;         /* the process dies there; UINT64_MAX = never */
+    uint64_t crash_call;         /* or there */
+    bool failed;                 /* a promise was broken */
+    char reason[512];            /* which */
+    size_t trace_len;            /* of all that was ever said */
     char trace[SIM_TRACE_BYTES]; /* its end, as a ring */
     struct sim_disk *disk;
     struct sim_db *db;
@@ -85,7 +85,6 @@ void sim_step(void);
 void sim_call_step(void);
 /* sim_wait waits until `object` is woken, at most timeout_us (0 = for ever); false on time-out. */
 
-
 /* ---- sim_disk.c: one file system; names are paths. Calls give a CE_* ---- */
 
 void sim_disk_new(void);
@@ -108,8 +107,8 @@ void sim_disk_power_loss(void);
 
 /* ---- the others ---- */
 
-const struct env *sim_env(void);        /* sim_env.c */
-void sim_db_new(void);                  /* sim_l3.c */
+const struct env *sim_env(void); /* sim_env.c */
+void sim_db_new(void);           /* sim_l3.c */
 bool sim_db_image(const char *key, struct slice *image, bool *deleted);
 unsigned sim_db_events(const char *key); /* events of this cart */
 

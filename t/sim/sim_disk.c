@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #define FILES_MAX    4096
-#define NAMES_MAX    1024
-#define PATH_MAX_SIM 128
+#define NAMES_MAX    512
+#define PATH_MAX_SIM 96
 #define SECTOR       512
 #define LOST_MAX     16
 
@@ -139,6 +139,8 @@ static void commit_changes(unsigned count)
     struct sim_disk *disk = sim->disk;
     for (unsigned i = 0; i < count; i++)
         apply_change(&disk->lasting, &disk->changes[i]);
+    if (!count)
+        return;
     disk->change_count -= count;
     memmove(disk->changes, disk->changes + count, disk->change_count * sizeof *disk->changes);
 }

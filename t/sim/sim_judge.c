@@ -190,13 +190,13 @@ bool judge_same(unsigned cart, const char *answer)
     struct buf document = {0};
     bool is_there = judge_db_document(cart, &document);
     const char *json = strchr(answer, '{');
-    bool same = is_there && json ? strcmp(json, (const char *)document.bytes) == 0
-                                 : !is_there && !json;
+    bool same =
+        is_there && json ? strcmp(json, (const char *)document.bytes) == 0 : !is_there && !json;
     buf_free(&document);
     return same;
 }
 
-bool judge_lives(bool *missing)
+bool judge_lives(bool *missing, unsigned *cart)
 {
     *missing = false;
     for (unsigned i = 0; i < sim->shop->life_count; i++) {
@@ -209,9 +209,11 @@ bool judge_lives(bool *missing)
         bool must = sim->shop->lives[i].fact.state == FACT_ACKED;
         if (events > 1)
             sim_fail("%s ended %u times", key, events);
-        if (must && events == 0)
-            *missing = true;
-        if ((is_there && !deleted) || (must && !is_there))
+        bool lives = (is_there && !deleted) || (must && !is_there);
+        *missing |= must && events == 0;
+        if (lives || (must && events == 0))
+            *cart = i;
+        if (lives)
             return false;
     }
     return true;

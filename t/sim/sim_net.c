@@ -74,8 +74,7 @@ static void flush(struct net_conn *conn)
 {
     struct net_handler *handler = &conn->worker->net->handler;
     while (conn->hold_count) {
-        int state =
-            handler->hold_state(handler->ctx, conn->holds[0].lsn, conn->holds[0].level);
+        int state = handler->hold_state(handler->ctx, conn->holds[0].lsn, conn->holds[0].level);
         if (state > 0)
             break;
         if (state < 0)

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SIM_TRACE_BYTES   (1u << 20)
-#define SIM_LIVES_MAX     6
-#define SIM_WINDOWS_MAX   4
-#define SIM_CLIENTS_MAX   4
-#define SIM_LIFE_MS_MAX   9000
-#define SIM_DISK_BYTES    (48u << 20)
+#define SIM_TRACE_BYTES (64u << 10)
+#define SIM_LIVES_MAX   5
+#define SIM_WINDOWS_MAX 4
+#define SIM_CLIENTS_MAX 4
+#define SIM_LIFE_MS_MAX 9000
+#define SIM_DISK_BYTES  (48u << 20)
 
 #define SIM_FAULTS(X)                                                                              \
     X(DISK_FULL, "writes find no room")                                                            \
@@ -38,13 +38,13 @@ struct sim_window {
 };
 
 struct sim_rules {
-    unsigned lives;         /* that end in a crash or a stop, before the last */
-    unsigned clients;       /* who send requests at the same time */
-    unsigned workers;       /* worker threads */
+    unsigned lives;   /* that end in a crash or a stop, before the last */
+    unsigned clients; /* who send requests at the same time */
+    unsigned workers; /* worker threads */
     unsigned switch_per_mille;
     unsigned l1_bytes;
     bool has_fault[SIM_FAULTS_COUNT];
-    bool has_jumps; /* of the wall clock */
+    bool has_jumps;  /* of the wall clock */
     bool has_filler; /* plain items that push carts out of memory */
     /* Of the life at hand: */
     unsigned life_ms;

@@ -36,9 +36,9 @@ struct cart_book {
 
 /* A line that one client sets and removes in turn: change j makes it set_value(j). */
 struct setting {
-    unsigned low, high;           /* what is there is that of one of these */
+    unsigned low, high;               /* what is there is that of one of these */
     unsigned after_kill, after_power; /* not older than these */
-    unsigned last;                /* that was ever sent */
+    unsigned last;                    /* that was ever sent */
 };
 
 /* A cart with a life of seconds. */
@@ -100,7 +100,7 @@ void judge_image(unsigned cart, const struct sight *image, const struct sight *s
 bool judge_db_document(unsigned cart, struct buf *document);
 /* L3 has exactly this. */
 bool judge_same(unsigned cart, const char *answer);
-/* All lives have ended, each with one event. False: not yet. */
-bool judge_lives(bool *missing);
+/* All lives have ended, each with one event. False: not that of `cart`; *missing: its event. */
+bool judge_lives(bool *missing, unsigned *cart);
 
 #endif
