@@ -30,11 +30,12 @@ static void open_windows(enum sim_fault fault)
     }
 }
 
-/* Within the ten minutes that tokens are remembered, whatever the number of lives. */
+/* Within the ten minutes that tokens are remembered, whatever the number of lives, and also when the
+ * clock is set right in the end. */
 static void choose_jump(struct sim_rules *rules)
 {
     rules->jump_at_us = sim->mono_us + sim_below(rules->life_ms) * 1000;
-    int64_t s = sim_chance(500) ? (int64_t)sim_below(60) : -(int64_t)sim_below(3600);
+    int64_t s = sim_chance(500) ? (int64_t)sim_below(60) : -(int64_t)sim_below(240);
     rules->jump_us = s * 1000000;
 }
 

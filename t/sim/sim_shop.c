@@ -214,9 +214,10 @@ static void run_read(struct net_conn *conn, struct client *client)
 /* Plain items: a cache, but never another value than was stored. */
 static void run_fill(struct net_conn *conn)
 {
-    static char request[FILL_BYTES_MAX + REQUEST_BYTES];
+    char *request = malloc(FILL_BYTES_MAX + REQUEST_BYTES);
     unsigned key = (unsigned)sim_below(FILL_KEYS), len = 1 + (unsigned)sim_below(FILL_BYTES_MAX);
-    int at = snprintf(request, sizeof request, "set p%u 0 0 %u\r\n", key, len);
+    MUST(request);
+    int at = snprintf(request, REQUEST_BYTES, "set p%u 0 0 %u\r\n", key, len);
     memset(request + at, 'a' + (int)key, len);
     strcpy(request + at + len, "\r\n");
     const char *answer = sim_net_ask(conn, request);
@@ -227,6 +228,7 @@ static void run_fill(struct net_conn *conn)
     const char *value = strchr(answer, '\n');
     if (value && value[1] != 'a' + (char)atoi(request + 5))
         sim_fail("get -> %.60s of another key", answer);
+    free(request);
 }
 
 static void run_errand(struct net_conn *conn, struct client *client)
