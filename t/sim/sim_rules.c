@@ -35,7 +35,7 @@ static void open_windows(enum sim_fault fault)
 static void choose_jump(struct sim_rules *rules)
 {
     rules->jump_at_us = sim->mono_us + sim_below(rules->life_ms) * 1000;
-    int64_t s = sim_chance(500) ? (int64_t)sim_below(60) : -(int64_t)sim_below(240);
+    int64_t s = sim_chance(500) ? (int64_t)sim_below(60) : -(int64_t)sim_below(90);
     rules->jump_us = s * 1000000;
 }
 
