@@ -134,5 +134,7 @@ void sim_shop_run(struct net *net, uint64_t until_us, bool finish);
 /* sim_life.c: one life of the daemon, in the process that calls */
 _Noreturn void sim_life(bool last);
 _Noreturn void sim_life_verify(bool last);
+/* Memory is within its limit. */
+void sim_life_judge(void);
 
 #endif

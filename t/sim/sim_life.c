@@ -133,6 +133,13 @@ static void begin_fate(void)
 
 /* ---- a life ---- */
 
+void sim_life_judge(void)
+{
+    const struct l1 *l1 = tier_l1(daemon_now.tier);
+    if (l1_used(l1) > l1_limit(l1))
+        sim_fail("L1 has %zu bytes of %zu", l1_used(l1), l1_limit(l1));
+}
+
 static void refuse(const char *what, const char *message, bool last)
 {
     if (last)

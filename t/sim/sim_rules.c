@@ -30,8 +30,8 @@ static void open_windows(enum sim_fault fault)
     }
 }
 
-/* Within the ten minutes that tokens are remembered, whatever the number of lives, and also when the
- * clock is set right in the end. */
+/* Within the ten minutes that tokens are remembered, whatever the number of lives, and also when
+ * the clock is set right in the end. */
 static void choose_jump(struct sim_rules *rules)
 {
     rules->jump_at_us = sim->mono_us + sim_below(rules->life_ms) * 1000;

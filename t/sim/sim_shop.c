@@ -255,6 +255,7 @@ static void run_client(void *arg)
     unsigned pause_us = 1000u << sim_below(9);
     while (shop_finish ? client->errand.open : sim->mono_us < shop_until_us) {
         run_errand(conn, client);
+        sim_life_judge();
         sim_sleep_us(1 + sim_below(pause_us) + (client->errand.open ? 50000 : 0));
     }
     active--;
