@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CARTS 500
 
@@ -216,6 +217,51 @@ START_TEST(a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on)
 }
 END_TEST
 
+/* What LevelDB's repair writes to is taken by a folder: an error of the disk, as far as it sees. */
+static void block_repair(const char *folder_path, bool block)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s/000001.dbtmp", folder_path);
+    ck_assert_int_eq(block ? mkdir(name, 0700) : rmdir(name), 0);
+}
+
+static void find_aside(void *arg, const char *name)
+{
+    if (strstr(name, ".broken-"))
+        snprintf(arg, 200, "%s/%s", folder, name);
+}
+
+START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
+{
+    char aside[200] = "";
+    bool moved_aside;
+    l2_close(&l2);
+    spoil_current();
+    block_repair(path, true);
+    ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
+    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
+    ck_assert_int_eq(open_l2(&moved_aside), CE_IO);
+    block_repair(aside, false);
+    must_open(false);
+    expect_salvaged();
+}
+END_TEST
+
+START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
+{
+    char aside[200] = "";
+    bool moved_aside;
+    l2_close(&l2);
+    spoil_current();
+    block_repair(path, true);
+    ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
+    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
+    ck_assert_int_eq(nftw(aside, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+    must_open(false);
+    ck_assert_uint_eq(count_salvaged(), 0);
+}
+END_TEST
+
 static void drop_one(void *arg, struct slice key)
 {
     (void)arg;
@@ -247,6 +293,8 @@ int main(void)
         a_move_that_was_cut_in_two_is_finished,
         damage_is_met_by_readers_and_mended_by_the_writer,
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
+        a_salvage_that_the_disk_fails_is_tried_again,
+        what_was_moved_aside_and_taken_away_stops_nothing,
         nothing_is_kept_apart_when_all_are_known,
     };
     Suite *suite = suite_create("l2_rebuild");

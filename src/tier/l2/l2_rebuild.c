@@ -13,6 +13,7 @@
 
 #define BATCH_BYTES    (1u << 20)
 #define NAME_BYTES_MAX 64
+#define GONE_TEXT      "NotFound: " /* so LevelDB begins */
 
 /* Facts about the old database that do not hold for the new one. */
 static const char *const not_taken[] = {"complete", "checkpoint", L2_SALVAGE_NOTE};
@@ -155,6 +156,22 @@ static int take(struct salvage *salvage, struct slice dbkey, struct slice value)
     }
 }
 
+/* Damage is what repair leaves out, and a folder that somebody took away holds nothing; a disk that
+ * fails may work again, so that is an error. */
+static int take_disk_error(char *error)
+{
+    bool is_gone = error && strncmp(error, GONE_TEXT, strlen(GONE_TEXT)) == 0;
+    int rc = take_error(error);
+    return is_gone || rc == CE_CORRUPT ? 0 : rc;
+}
+
+static char *iter_error(const leveldb_iterator_t *iter)
+{
+    char *error = NULL;
+    leveldb_iter_get_error(iter, &error);
+    return error;
+}
+
 static int take_all(struct salvage *salvage)
 {
     int rc = 0;
@@ -166,20 +183,26 @@ static int take_all(struct salvage *salvage)
         const char *value = leveldb_iter_value(iter, &len);
         rc = take(salvage, slice_of(key, key_len), slice_of(value, len));
     }
-    leveldb_iter_destroy(iter); /* its error is damage that repair has left out already */
+    if (rc == 0)
+        rc = take_disk_error(iter_error(iter));
+    leveldb_iter_destroy(iter);
     return rc;
 }
 
-/* Opens what was moved aside, after LevelDB's repair; NULL when there is nothing to be had. */
-static leveldb_t *open_aside(struct l2 *l2, const char *aside)
+/* Opens what was moved aside, after LevelDB's repair; *from stays NULL when there is nothing to be
+ * had. CE_NODISK, CE_IO: not now. */
+static int open_aside(struct l2 *l2, const char *aside, leveldb_t **from)
 {
     char *error = NULL;
     leveldb_repair_db(l2->options, aside, &error);
-    if (take_error(error))
-        return NULL;
-    error = NULL;
-    leveldb_t *from = leveldb_open(l2->options, aside, &error);
-    return take_error(error) ? NULL : from;
+    bool failed = error;
+    int rc = take_disk_error(error);
+    if (failed)
+        return rc;
+    leveldb_t *opened = leveldb_open(l2->options, aside, &error);
+    if (!error)
+        *from = opened;
+    return take_disk_error(error);
 }
 
 static int drop_note(struct salvage *salvage)
@@ -196,8 +219,9 @@ static int salvage_from(struct l2 *l2, const char *aside)
     leveldb_readoptions_set_verify_checksums(salvage.read, 1);
     leveldb_readoptions_set_fill_cache(salvage.read, 0);
     salvage.batch = leveldb_writebatch_create();
-    salvage.from = open_aside(l2, aside);
-    int rc = salvage.from ? take_all(&salvage) : 0;
+    int rc = open_aside(l2, aside, &salvage.from);
+    if (rc == 0 && salvage.from)
+        rc = take_all(&salvage);
     if (rc == 0)
         rc = drop_note(&salvage);
     if (salvage.from)
