@@ -46,9 +46,7 @@ static inline bool word_is_plain(uint64_t word)
 /* The place of the first `byte`; WORD_BYTES when there is none. */
 static inline unsigned word_find(uint64_t word, uint8_t byte)
 {
-    uint64_t rest = word ^ WORD_ONES * byte;
-    uint64_t zeros = (rest - WORD_ONES) & ~rest & WORD_HIGHS; /* the lowest is exact */
-    return zeros ? (unsigned)__builtin_ctzll(zeros) / 8 : WORD_BYTES;
+    return word_first_below(word ^ WORD_ONES * byte, 1);
 }
 
 #endif

@@ -16,6 +16,13 @@ static void answer_of(const struct cart_summary *summary, struct cart_answer *ou
                                 .amount = summary->checked_amount};
 }
 
+/* A look at the clock, for who asks. */
+static uint64_t behind_ms(const struct session *session, const struct request *request)
+{
+    bool asks = request->binary.is || has_flag(request, 'l');
+    return asks ? tier_behind_age_ms(session->cmd->tier) : 0;
+}
+
 static int say_status(struct session *session, const char *status, const struct request *request,
                       const struct cart_answer *answer)
 {
@@ -98,7 +105,7 @@ static enum run run_get(struct session *session, const struct request *request, 
     if (code)
         return refuse(session, request, code);
     get.answer.ack = 'r';
-    get.answer.behind_ms = tier_behind_age_ms(session->cmd->tier);
+    get.answer.behind_ms = behind_ms(session, request);
     get.answer.moved_to = get.read.moved ? get.read.key : slice_of(NULL, 0);
     bool hit = !get.status || get.status[0] == 'H';
     count(hit ? &worker->get_hits : &worker->get_misses);
@@ -257,7 +264,7 @@ static enum run answer(struct session *session, const struct request *request,
     answer.line_qty = request->line.len ? write->result.line_qty : 0;
     answer.ack = letters[write->level];
     answer.repeated = write->result.repeated;
-    answer.behind_ms = tier_behind_age_ms(session->cmd->tier);
+    answer.behind_ms = behind_ms(session, request);
     answer.moved_to = write->moved ? write->key : slice_of(NULL, 0);
     answer.skipped = pair ? pair->skipped : 0;
     answer.clamped = pair ? pair->clamped : 0;

@@ -329,13 +329,24 @@ static void take_leaves(struct drain *drain)
     lock_drop(&drain->lock);
 }
 
+/* False: what came of the cart can't be told now. */
+static bool enter_again(struct tier *tier, struct slice key, struct buf *storage)
+{
+    struct l2_cart cart;
+    int rc = l2_get(tier->l2, key, storage, &cart);
+    if (rc == 0)
+        rc = tier->config.value->check(cart.state);
+    if (rc == 0)
+        reap_enter(tier, key, cart.state, REAP_AGAIN_S);
+    return rc == 0 || rc == CE_NOTFOUND || rc == CE_CORRUPT;
+}
+
 /* In front of this sweep's states, whose entries then win. The cart of an end of life is entered
  * again from what L2 has: whatever came of it, L2 never has a life that ends and no entry for it.
  */
 static void batch_leaves(struct tier *tier)
 {
     struct buf storage = {0};
-    struct l2_cart cart;
     take_leaves(&tier->drain);
     struct slice rest = buf_slice(&tier->drain.leaving);
     while (rest.len) {
@@ -343,10 +354,9 @@ static void batch_leaves(struct tier *tier)
         memcpy(&leave, rest.bytes, sizeof leave);
         struct slice key = slice_of(rest.bytes + sizeof leave, leave.key_bytes);
         rest = slice_from(rest, sizeof leave + key.len);
+        if (leave.list == L2_EXPIRIES && !enter_again(tier, key, &storage))
+            continue; /* the entry stays, and is met again after a restart */
         l2_batch_leave(tier->drain.batch, (enum l2_list)leave.list, leave.number, key);
-        if (leave.list == L2_EXPIRIES && l2_get(tier->l2, key, &storage, &cart) == 0 &&
-            tier->config.value->check(cart.state) == 0)
-            reap_enter(tier, key, cart.state, REAP_AGAIN_S);
     }
     buf_free(&storage);
 }
@@ -410,9 +420,12 @@ static int sweep(struct tier *tier)
 
 int drain_sweep(struct tier *tier)
 {
+    uint64_t begun_ms = env_mono_ms(tier->config.env);
     orders_sweep_begins(tier);
     int rc = sweep(tier);
     orders_sweep_ended(tier, rc);
+    if (rc == 0) /* what waits now has come since */
+        atomic_store(&tier->drain.waiting_since_ms, l1_dirty_count(tier->l1) ? begun_ms : 0);
     return rc;
 }
 
@@ -426,14 +439,31 @@ void drain_kick(struct tier *tier)
     lock_drop(&tier->drain.lock);
 }
 
+/* Something waits for L2 since then, unless something older does. */
+static void note_waiting(struct tier *tier, uint64_t since_ms)
+{
+    uint64_t nothing = 0;
+    atomic_compare_exchange_strong(&tier->drain.waiting_since_ms, &nothing, since_ms);
+}
+
 void drain_dirty(struct tier *tier)
 {
     if (!atomic_load(&tier->drain.idle))
         return;
     lock_take(&tier->drain.lock);
+    note_waiting(tier, env_mono_ms(tier->config.env));
     atomic_store(&tier->drain.idle, false);
     cond_wake(&tier->drain.cond);
     lock_drop(&tier->drain.lock);
+}
+
+uint64_t drain_age_ms(const struct tier *tier)
+{
+    if (l1_dirty_count(tier->l1) == 0)
+        return 0;
+    uint64_t since_ms = atomic_load(&tier->drain.waiting_since_ms);
+    uint64_t now_ms = since_ms ? env_mono_ms(tier->config.env) : 0;
+    return now_ms > since_ms ? now_ms - since_ms : 1;
 }
 
 /* The more carts are dirty, the longer they wait for more changes of the same carts, so that
@@ -506,6 +536,8 @@ static bool wait_for_work(struct tier *tier, bool failed)
         settle_ms = 0;
     }
     atomic_store(&drain->idle, false);
+    if (l1_dirty_count(tier->l1))
+        note_waiting(tier, env_mono_ms(tier->config.env));
     if (failed && !drain->stopping && !drain->kicked)
         cond_wait(&drain->cond, &drain->lock, DRAIN_RETRY_MS);
     else if (!drain->stopping && !drain->kicked)

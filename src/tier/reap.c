@@ -96,15 +96,16 @@ int reap_enter_all(struct tier *tier)
 /* ---- the reaper ---- */
 
 /* Reads L2 only: most entries that come are of carts that live on, and need no place in memory.
- * *trimmed: only L3 may know. */
-static bool may_have_ended(struct tier *tier, struct slice key, struct buf *storage, bool *trimmed)
+ * What L2 lacks while it is not complete only L3 may know. */
+static bool may_have_ended(struct tier *tier, struct slice key, struct buf *storage)
 {
     const struct tier_value *value = tier->config.value;
     struct l2_cart cart;
     int rc = l2_get(tier->l2, key, storage, &cart);
-    *trimmed = rc == CE_NOTFOUND && tier->l3_url && !atomic_load(&tier->l2_complete);
+    if (rc == CE_NOTFOUND)
+        return tier->l3_url && !atomic_load(&tier->l2_complete);
     if (rc || value->check(cart.state))
-        return *trimmed;
+        return false;
     uint64_t expiry_us = value->expiry_us(cart.state);
     return expiry_us && expiry_us <= env_wall_us(tier->config.env);
 }
@@ -121,8 +122,8 @@ int reap_end(struct tier *tier, struct slice key)
     return rc;
 }
 
-/* The entry of a cart that L2 has not can't be made again from there: it stays, and is met again.
- */
+/* The end could not be dealt with: its entry stays, whatever becomes of the cart in L2, and is met
+ * again. */
 static void meet_again(struct reap *reap, uint64_t second)
 {
     lock_take(&reap->lock);
@@ -134,11 +135,10 @@ static void meet_again(struct reap *reap, uint64_t second)
 static int look_at(struct tier *tier, uint64_t second, struct slice key, struct buf *storage)
 {
     int rc = 0;
-    bool trimmed = false;
-    if (may_have_ended(tier, key, storage, &trimmed))
+    if (may_have_ended(tier, key, storage))
         rc = reap_end(tier, key);
     atomic_fetch_add(&tier->reap.checks, 1);
-    if (rc && trimmed)
+    if (rc)
         meet_again(&tier->reap, second);
     else
         drain_leave(tier, L2_EXPIRIES, second, key);

@@ -391,7 +391,9 @@ void tier_wait_room(struct tier *tier, struct tier_wait *wait)
 
 uint64_t tier_behind_age_ms(const struct tier *tier)
 {
-    return behind_age_ms(tier->down.behinds, tier->down.count);
+    uint64_t behind_ms = behind_age_ms(tier->down.behinds, tier->down.count);
+    uint64_t drain_ms = tier->down.count ? drain_age_ms(tier) : 0;
+    return behind_ms > drain_ms ? behind_ms : drain_ms;
 }
 
 void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink)

@@ -329,7 +329,8 @@ struct tier_verdict {
 int tier_verify(const struct tier_config *config, const struct tier_verify_config *how,
                 struct tier_verdict *out, char *message, size_t message_bytes) MUST_USE;
 
-/* How long the oldest change waits for L3, ms; 0 = all is there (or there is no L3). Lock-free. */
+/* How long the oldest change waits for L3, in memory or in L2, ms; 0 only when L3 has all, or there
+ * is none. Lock-free. */
 uint64_t tier_behind_age_ms(const struct tier *tier);
 /* What behind_tell says; nothing when there is no L3. Any thread. */
 void tier_behind_tell(const struct tier *tier, const struct stat_sink *sink);

@@ -90,6 +90,7 @@ struct drain {
     uint64_t checkpoint; /* everything before it is in L2 */
     bool mended;         /* L2 was begun anew and has no checkpoint */
     _Atomic uint64_t delay_ms, errors;
+    _Atomic uint64_t waiting_since_ms; /* the oldest change that L2 lacks; 0 = none */
 };
 
 /* events.c: what happened to carts and is on its way to L2. */
@@ -405,6 +406,8 @@ void drain_kick(struct tier *tier);
 /* Begins a damaged L2 anew; does nothing when it is none. CE_NODISK, CE_NOMEM: again later. As
  * drain_sweep, which begins with it. */
 int drain_mend(struct tier *tier) MUST_USE;
+/* How long the oldest change waits for L2; 0 only when L2 has all. Lock-free. */
+uint64_t drain_age_ms(const struct tier *tier);
 void drain_dirty(struct tier *tier); /* a cart became dirty; cheap; under a stripe's lock */
 void drain_unmark(struct tier *tier, struct slice key, struct slice state);
 /* An entry of a list in L2 may go. Of L2_EXPIRIES: its cart is looked at again first, and entered

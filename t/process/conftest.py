@@ -10,6 +10,19 @@ def pytest_sessionstart():
         pytest.exit(f"{CARTD} does not exist; set CARTD", 1)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "servers: of databases that have a server; not of SQLite")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What SQLite does not have is no test of it, and none that was skipped."""
+    if os.environ.get("CARTD_DB", "sqlite") != "sqlite":
+        return
+    others = [item for item in items if item.get_closest_marker("servers")]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(name="database", scope="session")
 def start_database():
     """The database server that CARTD_DB names (databases.py); None is SQLite."""

@@ -137,6 +137,22 @@ def test_another_number_of_connections_loses_nothing(server):
     books.check(server, keys)
 
 
+def test_l_is_0_only_when_sql_has_all(server):
+    """Also while the change waits in memory, where write-behind does not know of it yet."""
+    server.start(l3_delay=500)
+
+    def waits_ms(client):
+        status, flag = client.cmd("crem cart:u1 SKU-none l").split()
+        assert status == "HD" and flag[0] == "l"
+        return int(flag[1:])
+
+    with server.client() as client:
+        for qty in (1, 2):
+            assert int(client.cmd("cadd cart:u1 SKU-1 1 l").removeprefix("HD l")) >= 1
+            wait_until(lambda: waits_ms(client) == 0, "SQL has all")
+            assert [row["qty"] for row in server.sql("SELECT qty FROM cart")] == [qty]
+
+
 def test_a_cart_waits_its_delay_for_more_changes(server):
     server.start(l3_delay=3000)
     with server.client() as client:

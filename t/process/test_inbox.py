@@ -232,9 +232,8 @@ def test_a_row_that_may_have_been_done_long_ago_is_left_to_a_person(server):
         assert client.qty("cart:u1", "SKU-2") == 1
 
 
+@pytest.mark.servers  # SQLite has one writer at a time
 def test_rows_that_nobody_has_committed_hold_up_no_other(server):
-    if not server.database:
-        pytest.skip("SQLite has one writer at a time")
     server.start(**FAST)
     with server.client() as client:
         assert client.cmd("cadd cart:u1 SKU-0 1") == "HD"

@@ -127,7 +127,7 @@ def test_a_start_without_l2_waits_for_the_database(server, tmp_path):
         assert client.cmd(f"cadd {CARTS[0]} SKU-1 1").startswith("SERVER_ERROR BUSY")
     database.rmdir()
     (tmp_path / "away").rename(database)
-    wait_until(lambda: server.stats()["carts_served"], "carts are served")
+    wait_until(lambda: server.stats()["catchup_left"] == 0, "the journal is applied")
     shopper.check_everywhere()
 
 

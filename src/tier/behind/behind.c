@@ -244,8 +244,10 @@ static uint64_t age_ms(const struct behind *behind)
 {
     MUST_OBJ(behind, BEHIND_MAGIC);
     uint64_t oldest_ms = atomic_load_explicit(&behind->oldest_ms, memory_order_relaxed);
+    if (oldest_ms == UINT64_MAX)
+        return 0;
     uint64_t now_ms = env_mono_ms(behind->env);
-    return now_ms > oldest_ms ? now_ms - oldest_ms : 0;
+    return now_ms > oldest_ms ? now_ms - oldest_ms : 1; /* 0: there is nothing */
 }
 
 uint64_t behind_age_ms(struct behind *const *behinds, size_t count)
