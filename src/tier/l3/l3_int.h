@@ -1,4 +1,4 @@
-/* l3 inside: what a driver is. A driver is one file and one row of L3_DRIVERS. */
+/* l3 inside: what a driver is. A driver is its files l3_NAME*.c and a row of L3_DRIVERS. */
 #ifndef TIER_L3_L3_INT_H
 #define TIER_L3_L3_INT_H
 
