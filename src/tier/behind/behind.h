@@ -97,7 +97,7 @@ int behind_drain(struct behind *const *behinds, size_t count, unsigned timeout_m
 /* Ends the thread after the transaction in flight, frees. Takes and nulls. */
 void behind_stop(struct behind **behind);
 
-/* Age of the oldest key queued in any of them in ms, 0 when there is none. Lock-free. */
+/* Age of the oldest key queued in any of them in ms, 0 only when there is none. Lock-free. */
 uint64_t behind_age_ms(struct behind *const *behinds, size_t count);
 
 #define BEHIND_STATS(X)                                                                            \
