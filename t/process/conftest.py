@@ -12,13 +12,14 @@ def pytest_sessionstart():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "servers: of databases that have a server; not of SQLite")
+    config.addinivalue_line("markers", "long: more of the same, in check-long (LONG_TESTS=1)")
 
 
 def pytest_collection_modifyitems(config, items):
     """What SQLite does not have is no test of it, and none that was skipped."""
-    if os.environ.get("CARTD_DB", "sqlite") != "sqlite":
-        return
-    others = [item for item in items if item.get_closest_marker("servers")]
+    left_out = [] if os.environ.get("CARTD_DB", "sqlite") != "sqlite" else ["servers"]
+    left_out += [] if os.environ.get("LONG_TESTS") else ["long"]
+    others = [item for item in items if any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 

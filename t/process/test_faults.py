@@ -121,7 +121,8 @@ def test_calls_that_fail_lose_nothing(server, calls, error):
     shopper.check_everywhere()
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("nth", [1, *(pytest.param(nth, marks=pytest.mark.long)
+                                       for nth in (2, 4, 5)), 3, 6])
 def test_a_sync_that_fails_once_loses_nothing(server, nth):
     shopper = Shopper(server)
     start_cold(server, shopper)
@@ -166,7 +167,9 @@ def test_a_process_that_was_stopped_goes_on(server):
     shopper.check_everywhere()
 
 
-@pytest.mark.parametrize("jumps", [(3600, 0), (-3600, 0), (3600, -3600)])
+@pytest.mark.parametrize("jumps", [pytest.param((3600, 0), marks=pytest.mark.long),
+                                   pytest.param((-3600, 0), marks=pytest.mark.long),
+                                   (3600, -3600)])
 def test_a_clock_that_jumps_loses_and_doubles_nothing(server, tmp_path, jumps):
     clock = faults.Clock(server, tmp_path)
     shopper = Shopper(server)

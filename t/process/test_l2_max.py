@@ -63,6 +63,7 @@ def test_what_is_too_much_leaves_l2_and_comes_back(server):
     books.check(server, KEYS)
 
 
+@pytest.mark.long
 def test_the_oldest_go_first(server):
     server.start(**SMALL)
     add_all(server, KEYS[:1000])  # half a bound
@@ -99,6 +100,7 @@ def test_what_only_l2_has_stays(server):
     books.check(server, [*KEYS, "cart:first"])
 
 
+@pytest.mark.long
 def test_a_row_that_was_deleted_keeps_its_cart_in_l2(server):
     if server.database:
         pytest.skip("the table is emptied as on SQLite")

@@ -36,7 +36,8 @@ def fill_tables(server, shopper, count):
         server.restart()
 
 
-@pytest.mark.parametrize("kind", ["table", "log", "MANIFEST", "CURRENT"])
+@pytest.mark.parametrize("kind", ["table", *(pytest.param(kind, marks=pytest.mark.long)
+                                             for kind in ("log", "MANIFEST")), "CURRENT"])
 def test_a_rotten_l2_is_rebuilt_at_the_start(server, kind):
     print(f"FAULT_SEED={SEED}")
     chance = random.Random(SEED)
@@ -131,6 +132,7 @@ def test_a_start_without_l2_waits_for_the_database(server, tmp_path):
     shopper.check_everywhere()
 
 
+@pytest.mark.long
 def test_a_stop_keeps_what_of_the_journal_is_not_applied(server, tmp_path):
     shopper = Shopper(server)
     database = tmp_path / "sql" / "cartd.sqlite"
@@ -151,7 +153,8 @@ def test_a_stop_keeps_what_of_the_journal_is_not_applied(server, tmp_path):
     shopper.check_everywhere()
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 4096, b"garbage" * 300, b"\x10"])
+@pytest.mark.parametrize("tail", [b"\0" * 4096, b"garbage" * 300, b"\x10"],
+                         ids=["zeros", "garbage", "a byte"])
 def test_a_torn_end_of_the_journal_is_cut_off(server, tail):
     shopper = Shopper(server)
     start_cold(server, shopper)
