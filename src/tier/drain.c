@@ -467,9 +467,12 @@ uint64_t drain_age_ms(const struct tier *tier)
 }
 
 /* The more carts are dirty, the longer they wait for more changes of the same carts, so that
- * writing takes a bounded part of the time, however busy the clients are. */
+ * writing takes a bounded part of the time, however busy the clients are. Without L3 nobody waits
+ * for L2: it only has to come before the journal is too long. */
 static uint64_t delay_now_ms(const struct tier *tier)
 {
+    if (tier->down.count == 0)
+        return DRAIN_DELAY_MAX_MS;
     uint64_t delay_ms = DRAIN_DELAY_MS + l1_dirty_count(tier->l1) * DRAIN_CART_US / 1000;
     return delay_ms < DRAIN_DELAY_MAX_MS ? delay_ms : DRAIN_DELAY_MAX_MS;
 }

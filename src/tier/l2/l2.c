@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 #define WRITE_BUFFER_BYTES (8u << 20)
-#define CACHE_BYTES        (1u << 20) /* only for what can not be mapped */
+#define BLOCK_BYTES        (32u << 10) /* LevelDB asks the kernel to write each block */
+#define CACHE_BYTES        (1u << 20)  /* only for what can not be mapped */
 #define BLOOM_BITS         10
 #define FILE_BYTES                                                                                 \
     (8u << 20) /* of each the index, and what the kernel maps around it, is resident */
@@ -152,6 +153,7 @@ static void set_options(struct l2 *l2, const struct l2_config *config)
     /* States hardly shrink, and blocks that are as in the file are read in place, without a copy.
      */
     leveldb_options_set_compression(l2->options, leveldb_no_compression);
+    leveldb_options_set_block_size(l2->options, BLOCK_BYTES);
     leveldb_options_set_filter_policy(l2->options, l2->filter);
     l2->get_options = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(l2->get_options, 1);
