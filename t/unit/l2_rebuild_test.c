@@ -100,6 +100,25 @@ static void spoil_current(void)
     ck_assert_int_eq(fclose(out), 0);
 }
 
+static void find_log(void *arg, const char *name)
+{
+    if (strstr(name, ".log"))
+        snprintf(arg, 200, "%s/%s", path, name);
+}
+
+/* As a sector that did not reach the disk. Negative: from the end. */
+static void spoil_log(long at)
+{
+    char name[200] = "";
+    ck_assert_int_eq(env.dir_list(env.ctx, path, find_log, name), 0);
+    FILE *log = fopen(name, "r+");
+    ck_assert_ptr_nonnull(log);
+    ck_assert_int_eq(fseek(log, at, at < 0 ? SEEK_END : SEEK_SET), 0);
+    for (int i = 0; i < 512; i++)
+        ck_assert_int_ne(fputc(0, log), EOF);
+    ck_assert_int_eq(fclose(log), 0);
+}
+
 static size_t count_salvaged(void)
 {
     char key[32];
@@ -262,6 +281,33 @@ START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
 }
 END_TEST
 
+START_TEST(a_torn_batch_hides_nothing_that_it_would_have_replaced)
+{
+    static const long places[] = {100, -20000, -520}; /* of its first and its last part */
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (i)
+            put_carts("state");
+        l2_close(&l2);
+        must_open(false); /* LevelDB makes a table of what is in the log */
+        put_carts("newer");
+        l2_close(&l2);
+        spoil_log(places[i]);
+        must_open(true);
+        expect_salvaged();
+    }
+}
+END_TEST
+
+START_TEST(damage_in_front_of_a_whole_batch_costs_nothing_behind_it)
+{
+    put_carts("state");
+    l2_close(&l2);
+    spoil_log(600);
+    must_open(true);
+    expect_salvaged();
+}
+END_TEST
+
 static void drop_one(void *arg, struct slice key)
 {
     (void)arg;
@@ -295,6 +341,8 @@ int main(void)
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
         a_salvage_that_the_disk_fails_is_tried_again,
         what_was_moved_aside_and_taken_away_stops_nothing,
+        a_torn_batch_hides_nothing_that_it_would_have_replaced,
+        damage_in_front_of_a_whole_batch_costs_nothing_behind_it,
         nothing_is_kept_apart_when_all_are_known,
     };
     Suite *suite = suite_create("l2_rebuild");

@@ -194,9 +194,12 @@ static int take_all(struct salvage *salvage)
 static int open_aside(struct l2 *l2, const char *aside, leveldb_t **from)
 {
     char *error = NULL;
+    int rc = l2_cut_torn_log(l2, aside);
+    if (rc)
+        return rc;
     leveldb_repair_db(l2->options, aside, &error);
     bool failed = error;
-    int rc = take_disk_error(error);
+    rc = take_disk_error(error);
     if (failed)
         return rc;
     leveldb_t *opened = leveldb_open(l2->options, aside, &error);
