@@ -266,6 +266,23 @@ START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
 }
 END_TEST
 
+/* The new database fails before it has anything of the old one. */
+START_TEST(what_was_not_salvaged_yet_is_when_its_successor_is_damaged)
+{
+    char aside[200] = "";
+    bool moved_aside;
+    l2_close(&l2);
+    spoil_current();
+    block_repair(path, true);
+    ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
+    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
+    block_repair(aside, false);
+    spoil_current();
+    must_open(true);
+    expect_salvaged();
+}
+END_TEST
+
 START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
 {
     char aside[200] = "";
@@ -340,6 +357,7 @@ int main(void)
         damage_is_met_by_readers_and_mended_by_the_writer,
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
         a_salvage_that_the_disk_fails_is_tried_again,
+        what_was_not_salvaged_yet_is_when_its_successor_is_damaged,
         what_was_moved_aside_and_taken_away_stops_nothing,
         a_torn_batch_hides_nothing_that_it_would_have_replaced,
         damage_in_front_of_a_whole_batch_costs_nothing_behind_it,
