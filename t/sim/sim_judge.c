@@ -178,7 +178,7 @@ bool judge_db_document(unsigned cart, struct buf *document)
     bool deleted;
     snprintf(key, sizeof key, "cart:u%u", cart);
     document->len = 0;
-    if (!sim_db_image(key, &image, &deleted))
+    if (!sim_db_image(key, &image, &deleted) || deleted)
         return false;
     MUST(cart_json(image, sim_wall_us(), slice_str(key), CART_JSON_ALL, document) == 0);
     MUST(buf_append(document, "", 1) == 0);
