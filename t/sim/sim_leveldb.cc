@@ -11,8 +11,7 @@
 
 #include "sim/sim_disk.h"
 
-namespace
-{
+namespace {
 
 using leveldb::Slice;
 using leveldb::Status;
@@ -27,12 +26,9 @@ Status status_of(const std::string &name, int code)
     return Status::IOError(name, std::strerror(code == sim_no_space ? ENOSPC : EIO));
 }
 
-class Sequential : public leveldb::SequentialFile
-{
+class Sequential : public leveldb::SequentialFile {
   public:
-    Sequential(const std::string &name, sim_file *file) : name_(name), file_(file)
-    {
-    }
+    Sequential(const std::string &name, sim_file *file) : name_(name), file_(file) {}
     Status Read(size_t n, Slice *result, char *scratch) override
     {
         size_t got = 0;
@@ -53,12 +49,9 @@ class Sequential : public leveldb::SequentialFile
     uint64_t at_ = 0;
 };
 
-class RandomAccess : public leveldb::RandomAccessFile
-{
+class RandomAccess : public leveldb::RandomAccessFile {
   public:
-    RandomAccess(const std::string &name, sim_file *file) : name_(name), file_(file)
-    {
-    }
+    RandomAccess(const std::string &name, sim_file *file) : name_(name), file_(file) {}
     Status Read(uint64_t offset, size_t n, Slice *result, char *scratch) const override
     {
         size_t got = 0;
@@ -73,12 +66,9 @@ class RandomAccess : public leveldb::RandomAccessFile
 };
 
 /* Buffers as LevelDB's own does, so that what was not flushed dies with the process. */
-class Writable : public leveldb::WritableFile
-{
+class Writable : public leveldb::WritableFile {
   public:
-    Writable(const std::string &name, sim_file *file) : name_(name), file_(file)
-    {
-    }
+    Writable(const std::string &name, sim_file *file) : name_(name), file_(file) {}
     Status Append(const Slice &data) override
     {
         buffer_.append(data.data(), data.size());
@@ -109,18 +99,16 @@ class Writable : public leveldb::WritableFile
     std::string buffer_;
 };
 
-class Lock : public leveldb::FileLock
-{
-};
+class Lock : public leveldb::FileLock {};
 
-class Env : public leveldb::Env
-{
+class Env : public leveldb::Env {
   public:
     Status NewSequentialFile(const std::string &name, leveldb::SequentialFile **result) override
     {
         return open(name, [&](sim_file *file) { *result = new Sequential(name, file); });
     }
-    Status NewRandomAccessFile(const std::string &name, leveldb::RandomAccessFile **result) override
+    Status NewRandomAccessFile(const std::string &name,
+                               leveldb::RandomAccessFile **result) override
     {
         return open(name, [&](sim_file *file) { *result = new RandomAccess(name, file); });
     }
