@@ -373,15 +373,27 @@ int drain_mend(struct tier *tier)
               "%s is damaged; it is moved aside and begun anew, with what of it can be "
               "read, the journal and the database",
               tier->l2_path);
+    atomic_fetch_add(&tier->drain.mends, 1); /* odd until it is over */
     int rc = l1_dirty_all(tier->l1);
-    if (rc)
-        return rc;
-    if (tier->l3_url)
+    if (rc == 0 && tier->l3_url)
         atomic_store(&tier->l2_complete, false);
-    catchup_reload(tier);
-    rc = l2_rebuild(tier->l2);
-    tier->drain.mended |= rc == 0;
+    if (rc == 0) {
+        catchup_reload(tier);
+        rc = l2_rebuild(tier->l2);
+        tier->drain.mended |= rc == 0;
+    }
+    atomic_fetch_add(&tier->drain.mends, 1);
     return rc;
+}
+
+unsigned drain_mends(struct tier *tier)
+{
+    return atomic_load(&tier->drain.mends);
+}
+
+bool drain_has_mended(struct tier *tier, unsigned before)
+{
+    return before % 2 || before != drain_mends(tier);
 }
 
 /* ---- the sweep ---- */

@@ -214,9 +214,10 @@ int fill_wait_room(struct tier *tier, size_t bytes)
 
 /* ---- one read-through ---- */
 
-/* What was found, or that nothing was, enters L1. */
+/* What was found, or that nothing was, enters L1. What comes from an L2 that has been begun anew
+ * since is not in L2 any more. `mends`: from before it was read. */
 static int enter(struct tier *tier, struct slice key, int found, const struct l2_cart *cart,
-                 bool from_l3)
+                 bool from_l3, unsigned mends)
 {
     struct l1_item *item;
     uint64_t hash = hash_64(key);
@@ -231,7 +232,8 @@ static int enter(struct tier *tier, struct slice key, int found, const struct l2
         if (found == CE_NOTFOUND)
             rc = put_absent(tier, hash, key);
         else
-            rc = from_l3 ? put_from_l3(tier, hash, key, cart) : put_from_l2(tier, hash, key, cart);
+            rc = from_l3 || drain_has_mended(tier, mends) ? put_from_l3(tier, hash, key, cart)
+                                                          : put_from_l2(tier, hash, key, cart);
     }
     l1_unlock(tier->l1, hash);
     return rc;
@@ -244,11 +246,12 @@ static int load_from_l2(struct tier *tier, struct slice key, struct buf *storage
     int late = catchup_await(tier, hash_64(key));
     if (late)
         return late;
+    unsigned mends = drain_mends(tier);
     int found = fill_read_l2(tier, key, storage, &cart);
     while (found == CE_CORRUPT && l2_is_damaged(tier->l2) && fill_wait_sweep(tier) == 0)
         found = fill_read_l2(tier, key, storage, &cart);
     *ask_l3 = found == CE_NOTFOUND && fill_may_be_beyond_l2(tier);
-    return *ask_l3 ? 0 : enter(tier, key, found, &cart, false);
+    return *ask_l3 ? 0 : enter(tier, key, found, &cart, false, mends);
 }
 
 /* L2 once more first: it may have been begun anew while this waited for its turn. */
@@ -259,8 +262,9 @@ static int load_from_l3(struct tier *tier, struct l3 **l3, struct slice key, str
     int late = catchup_await(tier, hash_64(key));
     if (late)
         return late;
+    unsigned mends = drain_mends(tier);
     int found = fill_read(tier, l3, key, storage, &cart, &from_l3);
-    return enter(tier, key, found, &cart, from_l3);
+    return enter(tier, key, found, &cart, from_l3, mends);
 }
 
 /* Answers everybody who waits for it; frees it. */

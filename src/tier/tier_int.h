@@ -87,8 +87,9 @@ struct drain {
     struct buf keys, due; /* thread's own: dirty carts, while a sweep puts them in order */
     bool no_memory;
     struct l2_batch *batch;
-    uint64_t checkpoint; /* everything before it is in L2 */
-    bool mended;         /* L2 was begun anew and has no checkpoint */
+    uint64_t checkpoint;    /* everything before it is in L2 */
+    bool mended;            /* L2 was begun anew and has no checkpoint */
+    _Atomic unsigned mends; /* one more when a mending begins, and when it ends */
     _Atomic uint64_t delay_ms, errors;
     _Atomic uint64_t waiting_since_ms; /* the oldest change that L2 lacks; 0 = none */
 };
@@ -408,6 +409,11 @@ void drain_kick(struct tier *tier);
 int drain_mend(struct tier *tier) MUST_USE;
 /* How long the oldest change waits for L2; 0 only when L2 has all. Lock-free. */
 uint64_t drain_age_ms(const struct tier *tier);
+/* For one who reads L2 and then, under its stripe's lock, puts what he has read into L1: asked
+ * there, with the figure from before he read, whether L2 may have been begun anew without it. Any
+ * thread. */
+unsigned drain_mends(struct tier *tier);
+bool drain_has_mended(struct tier *tier, unsigned before);
 void drain_dirty(struct tier *tier); /* a cart became dirty; cheap; under a stripe's lock */
 void drain_unmark(struct tier *tier, struct slice key, struct slice state);
 /* An entry of a list in L2 may go. Of L2_EXPIRIES: its cart is looked at again first, and entered

@@ -10,7 +10,7 @@
 #define SEEDS_DEFAULT    200
 #define TRACE_LINES      60
 #define GAP_MS_MAX       3000
-#define VERIFY_PER_MILLE 300
+#define VERIFY_PER_MILLE 200
 
 static _Noreturn void usage(void)
 {

@@ -21,6 +21,8 @@ int sim_leveldb_read(struct sim_file *file, uint64_t offset, size_t len, char *o
 int sim_leveldb_append(struct sim_file *file, const void *bytes, size_t len);
 int sim_leveldb_sync(struct sim_file *file);
 int sim_leveldb_list(const char *dir, void (*each)(void *arg, const char *name), void *arg);
+/* Where LevelDB would abort. */
+void sim_leveldb_aborts(const char *assertion) __attribute__((noreturn));
 struct sim_file *sim_leveldb_find(const char *path);
 uint64_t sim_file_len(const struct sim_file *file);
 int sim_name_rename(const char *from, const char *to);

@@ -11,9 +11,10 @@
 
 static void take_line(unsigned cart, const char *name, unsigned qty, struct sight *sight)
 {
-    unsigned index;
-    char kind = name[0];
-    MUST(sscanf(name + 1, "%u", &index) == 1);
+    char kind = name[0], *end;
+    unsigned index =
+        (unsigned)strtoul(name + 1, &end, 10); /* sscanf would measure all that follows */
+    MUST(end > name + 1);
     if (kind == 'r' && index < SIM_CLIENTS_MAX) {
         sight->settings[index] = qty;
     } else if (kind == 'g' && index < FACTS_MAX && qty == MERGE_QTY) {
@@ -178,7 +179,7 @@ bool judge_db_document(unsigned cart, struct buf *document)
     bool deleted;
     snprintf(key, sizeof key, "cart:u%u", cart);
     document->len = 0;
-    if (!sim_db_image(key, &image, &deleted))
+    if (!sim_db_image(key, &image, &deleted) || deleted)
         return false;
     MUST(cart_json(image, sim_wall_us(), slice_str(key), CART_JSON_ALL, document) == 0);
     MUST(buf_append(document, "", 1) == 0);

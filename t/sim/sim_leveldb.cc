@@ -245,3 +245,9 @@ leveldb_options_t *__wrap_leveldb_options_create(void)
     leveldb_options_set_env(options, &handle);
     return options;
 }
+
+/* LevelDB's assertions end here. */
+extern "C" void __assert_fail(const char *assertion, const char *, unsigned, const char *) noexcept
+{
+    sim_leveldb_aborts(assertion);
+}

@@ -9,7 +9,7 @@
 #define PATIENCE_US    30000000 /* for the faults' last traces, once they have stopped */
 #define CONVERGE_US    240000000
 #define TOUCH_US       20000000
-#define POLL_US        500000
+#define POLL_US        1000000
 #define REQUEST_BYTES  128
 
 static unsigned active;

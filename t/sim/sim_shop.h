@@ -96,7 +96,8 @@ void judge_sight(unsigned cart, uint64_t since, const struct sight *sight);
 void judge_resolve(const struct sight sights[CARTS_MAX]);
 /* L3 has nothing that the carts do not have. */
 void judge_image(unsigned cart, const struct sight *image, const struct sight *sight);
-/* The document of a cart as L3 has it; false: not at all. */
+/* The document of a cart as L3 has it; false: it has none, or a row that says that it is gone, as
+ * after a removal from a cart that was not there. */
 bool judge_db_document(unsigned cart, struct buf *document);
 /* L3 has exactly this. */
 bool judge_same(unsigned cart, const char *answer);

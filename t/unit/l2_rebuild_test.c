@@ -100,6 +100,25 @@ static void spoil_current(void)
     ck_assert_int_eq(fclose(out), 0);
 }
 
+static void find_log(void *arg, const char *name)
+{
+    if (strstr(name, ".log"))
+        snprintf(arg, 200, "%s/%s", path, name);
+}
+
+/* As a sector that did not reach the disk. Negative: from the end. */
+static void spoil_log(long at)
+{
+    char name[200] = "";
+    ck_assert_int_eq(env.dir_list(env.ctx, path, find_log, name), 0);
+    FILE *log = fopen(name, "r+");
+    ck_assert_ptr_nonnull(log);
+    ck_assert_int_eq(fseek(log, at, at < 0 ? SEEK_END : SEEK_SET), 0);
+    for (int i = 0; i < 512; i++)
+        ck_assert_int_ne(fputc(0, log), EOF);
+    ck_assert_int_eq(fclose(log), 0);
+}
+
 static size_t count_salvaged(void)
 {
     char key[32];
@@ -247,6 +266,23 @@ START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
 }
 END_TEST
 
+/* The new database fails before it has anything of the old one. */
+START_TEST(what_was_not_salvaged_yet_is_when_its_successor_is_damaged)
+{
+    char aside[200] = "";
+    bool moved_aside;
+    l2_close(&l2);
+    spoil_current();
+    block_repair(path, true);
+    ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
+    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
+    block_repair(aside, false);
+    spoil_current();
+    must_open(true);
+    expect_salvaged();
+}
+END_TEST
+
 START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
 {
     char aside[200] = "";
@@ -259,6 +295,33 @@ START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
     ck_assert_int_eq(nftw(aside, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     must_open(false);
     ck_assert_uint_eq(count_salvaged(), 0);
+}
+END_TEST
+
+START_TEST(a_torn_batch_hides_nothing_that_it_would_have_replaced)
+{
+    static const long places[] = {100, -20000, -520}; /* of its first and its last part */
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (i)
+            put_carts("state");
+        l2_close(&l2);
+        must_open(false); /* LevelDB makes a table of what is in the log */
+        put_carts("newer");
+        l2_close(&l2);
+        spoil_log(places[i]);
+        must_open(true);
+        expect_salvaged();
+    }
+}
+END_TEST
+
+START_TEST(damage_in_front_of_a_whole_batch_costs_nothing_behind_it)
+{
+    put_carts("state");
+    l2_close(&l2);
+    spoil_log(600);
+    must_open(true);
+    expect_salvaged();
 }
 END_TEST
 
@@ -294,7 +357,10 @@ int main(void)
         damage_is_met_by_readers_and_mended_by_the_writer,
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
         a_salvage_that_the_disk_fails_is_tried_again,
+        what_was_not_salvaged_yet_is_when_its_successor_is_damaged,
         what_was_moved_aside_and_taken_away_stops_nothing,
+        a_torn_batch_hides_nothing_that_it_would_have_replaced,
+        damage_in_front_of_a_whole_batch_costs_nothing_behind_it,
         nothing_is_kept_apart_when_all_are_known,
     };
     Suite *suite = suite_create("l2_rebuild");

@@ -127,6 +127,13 @@ int l2_end_iter(struct l2 *l2, leveldb_iterator_t *iter) MUST_USE;
 /* An entry as it stands in another database. */
 void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value);
 
+/* ---- l2_log.c ------------------------------------------------------------------------------- */
+
+/* Before the repair of the database at `path`: the batch at the end of its log that a power loss
+ * has torn is cut off, so that it does not hide what it would have replaced. What can't be read is
+ * left alone. CE_IO, CE_NODISK: it could not be cut; CE_NOMEM. */
+int l2_cut_torn_log(struct l2 *l2, const char *path) MUST_USE;
+
 /* ---- l2_rebuild.c: start-up, or the writer with no reader inside ----------------------------- */
 
 /* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */

@@ -13,6 +13,7 @@
 
 #define BATCH_BYTES    (1u << 20)
 #define NAME_BYTES_MAX 64
+#define ASIDE_MAX      1000 /* that were moved aside one after the other, and none salvaged */
 #define GONE_TEXT      "NotFound: " /* so LevelDB begins */
 
 /* Facts about the old database that do not hold for the new one. */
@@ -25,6 +26,7 @@ struct salvage {
     leveldb_writebatch_t *batch;
     size_t bytes;
     uint64_t carts, lost;
+    bool is_older; /* than what was brought over already, and replaces none of it */
 };
 
 /* ---- new beside old ---- */
@@ -96,11 +98,26 @@ static int flush(struct salvage *salvage)
     return take_error(error);
 }
 
+/* CE_NOTFOUND, CE_CORRUPT, CE_IO. */
+static int find_key(leveldb_t *db, const leveldb_readoptions_t *read, const char *bytes, size_t len)
+{
+    char *error = NULL;
+    size_t value_len;
+    char *value = leveldb_get(db, read, bytes, len, &value_len, &error);
+    bool found = value;
+    leveldb_free(value);
+    return error ? take_error(error) : found ? 0 : CE_NOTFOUND;
+}
+
 static int put(struct salvage *salvage, char kind, struct slice dbkey, struct slice value)
 {
     char bytes[L2_DBKEY_MAX];
     memcpy(bytes, dbkey.bytes, dbkey.len);
     bytes[0] = kind;
+    int rc = salvage->is_older ? find_key(salvage->l2->db, salvage->read, bytes, dbkey.len)
+                               : CE_NOTFOUND;
+    if (rc != CE_NOTFOUND)
+        return rc;
     leveldb_writebatch_put(salvage->batch, bytes, dbkey.len, (const char *)value.bytes, value.len);
     salvage->bytes += dbkey.len + value.len;
     return salvage->bytes < BATCH_BYTES ? 0 : flush(salvage);
@@ -109,15 +126,10 @@ static int put(struct salvage *salvage, char kind, struct slice dbkey, struct sl
 /* True when the old database has the cart itself: what it had salvaged before is older. */
 static bool has_cart(const struct salvage *salvage, struct slice dbkey)
 {
-    char bytes[L2_DBKEY_MAX], *error = NULL;
-    size_t len;
+    char bytes[L2_DBKEY_MAX];
     memcpy(bytes, dbkey.bytes, dbkey.len);
     bytes[0] = L2_CART;
-    char *value = leveldb_get(salvage->from, salvage->read, bytes, dbkey.len, &len, &error);
-    bool has = value && !error;
-    leveldb_free(value);
-    leveldb_free(error);
-    return has;
+    return find_key(salvage->from, salvage->read, bytes, dbkey.len) == 0;
 }
 
 static int take_cart(struct salvage *salvage, struct slice dbkey, struct slice value)
@@ -194,9 +206,12 @@ static int take_all(struct salvage *salvage)
 static int open_aside(struct l2 *l2, const char *aside, leveldb_t **from)
 {
     char *error = NULL;
+    int rc = l2_cut_torn_log(l2, aside);
+    if (rc)
+        return rc;
     leveldb_repair_db(l2->options, aside, &error);
     bool failed = error;
-    int rc = take_disk_error(error);
+    rc = take_disk_error(error);
     if (failed)
         return rc;
     leveldb_t *opened = leveldb_open(l2->options, aside, &error);
@@ -205,17 +220,44 @@ static int open_aside(struct l2 *l2, const char *aside, leveldb_t **from)
     return take_disk_error(error);
 }
 
-static int drop_note(struct salvage *salvage)
+/* The path in the note of a database; empty when it has none. */
+static int read_note(leveldb_t *db, const leveldb_readoptions_t *read, char path[L2_PATH_MAX])
 {
     struct l2_dbkey dbkey;
+    char *error = NULL;
+    size_t len;
+    path[0] = 0;
     l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
-    leveldb_writebatch_delete(salvage->batch, dbkey.bytes, dbkey.len);
-    return flush(salvage);
+    char *note = leveldb_get(db, read, dbkey.bytes, dbkey.len, &len, &error);
+    if (note && len < L2_PATH_MAX) {
+        memcpy(path, note, len);
+        path[len] = 0;
+    }
+    leveldb_free(note);
+    return take_error(error);
 }
 
-static int salvage_from(struct l2 *l2, const char *aside)
+static int drop_note(struct l2 *l2)
 {
-    struct salvage salvage = {.l2 = l2, .read = leveldb_readoptions_create()};
+    struct l2_dbkey dbkey;
+    char *error = NULL;
+    l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
+    leveldb_delete(l2->db, l2->write_options, dbkey.bytes, dbkey.len, &error);
+    return take_error(error);
+}
+
+/* A note that is damaged names nothing. */
+static int read_next(const struct salvage *salvage, char next[L2_PATH_MAX])
+{
+    int rc = read_note(salvage->from, salvage->read, next);
+    return rc == CE_CORRUPT ? 0 : rc;
+}
+
+/* *aside becomes the one that it was to be salvaged from itself, or empty. */
+static int salvage_from(struct l2 *l2, char aside[L2_PATH_MAX], bool is_older)
+{
+    char next[L2_PATH_MAX] = "";
+    struct salvage salvage = {.l2 = l2, .read = leveldb_readoptions_create(), .is_older = is_older};
     leveldb_readoptions_set_verify_checksums(salvage.read, 1);
     leveldb_readoptions_set_fill_cache(salvage.read, 0);
     salvage.batch = leveldb_writebatch_create();
@@ -223,13 +265,16 @@ static int salvage_from(struct l2 *l2, const char *aside)
     if (rc == 0 && salvage.from)
         rc = take_all(&salvage);
     if (rc == 0)
-        rc = drop_note(&salvage);
+        rc = flush(&salvage);
+    if (rc == 0 && salvage.from)
+        rc = read_next(&salvage, next);
     if (salvage.from)
         leveldb_close(salvage.from);
     leveldb_writebatch_destroy(salvage.batch);
     leveldb_readoptions_destroy(salvage.read);
     log_error("l2", "%s: %" PRIu64 " carts salvaged, %" PRIu64 " records unreadable: %s", aside,
               salvage.carts, salvage.lost, err_text(rc));
+    memcpy(aside, next, sizeof next);
     return rc;
 }
 
@@ -266,22 +311,17 @@ static bool finds_salvaged(struct l2 *l2)
     return found;
 }
 
+/* What was moved aside may have been waiting for a salvage itself: then that comes next. */
 int l2_finish_salvage(struct l2 *l2)
 {
-    struct l2_dbkey dbkey;
-    char aside[L2_PATH_MAX], *error = NULL;
-    size_t len;
-    int rc = 0;
-    l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
-    char *note = leveldb_get(l2->db, l2->get_options, dbkey.bytes, dbkey.len, &len, &error);
-    if (error)
-        return take_error(error);
-    if (note && len < sizeof aside) {
-        memcpy(aside, note, len);
-        aside[len] = 0;
-        rc = salvage_from(l2, aside);
-    }
-    leveldb_free(note);
-    atomic_store(&l2->has_salvaged, finds_salvaged(l2));
+    char aside[L2_PATH_MAX];
+    int rc = read_note(l2->db, l2->get_options, aside);
+    bool any = rc == 0 && aside[0];
+    for (unsigned i = 0; i < ASIDE_MAX && rc == 0 && aside[0]; i++)
+        rc = salvage_from(l2, aside, i > 0);
+    if (rc == 0 && any)
+        rc = drop_note(l2);
+    if (rc == 0)
+        atomic_store(&l2->has_salvaged, finds_salvaged(l2));
     return rc;
 }
