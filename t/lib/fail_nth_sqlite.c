@@ -61,8 +61,6 @@ WRAP(xLock, SQLITE_IOERR_LOCK, (sqlite3_file * file, int how), (real, how))
 WRAP(xShmMap, SQLITE_IOERR_SHMMAP,
      (sqlite3_file * file, int page, int bytes, int extend, void volatile **out),
      (real, page, bytes, extend, out))
-WRAP(xShmLock, SQLITE_BUSY, (sqlite3_file * file, int at, int count, int how),
-     (real, at, count, how))
 PASS(int, xClose, (sqlite3_file * file), (real))
 PASS(int, xUnlock, (sqlite3_file * file, int how), (real, how))
 PASS(int, xCheckReservedLock, (sqlite3_file * file, int *out), (real, out))
@@ -70,6 +68,16 @@ PASS(int, xFileControl, (sqlite3_file * file, int what, void *arg), (real, what,
 PASS(int, xSectorSize, (sqlite3_file * file), (real))
 PASS(int, xDeviceCharacteristics, (sqlite3_file * file), (real))
 PASS(int, xShmUnmap, (sqlite3_file * file, int remove), (real, remove))
+
+/* As with xUnlock, giving a lock back works: SQLite does not look whether it did, and what was not
+ * given back stays locked for this whole program, even when the connection is closed. */
+static int fail_xShmLock(sqlite3_file *file, int at, int count, int how)
+{
+    sqlite3_file *real = real_of(file);
+    if (!(how & SQLITE_SHM_UNLOCK) && fail_nth_hits(FAIL_SQL_FILE_BIT, "xShmLock"))
+        return SQLITE_BUSY;
+    return real->pMethods->xShmLock(real, at, count, how);
+}
 
 static void fail_xShmBarrier(sqlite3_file *file)
 {

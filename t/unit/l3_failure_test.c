@@ -454,6 +454,78 @@ START_TEST(a_failed_flush_has_no_outcome)
 }
 END_TEST
 
+static int closes;
+
+static void close_and_count(struct l3 *fake)
+{
+    (void)fake;
+    closes++;
+}
+
+static int flush_and_lose(struct l3 *fake, struct l3_cart *carts, size_t count)
+{
+    (void)carts, (void)count;
+    ck_assert_int_eq(closes, 0);
+    fake->is_lost = true;
+    return l3_fail(fake, CE_NOMEM, "neither done nor taken back");
+}
+
+START_TEST(a_transaction_that_cannot_end_ends_with_its_connection)
+{
+    static const struct l3_driver driver = {
+        .open = open_fake, .close = close_and_count, .flush = flush_and_lose};
+    char message[256];
+    ck_assert_int_eq(l3_open_driver(&driver, "good", &l3, message, sizeof message), 0);
+    struct l3_cart cart = make_cart("cart:1", 0, NULL, 0);
+    ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_NOMEM);
+    ck_assert_int_eq(closes, 1);
+    ck_assert_str_eq(l3_message(l3), "neither done nor taken back");
+    struct buf image = {0};
+    uint32_t rev;
+    size_t count;
+    struct l3_inbox_row row = {0};
+    struct l3_event event = {0};
+    ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_DB); /* and nothing reaches the driver */
+    ck_assert_int_eq(l3_put_events(l3, &event, 1), CE_DB);
+    ck_assert_int_eq(l3_load(l3, cart.key, &image, &rev), CE_DB);
+    ck_assert_int_eq(l3_inbox_take(l3, 0, &row, 1, &count), CE_DB);
+    ck_assert_int_eq(l3_inbox_left(l3, 0, &row, 1, &count), CE_DB);
+    ck_assert_int_eq(l3_inbox_settle(l3, &row, 1), CE_DB);
+    ck_assert_str_ne(l3_message(l3), "");
+}
+END_TEST
+
+/* The server ends all connections but the one that asks for it. */
+static void break_connections(void)
+{
+    if (kind == ON_PGSQL) {
+        execute_raw("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'cartd'");
+    } else {
+        execute_raw("BEGIN NOT ATOMIC SET @ours = (SELECT max(id) FROM "
+                    "information_schema.processlist WHERE id <> CONNECTION_ID() AND "
+                    "db = DATABASE()); EXECUTE IMMEDIATE CONCAT('KILL ', @ours); END");
+    }
+}
+
+/* Nobody knows what became of the transaction. */
+START_TEST(a_connection_that_breaks_is_closed)
+{
+    if (kind == ON_SQLITE)
+        return;
+    open_l3();
+    flush_one(make_cart("cart:1", 0, NULL, 0), L3_DONE);
+    break_connections();
+    struct l3_cart cart = make_cart("cart:1", 1, NULL, 0);
+    ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_DB);
+    ck_assert_ptr_null(l3->conn);
+    ck_assert_int_eq(l3_flush(l3, &cart, 1), CE_DB);
+    l3_close(&l3);
+    open_l3();
+    flush_one(cart, L3_DONE);
+}
+END_TEST
+
 static void flush_pair(const char *one, const char *two)
 {
     static const struct l3_driver driver = {
@@ -495,6 +567,7 @@ static void add_kind(Suite *suite, const struct kind_case *on)
     TCase *tcase = tcase_create(on->name);
     tcase_add_checked_fixture(tcase, on->set_up, tear_down);
     tcase_add_test(tcase, a_row_that_fails_rolls_the_batch_back);
+    tcase_add_test(tcase, a_connection_that_breaks_is_closed);
     tcase_add_test(tcase, a_crash_loses_no_commit);
     tcase_add_test(tcase, the_schema_is_made_once);
     tcase_add_test(tcase, a_schema_made_by_hand_is_taken_as_it_is);
@@ -510,6 +583,7 @@ int main(void)
 {
     TCase *dispatch = tcase_create("dispatch");
     tcase_add_test(dispatch, a_failed_flush_has_no_outcome);
+    tcase_add_test(dispatch, a_transaction_that_cannot_end_ends_with_its_connection);
     tcase_add_test(dispatch, bad_urls_of_servers_are_refused_without_their_password);
     tcase_add_test(dispatch, a_password_is_masked_and_put_in);
     tcase_add_test_raise_signal(dispatch, unsorted_keys_are_a_bug, SIGABRT);

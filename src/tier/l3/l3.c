@@ -133,11 +133,28 @@ static void check_batch(const struct l3_cart *carts, size_t count)
     }
 }
 
+/* Before each call. */
+static int check_open(struct l3 *l3)
+{
+    return l3->is_lost ? l3_fail(l3, CE_DB, "the connection was closed after a failure") : 0;
+}
+
+/* After a call that writes. What a transaction has locked would stay so for all others as long as
+ * the connection is open. (Not after a read: it may be within l3_each.) */
+static int end_write(struct l3 *l3, int err)
+{
+    if (l3->is_lost)
+        l3->driver->close(l3);
+    return err;
+}
+
 int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
 {
     MUST_OBJ(l3, L3_MAGIC);
     check_batch(carts, count);
-    int err = count ? l3->driver->flush(l3, carts, count) : 0;
+    int err = check_open(l3);
+    if (!err && count)
+        err = end_write(l3, l3->driver->flush(l3, carts, count));
     for (size_t i = 0; i < count; i++) {
         if (err)
             carts[i].outcome = L3_FAILED;
@@ -150,7 +167,9 @@ int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
 int l3_put_events(struct l3 *l3, struct l3_event *events, size_t count)
 {
     MUST_OBJ(l3, L3_MAGIC);
-    int err = count ? l3->driver->put_events(l3, events, count) : 0;
+    int err = check_open(l3);
+    if (!err && count)
+        err = end_write(l3, l3->driver->put_events(l3, events, count));
     for (size_t i = 0; err && i < count; i++)
         events[i].outcome = L3_FAILED;
     return err;
@@ -161,7 +180,9 @@ int l3_load(struct l3 *l3, struct slice key, struct buf *image, uint32_t *rev)
     MUST_OBJ(l3, L3_MAGIC);
     MUST(key.len > 0 && image != NULL && rev != NULL);
     image->len = 0;
-    int err = l3->driver->load(l3, key, image, rev);
+    int err = check_open(l3);
+    if (!err)
+        err = l3->driver->load(l3, key, image, rev);
     if (err != CE_INVAL)
         return err;
     log_warn("l3", "the column rev of cart %.*s was set by somebody else; it is set anew",
@@ -185,7 +206,9 @@ int l3_each_from(struct l3 *l3, struct slice after,
 {
     MUST_OBJ(l3, L3_MAGIC);
     MUST(each != NULL);
-    int err = l3->driver->each(l3, after, each, arg);
+    int err = check_open(l3);
+    if (!err)
+        err = l3->driver->each(l3, after, each, arg);
     return err == CE_INVAL ? CE_DB : err; /* a revision that is none of ours */
 }
 
@@ -195,7 +218,9 @@ int l3_inbox_take(struct l3 *l3, uint64_t now_us, struct l3_inbox_row *rows, siz
     MUST_OBJ(l3, L3_MAGIC);
     MUST(max <= L3_INBOX_ROWS_MAX);
     *count = 0;
-    int err = max ? l3->driver->inbox_take(l3, now_us, rows, max, count) : 0;
+    int err = check_open(l3);
+    if (!err && max)
+        err = end_write(l3, l3->driver->inbox_take(l3, now_us, rows, max, count));
     for (size_t i = 0; !err && i < *count; i++)
         rows[i].taken_us = now_us;
     if (err)
@@ -209,7 +234,9 @@ int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_
     MUST_OBJ(l3, L3_MAGIC);
     MUST(max <= L3_INBOX_ROWS_MAX);
     *count = 0;
-    int err = max ? l3->driver->inbox_left(l3, after, rows, max, count) : 0;
+    int err = check_open(l3);
+    if (!err && max)
+        err = l3->driver->inbox_left(l3, after, rows, max, count);
     if (err)
         *count = 0;
     return err;
@@ -218,14 +245,17 @@ int l3_inbox_left(struct l3 *l3, int64_t after, struct l3_inbox_row *rows, size_
 int l3_inbox_settle(struct l3 *l3, const struct l3_inbox_row *rows, size_t count)
 {
     MUST_OBJ(l3, L3_MAGIC);
-    return count ? l3->driver->inbox_settle(l3, rows, count) : 0;
+    int err = check_open(l3);
+    return err || !count ? err : end_write(l3, l3->driver->inbox_settle(l3, rows, count));
 }
 
 int l3_copy(struct l3 *l3, const char *path, int (*go_on)(void *ctx), void *ctx)
 {
     MUST_OBJ(l3, L3_MAGIC);
-    return l3->driver->copy ? l3->driver->copy(l3, path, go_on, ctx)
-                            : l3_fail(l3, CE_INVAL, "databases of this kind are not copied");
+    if (!l3->driver->copy)
+        return l3_fail(l3, CE_INVAL, "databases of this kind are not copied");
+    int err = check_open(l3);
+    return err ? err : l3->driver->copy(l3, path, go_on, ctx);
 }
 
 const char *l3_message(const struct l3 *l3)

@@ -88,7 +88,8 @@ void l3_close(struct l3 **l3);
 
 /* Writes all carts in one transaction; keys MUST be unique and sorted by slice_cmp. 0: committed,
  * look at each outcome. CE_DB, CE_NODISK, CE_NOMEM: nothing is known to be written (a commit may
- * have happened: then the next try is a conflict), all L3_FAILED. Blocks. */
+ * have happened: then the next try is a conflict), all L3_FAILED. No transaction stays open: one
+ * that can't be taken back ends with its connection, and all calls fail until l3_close. Blocks. */
 int l3_flush(struct l3 *l3, struct l3_cart *carts, size_t count) MUST_USE;
 
 /* Inserts events in their order in one transaction; one whose id is there already is done. 0:

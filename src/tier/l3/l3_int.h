@@ -33,6 +33,7 @@ struct l3 {
     unsigned magic;
     const struct l3_driver *driver;
     bool is_fixed; /* the schema is somebody else's to make and change */
+    bool is_lost;  /* set by the driver: a transaction could not be ended; l3.c closes it */
     void *conn;    /* the driver's own; set by its open */
     char message[L3_MESSAGE_MAX];
 };

@@ -316,8 +316,9 @@ static int finish(struct l3 *l3, int err)
 {
     struct mysql *my = l3->conn;
     if (!err)
-        return l3_my_query(l3, "COMMIT", NULL);
-    mysql_rollback(my->db); /* when this fails the connection is gone, and with it all */
+        err = l3_my_query(l3, "COMMIT", NULL);
+    if (err) /* a transaction that may still be open goes with its connection */
+        l3->is_lost = mysql_rollback(my->db) != 0;
     return err;
 }
 
@@ -339,7 +340,7 @@ static int try_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
 static bool was_bad_luck(const struct l3 *l3)
 {
     const struct mysql *my = l3->conn;
-    return my->error == ER_LOCK_DEADLOCK || my->error == ER_DUP_ENTRY;
+    return !l3->is_lost && (my->error == ER_LOCK_DEADLOCK || my->error == ER_DUP_ENTRY);
 }
 
 static int flush_mysql(struct l3 *l3, struct l3_cart *carts, size_t count)
@@ -392,7 +393,7 @@ static int put_events_mysql(struct l3 *l3, struct l3_event *events, size_t count
     int err = insert_events(l3, events, count);
     bool refused = err && refused_values(l3);
     err = finish(l3, err);
-    if (refused)
+    if (refused && !l3->is_lost)
         return put_each(l3, events, count);
     for (size_t i = 0; i < count; i++)
         events[i].outcome = L3_DONE;

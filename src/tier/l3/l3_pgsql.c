@@ -339,7 +339,7 @@ static int begin(struct l3 *l3)
 }
 
 /* Commits when all went well so far, else takes all back; the first error's words stay. */
-static int finish(struct l3 *l3, int err)
+static int end_transaction(struct l3 *l3, int err)
 {
     struct pgsql *pg = l3->conn;
     if (!err)
@@ -351,6 +351,15 @@ static int finish(struct l3 *l3, int err)
             memcpy(pg->state, kept_state.state, sizeof pg->state);
         memcpy(l3->message, kept.message, sizeof l3->message);
     }
+    return err;
+}
+
+/* A transaction that is still open, or may be, goes with its connection. */
+static int finish(struct l3 *l3, int err)
+{
+    const struct pgsql *pg = l3->conn;
+    err = end_transaction(l3, err);
+    l3->is_lost = PQtransactionStatus(pg->conn) != PQTRANS_IDLE;
     return err;
 }
 
@@ -372,7 +381,7 @@ static int try_flush(struct l3 *l3, struct l3_cart *carts, size_t count)
 /* Others got into the way: a deadlock, a serialisation failure. Nothing is wrong with the carts. */
 static bool was_bad_luck(const struct l3 *l3)
 {
-    return l3_pg_failed_with(l3, "40001") || l3_pg_failed_with(l3, "40P01");
+    return !l3->is_lost && (l3_pg_failed_with(l3, "40001") || l3_pg_failed_with(l3, "40P01"));
 }
 
 static int flush_pgsql(struct l3 *l3, struct l3_cart *carts, size_t count)
@@ -424,7 +433,7 @@ static int put_events_pgsql(struct l3 *l3, struct l3_event *events, size_t count
     if (!err)
         err = insert_events(l3, events, count);
     err = finish(l3, err);
-    if (err && refused_values(l3))
+    if (err && !l3->is_lost && refused_values(l3))
         return put_each(l3, events, count);
     for (size_t i = 0; i < count; i++)
         events[i].outcome = L3_DONE;

@@ -162,12 +162,17 @@ struct slice l3_lite_column_bytes(struct call *call, int column)
 
 /* ---- transactions -------------------------------------------------------------------- */
 
-/* The error that led here is already kept; one of the rollback would add nothing. */
+/* The error that led here is already kept; one of the rollback would add nothing. It was prepared
+ * before, so that it needs no memory: an open transaction would keep the lock of all writers. */
 static void roll_back(struct l3 *l3)
 {
     struct sqlite *conn = l3->conn;
-    if (!sqlite3_get_autocommit(conn->db))
-        sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
+    sqlite3_stmt *statement = conn->statements[STATEMENT_ROLLBACK];
+    if (sqlite3_get_autocommit(conn->db))
+        return;
+    sqlite3_step(statement);
+    sqlite3_reset(statement);
+    l3->is_lost = !sqlite3_get_autocommit(conn->db);
 }
 
 int l3_lite_begin(struct l3 *l3)
@@ -296,11 +301,7 @@ static int upgrade_schema(struct l3 *l3)
         err = read_schema_version(l3, &version);
     while (!err && version < newest_schema_version())
         err = execute(l3, l3_sqlite_schema_step(++version));
-    if (!err)
-        err = execute(l3, "COMMIT");
-    if (err)
-        roll_back(l3);
-    return err;
+    return err ? err : execute(l3, "COMMIT"); /* after an error the connection is closed */
 }
 
 static int check_schema(struct l3 *l3)

@@ -13,6 +13,7 @@
 #define STATEMENTS(X)                                                                              \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
     X(COMMIT, "COMMIT")                                                                            \
+    X(ROLLBACK, "ROLLBACK")                                                                        \
     X(CART_INSERT, "INSERT INTO cart (cart_id, state, currency, version, cas, lines_count, qty, "  \
                    "amount, checked_qty, checked_amount, updated_at, expires_at, rev, image) "     \
                    "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "                      \
