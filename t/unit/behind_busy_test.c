@@ -91,6 +91,21 @@ START_TEST(a_hot_cart_is_written_seldom_while_clients_are_busy)
 }
 END_TEST
 
+/* It would sleep until the parked one is tried again, a minute later. */
+START_TEST(a_cart_that_becomes_hot_is_looked_at_while_another_is_parked)
+{
+    world->busy = true;
+    world->poison = 2;
+    world_change_all(1, 3);
+    world_run_for(4 * WORLD_DELAY_MS);
+    world_expect_in_l3(1);
+    ck_assert_uint_eq(world_stat("behind_parked"), 1);
+    world->behind->woken = false;
+    world_change(1, 2);
+    ck_assert(world->behind->woken);
+}
+END_TEST
+
 START_TEST(a_hot_cart_waits_no_longer_when_clients_become_quiet)
 {
     world->busy = true;
@@ -153,6 +168,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, nobody_waits_for_clients_that_have_become_quiet);
     tcase_add_test(tcase, a_queue_that_is_half_full_waits_for_nobody);
     tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
+    tcase_add_test(tcase, a_cart_that_becomes_hot_is_looked_at_while_another_is_parked);
     tcase_add_test(tcase, a_hot_cart_waits_no_longer_when_clients_become_quiet);
     tcase_add_test(tcase, a_drain_waits_for_no_hot_cart);
     tcase_add_test(tcase, warm_carts_make_room_for_others);

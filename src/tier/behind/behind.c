@@ -130,11 +130,13 @@ static void push_key_locked(struct behind *behind, struct slice key)
 /* A warm cart becomes hot. */
 static void change_again_locked(struct behind *behind, struct behind_entry *entry)
 {
+    const struct behind_queue *queue = &behind->queue;
     entry->version++;
     if (entry->place != BEHIND_WARM)
         return;
     uint64_t now_ms = env_mono_ms(behind->env);
-    bool was_empty = behind_queue_count(&behind->queue) == 0;
+    /* Carts that are parked or in flight don't make the thread look at hot ones. */
+    bool was_empty = queue->counts[BEHIND_QUEUED] + queue->counts[BEHIND_HOT] == 0;
     entry->since_ms = now_ms;
     behind_queue_heat(&behind->queue, entry, now_ms + behind->hot_ms);
     show_waiting_locked(behind, now_ms);
