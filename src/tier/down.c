@@ -126,6 +126,12 @@ void down_add(struct tier *tier, struct slice key)
         behind_add(tier->down.behinds[lane_of(&tier->down, key)], key);
 }
 
+void down_hurry(struct tier *tier, struct slice key)
+{
+    if (tier->down.count)
+        behind_hurry(tier->down.behinds[lane_of(&tier->down, key)], key);
+}
+
 void down_events_add(struct tier *tier, uint64_t number_min, size_t count)
 {
     if (tier->down.count)

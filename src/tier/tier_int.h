@@ -27,7 +27,8 @@
 #define JOURNAL_WAIT_MS     5000        /* for the sync that must come before a write to L2 */
 #define HISTORY_STORAGE_MAX (1u << 20)  /* memory for a record, held back for the next question */
 
-#define SQL_WAITS_RETRY_MS   500 /* L3 did not answer */
+#define SQL_WAITS_RETRY_MS   500  /* L3 did not answer */
+#define SQL_WAITS_HURRY_MS   1000 /* what somebody waits for is hurried so often */
 #define TIER_JOB_MESSAGE_MAX 512
 #define JOB_LINE_MAX         1024
 #define JOB_LOOK_MS          20 /* how often a job looks whether others have done their part */
@@ -220,6 +221,7 @@ struct sql_waits {
     bool stopping;
     struct tier_sql_wait *list;
     uint64_t numbers;       /* of all that ever came */
+    uint64_t hurried_ms;    /* the thread's own */
     _Atomic uint64_t count; /* of those that wait */
 };
 
@@ -591,6 +593,8 @@ int down_start(struct tier *tier) MUST_USE;
 void down_stop(struct tier *tier);
 /* As behind_add, to the connection that the cart belongs to. */
 void down_add(struct tier *tier, struct slice key);
+/* Somebody waits until L3 has it: see behind_hurry. */
+void down_hurry(struct tier *tier, struct slice key);
 /* As behind_events_add. All events take one connection, so they keep their order. */
 void down_events_add(struct tier *tier, uint64_t number_min, size_t count);
 

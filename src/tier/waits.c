@@ -148,7 +148,24 @@ static void end_late_locked(struct tier *tier, bool failed, struct tier_sql_wait
     }
 }
 
-/* Until the first of them is over; 0: there is none. */
+/* While clients are busy a cart waits long for more of its changes, in memory and in the queue for
+ * L3. Not one that somebody waits for: once a second what is in memory goes to L2, and such carts
+ * to the front. */
+static void hurry_locked(struct tier *tier)
+{
+    struct sql_waits *of = &tier->sql_waits;
+    const struct tier_sql_wait *wait;
+    uint64_t now_ms = env_mono_ms(tier->config.env);
+    if (!of->list || now_ms - of->hurried_ms < SQL_WAITS_HURRY_MS)
+        return;
+    of->hurried_ms = now_ms;
+    if (l1_dirty_count(tier->l1))
+        drain_kick(tier);
+    DL_FOREACH2(of->list, wait, _next)
+    down_hurry(tier, wait->key);
+}
+
+/* Until the first of them is over, or to be hurried; 0: there is none. */
 static unsigned sleep_ms_locked(const struct tier *tier)
 {
     const struct tier_sql_wait *wait;
@@ -160,6 +177,8 @@ static unsigned sleep_ms_locked(const struct tier *tier)
     }
     if (until_ms == UINT64_MAX)
         return 0;
+    if (until_ms > now_ms + SQL_WAITS_HURRY_MS)
+        return SQL_WAITS_HURRY_MS;
     return until_ms > now_ms ? (unsigned)(until_ms - now_ms) : 1;
 }
 
@@ -197,6 +216,7 @@ static void *run_waits(void *arg)
             ;
         lock_take(&of->lock);
         end_late_locked(tier, failed, &late);
+        hurry_locked(tier);
         uint8_t key[L1_KEY_MAX];
         size_t key_bytes;
         bool more = next_key_locked(of, key, &key_bytes);

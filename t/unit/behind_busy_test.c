@@ -106,6 +106,24 @@ START_TEST(a_cart_that_becomes_hot_is_looked_at_while_another_is_parked)
 }
 END_TEST
 
+START_TEST(a_cart_that_somebody_waits_for_is_the_next)
+{
+    world->busy = true;
+    world_change(1, 1);
+    world_run_for(WORLD_DELAY_MS);
+    world_change(1, 2);                          /* hot */
+    world_change(2, 1);                          /* queued */
+    for (unsigned cart = 1; cart <= 3; cart++) { /* the last is not known at all */
+        char key[WORLD_KEY_MAX];
+        behind_hurry(world->behind, world_key(cart, key));
+    }
+    behind_turn(world->behind);
+    world_expect_in_l3(1);
+    world_expect_in_l3(2);
+    ck_assert_uint_eq(world_stat("behind_queue"), 0);
+}
+END_TEST
+
 START_TEST(a_hot_cart_waits_no_longer_when_clients_become_quiet)
 {
     world->busy = true;
@@ -169,6 +187,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, a_queue_that_is_half_full_waits_for_nobody);
     tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
     tcase_add_test(tcase, a_cart_that_becomes_hot_is_looked_at_while_another_is_parked);
+    tcase_add_test(tcase, a_cart_that_somebody_waits_for_is_the_next);
     tcase_add_test(tcase, a_hot_cart_waits_no_longer_when_clients_become_quiet);
     tcase_add_test(tcase, a_drain_waits_for_no_hot_cart);
     tcase_add_test(tcase, warm_carts_make_room_for_others);

@@ -144,6 +144,21 @@ static void change_again_locked(struct behind *behind, struct behind_entry *entr
         wake_locked(behind);
 }
 
+void behind_hurry(struct behind *behind, struct slice key)
+{
+    MUST_OBJ(behind, BEHIND_MAGIC);
+    lock_take(&behind->lock);
+    struct behind_queue *queue = &behind->queue;
+    struct behind_entry *entry = behind_queue_find(queue, key);
+    bool waits = entry && (entry->place == BEHIND_HOT || entry->place == BEHIND_QUEUED);
+    if (waits && !entry->joins) {
+        entry->due_ms = 0;
+        behind_queue_front(queue, entry);
+        wake_locked(behind);
+    }
+    lock_drop(&behind->lock);
+}
+
 void behind_add(struct behind *behind, struct slice key)
 {
     MUST_OBJ(behind, BEHIND_MAGIC);

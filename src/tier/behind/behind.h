@@ -75,6 +75,10 @@ int behind_new(const struct behind_config *config, struct behind **behind) MUST_
 /* Starts the thread. Opening the database happens there: a database that is down stops nothing. */
 int behind_start(struct behind *behind) MUST_USE;
 
+/* Somebody waits until L3 has this cart: it waits for no more changes, and is the next. Nothing
+ * when it is not queued. Any thread. */
+void behind_hurry(struct behind *behind, struct slice key);
+
 /* L3 is older than the daemon for this key, whose mark MUST be in L2 already: a full queue drops
  * the key and finds it there again. Coalesces. Any thread; never blocks on the database. */
 void behind_add(struct behind *behind, struct slice key);
