@@ -104,7 +104,7 @@ static int fill_batch(struct tier *tier)
                                .state = state};
         if (l2_batch_put(tier->drain.batch, key, &cart))
             return CE_NOMEM;
-        reap_enter(tier, key, state, 1);
+        reap_enter(tier, key, state);
         if (l2_has_salvaged(tier->l2))
             l2_batch_unsalvage(tier->drain.batch, key);
         if (tier->l3_url && !taken.is_marked)
@@ -337,7 +337,7 @@ static bool enter_again(struct tier *tier, struct slice key, struct buf *storage
     if (rc == 0)
         rc = tier->config.value->check(cart.state);
     if (rc == 0)
-        reap_enter(tier, key, cart.state, REAP_AGAIN_S);
+        reap_enter(tier, key, cart.state);
     return rc == 0 || rc == CE_NOTFOUND || rc == CE_CORRUPT;
 }
 

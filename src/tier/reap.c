@@ -35,24 +35,24 @@ void reap_fini(struct tier *tier)
 
 /* ---- entries: the L2 writer ---- */
 
-static uint64_t choose_second(uint64_t expiry_us, uint64_t now_us, unsigned again_s)
+static uint64_t choose_second(uint64_t expiry_us, uint64_t now_us)
 {
     uint64_t now_s = now_us / US_PER_S;
     uint64_t end_s = expiry_us / US_PER_S + (expiry_us % US_PER_S != 0);
     uint64_t grain_s = 1;
     if (end_s <= now_s)
-        return now_s + again_s;
+        return now_s + 1;
     while (grain_s * 2 <= (end_s - now_s) / GRAIN_PART)
         grain_s *= 2;
     return end_s - end_s % grain_s;
 }
 
-void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigned again_s)
+void reap_enter(struct tier *tier, struct slice key, struct slice state)
 {
     uint64_t expiry_us = tier->config.value->expiry_us(state);
     if (expiry_us == 0)
         return;
-    uint64_t second = choose_second(expiry_us, env_wall_us(tier->config.env), again_s);
+    uint64_t second = choose_second(expiry_us, env_wall_us(tier->config.env));
     l2_batch_enter(tier->drain.batch, L2_EXPIRIES, second, key, slice_of(NULL, 0));
     if (second < tier->reap.batch_low_s)
         tier->reap.batch_low_s = second;
@@ -73,7 +73,7 @@ static int enter_one(void *arg, struct slice key, const struct l2_cart *cart)
 {
     struct tier *tier = arg;
     if (cart->state.bytes && tier->config.value->check(cart->state) == 0)
-        reap_enter(tier, key, cart->state, 1);
+        reap_enter(tier, key, cart->state);
     if (l2_batch_bytes(tier->drain.batch) < DRAIN_BATCH_BYTES)
         return 0;
     return l2_batch_commit(tier->l2, tier->drain.batch);

@@ -39,7 +39,6 @@
 
 #define REAP_TURN_MS  1000 /* how often the reaper looks for lives that have ended ... */
 #define REAP_TURN_MAX 5000 /* ... and how many it looks at each time */
-#define REAP_AGAIN_S  10   /* an end of life that could not be dealt with comes again */
 
 #define INBOX_RETRY_MS    5000   /* after the database has failed */
 #define INBOX_PATIENCE_MS 300000 /* a row that can't be done for so long has failed */
@@ -448,8 +447,8 @@ void reap_fini(struct tier *tier);
 int reap_start(struct tier *tier) MUST_USE;
 void reap_stop(struct tier *tier);
 /* The L2 writer: enters the end of a cart's life into the batch; the batch is in L2. An end that is
- * over comes again_s from now. */
-void reap_enter(struct tier *tier, struct slice key, struct slice state, unsigned again_s);
+ * over comes a second from now. */
+void reap_enter(struct tier *tier, struct slice key, struct slice state);
 void reap_committed(struct tier *tier);
 /* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
 int reap_enter_all(struct tier *tier) MUST_USE;

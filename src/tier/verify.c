@@ -202,7 +202,7 @@ static int repair_cart(struct verify *verify, struct slice key)
     if (l2_batch_put(tier->drain.batch, key, &cart))
         return CE_NOMEM;
     l2_batch_mark(tier->drain.batch, key);
-    reap_enter(tier, key, cart.state, 1);
+    reap_enter(tier, key, cart.state);
     verify->out->repaired++;
     return l2_batch_commit(tier->l2, tier->drain.batch);
 }
