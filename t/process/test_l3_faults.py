@@ -123,7 +123,7 @@ class Proxy:
 def test_a_commit_whose_answer_is_lost_is_no_second_change(server, database):
     proxy = Proxy(database.port)
     url = server.l3_url().replace(f":{database.port}/", f":{proxy.listener.getsockname()[1]}/")
-    server.start(l3=url)
+    server.start(l3=url, l3_inbox_ms=0)  # whose commits are cut off, too
     add(server, KEYS)
     books.check(server, KEYS)
     for number in range(3):
@@ -183,7 +183,7 @@ def test_a_deadlock_with_somebody_else_loses_nothing(server, database):
     cursor.execute("BEGIN")
     cursor.execute("UPDATE cart SET qty = qty WHERE cart_id = 'cart:u9'")
     add(server, ["cart:u1", "cart:u9"], "SKU-2")
-    wait_until(database.waiting, "cartd waits for the row")
+    wait_until(lambda: server.stats()["behind_age_ms"] > 1500, "cartd waits for the row")
     with contextlib.suppress(psycopg2.Error, pymysql.Error):
         cursor.execute("UPDATE cart SET qty = qty WHERE cart_id = 'cart:u1'")
     with contextlib.suppress(psycopg2.Error, pymysql.Error):
