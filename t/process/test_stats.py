@@ -623,14 +623,13 @@ def test_other_clients_are_served_while_the_limit_is_lowered(server):
     begin(server, "-m", "200", "-t", "2")
     with server.client() as client, server.client() as other:
         store(client, [f"k{n}" for n in range(150000)], "x" * 1000)
-        began, slowest = time.monotonic(), 0.0
+        served = 0
         client.send("cache_memlimit 8\r\n")
         while not select.select([client.socket], [], [], 0)[0]:
-            asked = time.monotonic()
             assert other.store("set other 0 0", "x") == "STORED"
-            slowest = max(slowest, time.monotonic() - asked)
+            served += 1
         assert client.line() == "OK"
-        assert slowest < (time.monotonic() - began) / 2  # it had not to wait for all of it
+        assert served > 3  # one that had to wait for all of it would be the only one
 
 
 @pytest.mark.parametrize("command", ["shutdown", "shutdown graceful"])
