@@ -4,8 +4,10 @@
 
 #include <check.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -266,6 +268,32 @@ START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
 }
 END_TEST
 
+/* As a disk that refuses what is larger. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+START_TEST(a_log_that_repair_could_make_no_table_of_is_not_lost)
+{
+    bool moved_aside;
+    l2_close(&l2);
+    spoil_current();
+    limit_files(8192);
+    int first_rc = open_l2(&moved_aside);
+    int again_rc = open_l2(&moved_aside);
+    limit_files(RLIM_INFINITY); /* what a test says is a file, too */
+    ck_assert_int_eq(first_rc, CE_NODISK);
+    ck_assert_int_eq(again_rc, CE_IO);
+    must_open(false);
+    expect_salvaged();
+}
+END_TEST
+
 /* The new database fails before it has anything of the old one. */
 START_TEST(what_was_not_salvaged_yet_is_when_its_successor_is_damaged)
 {
@@ -357,6 +385,7 @@ int main(void)
         damage_is_met_by_readers_and_mended_by_the_writer,
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
         a_salvage_that_the_disk_fails_is_tried_again,
+        a_log_that_repair_could_make_no_table_of_is_not_lost,
         what_was_not_salvaged_yet_is_when_its_successor_is_damaged,
         what_was_moved_aside_and_taken_away_stops_nothing,
         a_torn_batch_hides_nothing_that_it_would_have_replaced,

@@ -134,6 +134,20 @@ void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value
  * left alone. CE_IO, CE_NODISK: it could not be cut; CE_NOMEM. */
 int l2_cut_torn_log(struct l2 *l2, const char *path) MUST_USE;
 
+/* The logs of a database that was moved aside, of which its repair has to make tables. */
+struct l2_logs {
+    uint64_t newest; /* number of any file */
+    unsigned filled; /* logs that begin with a good batch */
+};
+
+/* Counts them, after those that an earlier repair had put away were put back. CE_IO, CE_NODISK,
+ * CE_NOMEM. */
+int l2_find_logs(const struct l2 *l2, const char *path, struct l2_logs *logs) MUST_USE;
+
+/* After the repair, also one that failed. CE_IO: a log did not become a table, so what it holds
+ * would be left out: find them and repair again. CE_NODISK. */
+int l2_check_logs(const struct l2 *l2, const char *path, const struct l2_logs *logs) MUST_USE;
+
 /* ---- l2_rebuild.c: start-up, or the writer with no reader inside ----------------------------- */
 
 /* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */

@@ -5,6 +5,11 @@
  * the torn end of the log is cut off. The journal has all of it, as each batch is synced before the
  * journal lets go of what is in it.
  *
+ * Repair makes a table of each log and puts the log into "lost", also when the disk refused the
+ * table, and tells nobody. The journal may have let go of what was in it. So the tables are
+ * counted: when each log has become one, the logs are renamed as used; else they are put back
+ * before the next try. A log that becomes a table twice is the same as once.
+ *
  * A log is blocks of fragments, none across two: sum u32 of the rest | length u16 | type u8 |
  * bytes, little-endian. A batch is one fragment, or a first one, middle ones and a last one. */
 #include "tier/l2/l2_int.h"
@@ -12,11 +17,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define BLOCK_BYTES 32768u
-#define HEAD_BYTES  7u
-#define SUMMED_AT   6u
-#define CRC32C      0x82f63b78u
-#define SUM_MASK    0xa282ead8u
+#define BLOCK_BYTES      32768u
+#define HEAD_BYTES       7u
+#define SUMMED_AT        6u
+#define BATCH_HEAD_BYTES 12u
+#define LOST_FOLDER      "%s/lost" /* where repair puts what it has used or cannot use */
+#define USED_SUFFIX      ".used"
+#define CRC32C           0x82f63b78u
+#define SUM_MASK         0xa282ead8u
 
 enum fragment { TORN = 0, WHOLE = 1, FIRST = 2, MIDDLE = 3, LAST = 4 };
 
@@ -71,6 +79,24 @@ static size_t find_torn_end(struct slice log)
     return torn ? whole : log.len;
 }
 
+/* True when a whole batch with something in it begins the log: repair makes a table of that. */
+static bool has_batch(struct slice log)
+{
+    size_t at = 0, bytes = 0;
+    while (at < log.len) {
+        size_t before = at;
+        enum fragment fragment = next_fragment(log, &at);
+        if (fragment == TORN)
+            return false;
+        bytes += at - before - HEAD_BYTES;
+        if ((fragment == WHOLE || fragment == LAST) && bytes > BATCH_HEAD_BYTES)
+            return true;
+        if (fragment == WHOLE || fragment == LAST)
+            bytes = 0;
+    }
+    return false;
+}
+
 static void note_newest(void *arg, const char *name)
 {
     uint64_t *newest = arg, number;
@@ -100,4 +126,111 @@ int l2_cut_torn_log(struct l2 *l2, const char *path)
     }
     buf_free(&log);
     return rc;
+}
+
+/* ---- did each log become a table? --------------------------------------------------------------
+ */
+
+struct log_walk {
+    const struct env *env;
+    const char *path;
+    char lost[L2_PATH_MAX];
+    struct l2_logs logs;
+    unsigned tables; /* newer than logs.newest */
+    int rc;
+};
+
+static int begin_walk(const struct l2 *l2, const char *path, struct log_walk *walk)
+{
+    *walk = (struct log_walk){.env = l2->env, .path = path};
+    return snprintf(walk->lost, L2_PATH_MAX, LOST_FOLDER, path) < L2_PATH_MAX ? 0 : CE_NODISK;
+}
+
+/* The number of a file "<number>.<suffix>"; 0 = another name. Suffix NULL: any. */
+static uint64_t number_of(const char *name, const char *suffix)
+{
+    uint64_t number = 0;
+    int end = 0;
+    bool is_one = sscanf(name, "%" SCNu64 "%n", &number, &end) == 1 && name[end] == '.';
+    return is_one && (!suffix || strcmp(name + end + 1, suffix) == 0) ? number : 0;
+}
+
+static void note_log(void *arg, const char *name)
+{
+    struct log_walk *walk = arg;
+    char path[L2_PATH_MAX];
+    struct buf log = {0};
+    uint64_t number = number_of(name, NULL);
+    if (number > walk->logs.newest)
+        walk->logs.newest = number;
+    if (!number_of(name, "log") ||
+        snprintf(path, sizeof path, "%s/%s", walk->path, name) >= L2_PATH_MAX)
+        return;
+    int rc = walk->env->file_read(walk->env->ctx, path, &log);
+    walk->logs.filled += rc == 0 && has_batch(buf_slice(&log));
+    if (rc == CE_NOMEM)
+        walk->rc = rc;
+    buf_free(&log);
+}
+
+static void note_table(void *arg, const char *name)
+{
+    struct log_walk *walk = arg;
+    walk->tables += number_of(name, "ldb") > walk->logs.newest;
+}
+
+static void rename_lost(struct log_walk *walk, const char *name, const char *to_path,
+                        const char *suffix)
+{
+    char from[L2_PATH_MAX], to[L2_PATH_MAX];
+    if (!number_of(name, "log") ||
+        snprintf(from, sizeof from, "%s/%s", walk->lost, name) >= L2_PATH_MAX ||
+        snprintf(to, sizeof to, "%s/%s%s", to_path, name, suffix) >= L2_PATH_MAX)
+        return;
+    int rc = walk->env->file_rename(walk->env->ctx, from, to);
+    walk->rc = walk->rc ? walk->rc : rc;
+}
+
+static void put_back(void *arg, const char *name)
+{
+    struct log_walk *walk = arg;
+    rename_lost(walk, name, walk->path, "");
+}
+
+static void note_used(void *arg, const char *name)
+{
+    struct log_walk *walk = arg;
+    rename_lost(walk, name, walk->lost, USED_SUFFIX);
+}
+
+int l2_find_logs(const struct l2 *l2, const char *path, struct l2_logs *logs)
+{
+    const struct env *env = l2->env;
+    struct log_walk walk;
+    int rc = begin_walk(l2, path, &walk);
+    if (rc)
+        return rc;
+    env->dir_list(env->ctx, walk.lost, put_back, &walk); /* mostly there is none */
+    if (walk.rc == 0)
+        env->dir_list(env->ctx, path, note_log, &walk); /* without one nothing is to be had */
+    *logs = walk.logs;
+    return walk.rc;
+}
+
+int l2_check_logs(const struct l2 *l2, const char *path, const struct l2_logs *logs)
+{
+    const struct env *env = l2->env;
+    struct log_walk walk;
+    int rc = begin_walk(l2, path, &walk);
+    if (rc)
+        return rc;
+    walk.logs = *logs;
+    env->dir_list(env->ctx, path, note_table, &walk);
+    env->dir_list(env->ctx, walk.lost, note_table, &walk);
+    if (walk.tables < logs->filled) {
+        log_error("l2", "%s: a log did not become a table; trying again", path);
+        return CE_IO;
+    }
+    env->dir_list(env->ctx, walk.lost, note_used, &walk); /* one that fails is put back: no harm */
+    return 0;
 }

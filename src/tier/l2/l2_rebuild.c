@@ -206,13 +206,18 @@ static int take_all(struct salvage *salvage)
 static int open_aside(struct l2 *l2, const char *aside, leveldb_t **from)
 {
     char *error = NULL;
-    int rc = l2_cut_torn_log(l2, aside);
+    struct l2_logs logs;
+    int rc = l2_find_logs(l2, aside, &logs);
+    if (rc == 0)
+        rc = l2_cut_torn_log(l2, aside);
     if (rc)
         return rc;
     leveldb_repair_db(l2->options, aside, &error);
     bool failed = error;
     rc = take_disk_error(error);
-    if (failed)
+    int logs_rc = l2_check_logs(l2, aside, &logs);
+    rc = rc ? rc : logs_rc;
+    if (failed || rc)
         return rc;
     leveldb_t *opened = leveldb_open(l2->options, aside, &error);
     if (!error)
