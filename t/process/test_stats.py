@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 from functools import partial
 from urllib.parse import quote, unquote
