@@ -13,7 +13,7 @@
 #define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
 #define DRAIN_JOURNAL_PART  8           /* as does a journal of such a part of memory, for */
 #define DRAIN_JOURNAL_MIN   (12u << 20) /* a restart keeps it there; at least so much */
-#define DRAIN_JOURNAL_MAX   (96u << 20) /* ... and at most: it is read before anyone is served */
+#define DRAIN_JOURNAL_MAX   (64u << 20) /* ... and at most: it is read before anyone is served */
 #define DRAIN_CART_BYTES    4096        /* as does a dirty cart for each so many bytes of memory */
 #define BEHIND_CART_US      100         /* the same for L3, for each cart that waits for it ... */
 #define BEHIND_DELAY_MAX_MS 20000       /* ... but no longer, */
