@@ -37,6 +37,13 @@ void buf_shrink(struct buf *buf, size_t cap_max);
 
 void buf_free(struct buf *buf);
 
+static inline void buf_swap(struct buf *a, struct buf *b)
+{
+    struct buf old = *a;
+    *a = *b;
+    *b = old;
+}
+
 static inline struct slice buf_slice(const struct buf *buf)
 {
     return slice_of(buf->bytes, buf->len);

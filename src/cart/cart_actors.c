@@ -44,9 +44,7 @@ int cart_lines_rewrite(struct cart *cart, const uint32_t *map,
         cart_head_count(&cart->head, &shows, 1);
         count_hidden(&cart->head, &cart->row);
     }
-    struct buf old = cart->lines;
-    cart->lines = cart->rebuilt;
-    cart->rebuilt = old;
+    buf_swap(&cart->lines, &cart->rebuilt);
     return 0;
 }
 

@@ -461,9 +461,7 @@ static int emit(struct join *join, const struct cart_head *other)
     *head = joined;
     if (cart_own_moved(cart))
         return CE_NOMEM;
-    struct buf old = cart->actors;
-    cart->actors = join->tmp->actors;
-    join->tmp->actors = old;
+    buf_swap(&cart->actors, &join->tmp->actors);
     int err = emit_lines(join);
     if (!err && join->tmp->retries.len)
         err = cart_lines_rewrite(cart, NULL, hide_entries, &join->tmp->retries);

@@ -323,9 +323,7 @@ static void take_leaves(struct drain *drain)
     if (drain->leaving.len)
         return;
     lock_take(&drain->lock);
-    struct buf taken = drain->leaves;
-    drain->leaves = drain->leaving;
-    drain->leaving = taken;
+    buf_swap(&drain->leaves, &drain->leaving);
     lock_drop(&drain->lock);
 }
 

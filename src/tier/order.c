@@ -68,10 +68,8 @@ static void take_waiting(struct orders *orders)
     if (orders->writing.len)
         return;
     lock_take(&orders->lock);
-    struct buf taken = orders->waiting;
-    orders->waiting = orders->writing;
-    orders->writing = taken;
-    atomic_store(&orders->busy, taken.len > 0);
+    buf_swap(&orders->waiting, &orders->writing);
+    atomic_store(&orders->busy, orders->writing.len > 0);
     lock_drop(&orders->lock);
 }
 

@@ -165,15 +165,16 @@ static inline void journal_put_u32(uint8_t *out, uint32_t value)
 
 static inline uint64_t journal_get_u64(const uint8_t *in)
 {
-    uint64_t value = 0;
-    for (int i = 7; i >= 0; i--)
-        value = value << 8 | in[i];
+    uint64_t value;
+    memcpy(&value, in, sizeof value);
     return value;
 }
 
 static inline uint32_t journal_get_u32(const uint8_t *in)
 {
-    return in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
+    uint32_t value;
+    memcpy(&value, in, sizeof value);
+    return value;
 }
 
 /* The part of a record's sum that needs no position: long payloads stay outside the lock. */
