@@ -190,14 +190,7 @@ int job_pace(struct tier_job *job, size_t carts)
 static void note_key(void *arg, struct slice key)
 {
     struct tier_job *job = arg;
-    uint8_t key_bytes = (uint8_t)key.len;
-    if (buf_reserve(&job->keys, 1 + key.len)) {
-        job->no_memory = true;
-        return;
-    }
-    job->keys.bytes[job->keys.len] = key_bytes;
-    memcpy(job->keys.bytes + job->keys.len + 1, key.bytes, key.len);
-    job->keys.len += 1 + key.len;
+    job->no_memory |= keys_add(&job->keys, key) != 0;
 }
 
 int job_each_cart(struct tier_job *job, int (*each)(struct tier_job *job, struct slice key))
@@ -210,12 +203,9 @@ int job_each_cart(struct tier_job *job, int (*each)(struct tier_job *job, struct
         rc = l2_cart_keys(job->tier->l2, &job->cursor, JOB_STEP_CARTS, note_key, job, &count);
         if (job->no_memory)
             rc = CE_NOMEM;
-        struct slice rest = buf_slice(&job->keys);
-        while (rc == 0 && rest.len) {
-            struct slice key = slice_of(rest.bytes + 1, rest.bytes[0]);
-            rest = slice_from(rest, 1 + key.len);
+        struct slice rest = buf_slice(&job->keys), key;
+        while (rc == 0 && keys_next(&rest, &key))
             rc = each(job, key);
-        }
         if (rc == 0)
             rc = job_pace(job, count);
     }

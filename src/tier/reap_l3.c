@@ -32,7 +32,6 @@ static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice i
 {
     struct tier *tier = arg;
     struct reap_l3 *reap = &tier->reap_l3;
-    uint8_t key_bytes = (uint8_t)key.len;
     (void)rev;
     reap->cursor.len = 0;
     if (buf_append(&reap->cursor, key.bytes, key.len))
@@ -40,8 +39,7 @@ static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice i
     uint64_t end_us = 0;
     if (key.len <= L1_KEY_MAX && tier->config.value->check(image) == 0)
         end_us = tier->config.value->expiry_us(image);
-    if (end_us && end_us <= env_wall_us(tier->config.env) &&
-        (buf_append(&reap->found, &key_bytes, 1) || buf_append(&reap->found, key.bytes, key.len)))
+    if (end_us && end_us <= env_wall_us(tier->config.env) && keys_add(&reap->found, key))
         return CE_NOMEM;
     return ++reap->rows < REAP_L3_ROWS ? 0 : CE_EXISTS;
 }
@@ -68,14 +66,11 @@ static int end_found(struct tier *tier)
 {
     struct buf storage = {0};
     struct l2_cart cart;
-    struct slice rest = buf_slice(&tier->reap_l3.found);
+    struct slice rest = buf_slice(&tier->reap_l3.found), key;
     int rc = 0;
-    while (rc == 0 && rest.len && !is_stopping(&tier->reap_l3)) {
-        struct slice key = slice_of(rest.bytes + 1, rest.bytes[0]);
-        rest = slice_from(rest, 1 + key.len);
+    while (rc == 0 && !is_stopping(&tier->reap_l3) && keys_next(&rest, &key))
         if (l2_get(tier->l2, key, &storage, &cart) == CE_NOTFOUND)
             rc = reap_end(tier, key);
-    }
     buf_free(&storage);
     return rc;
 }

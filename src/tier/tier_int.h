@@ -94,6 +94,28 @@ struct drain {
     _Atomic uint64_t waiting_since_ms; /* the oldest change that L2 lacks; 0 = none */
 };
 
+/* A list of keys in a buffer, each behind its length in a byte. CE_NOMEM: it is as it was. */
+MUST_USE static inline int keys_add(struct buf *keys, struct slice key)
+{
+    MUST(key.len <= L1_KEY_MAX);
+    if (buf_reserve(keys, 1 + key.len))
+        return CE_NOMEM;
+    keys->bytes[keys->len] = (uint8_t)key.len;
+    memcpy(keys->bytes + keys->len + 1, key.bytes, key.len);
+    keys->len += 1 + key.len;
+    return 0;
+}
+
+/* Takes the first off; false: there is none. */
+static inline bool keys_next(struct slice *keys, struct slice *key)
+{
+    if (keys->len == 0)
+        return false;
+    *key = slice_of(keys->bytes + 1, keys->bytes[0]);
+    *keys = slice_from(*keys, 1 + key->len);
+    return true;
+}
+
 /* events.c: what happened to carts and is on its way to L2. */
 struct events {
     struct lock lock; /* LOCK_L2_QUEUE */
@@ -132,7 +154,7 @@ struct reap_l3 {
     /* The thread's own. */
     struct l3 *l3;
     struct buf cursor; /* the key of the last row that was looked at */
-    struct buf found;  /* u8 length, key: carts whose life has ended */
+    struct buf found;  /* keys of carts whose life has ended */
     size_t rows;       /* looked at in this turn */
     bool failing;
 };

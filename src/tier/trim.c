@@ -127,12 +127,7 @@ static int look_at(struct tier *tier, struct slice key)
 static void note_key(void *arg, struct slice key)
 {
     struct trim *trim = arg;
-    uint8_t key_bytes = (uint8_t)key.len;
-    if (buf_reserve(&trim->keys, 1 + key.len)) /* then it is met in the next pass */
-        return;
-    trim->keys.bytes[trim->keys.len] = key_bytes;
-    memcpy(trim->keys.bytes + trim->keys.len + 1, key.bytes, key.len);
-    trim->keys.len += 1 + key.len;
+    (void)!keys_add(&trim->keys, key); /* else it is met in the next pass */
 }
 
 /* False: stop. */
@@ -159,12 +154,9 @@ static int pass(struct tier *tier)
     while (rc == 0 && count && rest(trim, STEP_MS)) {
         trim->keys.len = 0;
         rc = l2_cart_keys(tier->l2, &trim->cursor, JOB_STEP_CARTS, note_key, trim, &count);
-        struct slice keys = buf_slice(&trim->keys);
-        while (rc == 0 && keys.len) {
-            struct slice key = slice_of(keys.bytes + 1, keys.bytes[0]);
-            keys = slice_from(keys, 1 + key.len);
+        struct slice rest = buf_slice(&trim->keys), key;
+        while (rc == 0 && keys_next(&rest, &key))
             rc = look_at(tier, key);
-        }
     }
     drain_kick(tier);
     if (rc == 0 && count == 0) {

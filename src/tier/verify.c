@@ -9,7 +9,7 @@ struct verify {
     struct tier_verdict *out;
     struct l3 *l3; /* NULL = none, or it does not answer */
     struct buf image, storage, joined;
-    struct buf differing;  /* keys, each behind its length in a byte */
+    struct buf differing;  /* keys */
     bool complete, replay; /* the journal must be replayed from its beginning */
 };
 
@@ -18,12 +18,10 @@ struct verify {
 static int differs(struct verify *verify, struct slice key, const char *what)
 {
     char line[L1_KEY_MAX + 128];
-    uint8_t key_bytes = (uint8_t)key.len;
     snprintf(line, sizeof line, "%.*s: %s", (int)key.len, (const char *)key.bytes, what);
     verify->config->tell(verify->config->ctx, line);
     verify->out->differences++;
-    int rc = buf_append(&verify->differing, &key_bytes, 1);
-    return rc ? rc : buf_append(&verify->differing, key.bytes, key.len);
+    return keys_add(&verify->differing, key);
 }
 
 /* ---- journal and L2 ---- */
@@ -211,13 +209,10 @@ static int repair(struct verify *verify)
 {
     const uint64_t from_start = 0;
     struct tier *tier = verify->tier;
-    struct slice rest = buf_slice(&verify->differing);
+    struct slice rest = buf_slice(&verify->differing), key;
     int rc = 0;
-    while (rc == 0 && rest.len) {
-        struct slice key = slice_of(rest.bytes + 1, rest.bytes[0]);
-        rest = slice_from(rest, 1 + key.len);
+    while (rc == 0 && keys_next(&rest, &key))
         rc = repair_cart(verify, key);
-    }
     if (rc || !verify->replay)
         return rc;
     l2_batch_meta(tier->drain.batch, "checkpoint", slice_of(&from_start, sizeof from_start));

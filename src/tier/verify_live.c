@@ -201,13 +201,6 @@ static int repair(struct live *live, struct slice key)
 
 /* ---- what differs ---- */
 
-static int suspect(struct live *live, struct slice key)
-{
-    uint8_t key_bytes = (uint8_t)key.len;
-    int rc = buf_append(&live->suspects, &key_bytes, 1);
-    return rc ? rc : buf_append(&live->suspects, key.bytes, key.len);
-}
-
 static int settle_one(struct live *live, struct slice key)
 {
     const char *words;
@@ -228,20 +221,17 @@ static int settle_one(struct live *live, struct slice key)
 
 static int settle_suspects(struct live *live)
 {
-    struct slice rest = buf_slice(&live->suspects);
+    struct slice rest = buf_slice(&live->suspects), key;
     int rc = rest.len ? job_sleep(live->job, AGAIN_MS) : 0;
-    while (rc == 0 && rest.len) {
-        struct slice key = slice_of(rest.bytes + 1, rest.bytes[0]);
-        rest = slice_from(rest, 1 + key.len);
+    while (rc == 0 && keys_next(&rest, &key))
         rc = settle_one(live, key);
-    }
     live->suspects.len = 0;
     return rc;
 }
 
 static int note(struct live *live, struct slice key, const char *words)
 {
-    int rc = words ? suspect(live, key) : 0;
+    int rc = words ? keys_add(&live->suspects, key) : 0;
     return rc == 0 && live->suspects.len >= SUSPECTS_BYTES ? settle_suspects(live) : rc;
 }
 
@@ -266,7 +256,7 @@ static int look_at_row(void *arg, struct slice key, uint32_t rev, struct slice i
     live->found.rows++;
     int rc = l2_get(live->tier->l2, key, &live->storage, &cart);
     if (rc == CE_NOTFOUND) /* `look_at_missing` finds out more: not on this connection, now */
-        rc = suspect(live, key);
+        rc = keys_add(&live->suspects, key);
     else if (rc == CE_CORRUPT)
         rc = 0; /* told already */
     return rc ? rc : job_pace(live->job, 1);
