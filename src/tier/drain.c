@@ -327,13 +327,35 @@ static void take_leaves(struct drain *drain)
     lock_drop(&drain->lock);
 }
 
+/* The cart as the reaper saw it: what L2 has, and of a cart that has left L2 what L1 has. CE_BUSY:
+ * only L3 knows. */
+static int find_state(struct tier *tier, struct slice key, struct buf *storage,
+                      struct l2_cart *cart)
+{
+    struct l1_item *item;
+    uint64_t hash = hash_64(key);
+    int rc = l2_get(tier->l2, key, storage, cart);
+    if (rc == 0)
+        rc = tier->config.value->check(cart->state);
+    if (rc != CE_NOTFOUND || !fill_may_be_beyond_l2(tier))
+        return rc;
+    storage->len = 0;
+    l1_lock(tier->l1, hash);
+    enum tier_found found = tier_find_locked(tier, hash, key, &item);
+    if (found == TIER_HERE) {
+        struct slice state = l1_value_slice(item);
+        rc = buf_append(storage, state.bytes, state.len);
+        cart->state = buf_slice(storage);
+    }
+    l1_unlock(tier->l1, hash);
+    return found == TIER_ASK ? CE_BUSY : rc;
+}
+
 /* False: what came of the cart can't be told now. */
 static bool enter_again(struct tier *tier, struct slice key, struct buf *storage)
 {
     struct l2_cart cart;
-    int rc = l2_get(tier->l2, key, storage, &cart);
-    if (rc == 0)
-        rc = tier->config.value->check(cart.state);
+    int rc = find_state(tier, key, storage, &cart);
     if (rc == 0)
         reap_enter(tier, key, cart.state);
     return rc == 0 || rc == CE_NOTFOUND || rc == CE_CORRUPT;
@@ -352,8 +374,10 @@ static void batch_leaves(struct tier *tier)
         memcpy(&leave, rest.bytes, sizeof leave);
         struct slice key = slice_of(rest.bytes + sizeof leave, leave.key_bytes);
         rest = slice_from(rest, sizeof leave + key.len);
-        if (leave.list == L2_EXPIRIES && !enter_again(tier, key, &storage))
-            continue; /* the entry stays, and is met again after a restart */
+        if (leave.list == L2_EXPIRIES && !enter_again(tier, key, &storage)) {
+            reap_meet_again(tier, leave.number);
+            continue;
+        }
         l2_batch_leave(tier->drain.batch, (enum l2_list)leave.list, leave.number, key);
     }
     buf_free(&storage);
@@ -583,6 +607,8 @@ static void *run_drain(void *arg)
 
 int drain_start(struct tier *tier)
 {
+    if (tier->drain.started)
+        return 0;
     tier->drain.stopping = false;
     int rc = thread_start(&tier->drain.thread, "l2-writer", run_drain, tier);
     tier->drain.started = rc == 0;

@@ -16,8 +16,7 @@
 
 void inbox_init(struct tier *tier)
 {
-    lock_init(&tier->inbox.lock, LOCK_L2_QUEUE);
-    cond_init(&tier->inbox.cond);
+    turns_init(&tier->inbox.turns);
 }
 
 void inbox_fini(struct tier *tier)
@@ -30,16 +29,7 @@ void inbox_fini(struct tier *tier)
     }
     free(inbox->rows);
     free(inbox->tries);
-    cond_fini(&inbox->cond);
-    lock_fini(&inbox->lock);
-}
-
-static bool is_stopping(struct inbox *inbox)
-{
-    lock_take(&inbox->lock);
-    bool stopping = inbox->stopping;
-    lock_drop(&inbox->lock);
-    return stopping;
+    turns_fini(&inbox->turns);
 }
 
 /* ---- the database ---- */
@@ -167,7 +157,7 @@ static void log_row(const struct l3_inbox_row *row)
 static void try_rows(struct tier *tier)
 {
     struct inbox *inbox = &tier->inbox;
-    for (size_t i = 0; i < inbox->count && !is_stopping(inbox); i++) {
+    for (size_t i = 0; i < inbox->count && !turns_end(&inbox->turns); i++) {
         if (inbox->rows[i].fate != L3_INBOX_OPEN || waits_behind(inbox, i))
             continue;
         try_row(tier, i);
@@ -235,13 +225,9 @@ static void *run_inbox(void *arg)
     struct tier *tier = arg;
     struct inbox *inbox = &tier->inbox;
     thread_give_way();
-    while (!is_stopping(inbox)) {
-        unsigned wait_ms = turn(tier);
-        lock_take(&inbox->lock);
-        if (wait_ms && !inbox->stopping)
-            cond_wait(&inbox->cond, &inbox->lock, wait_ms);
-        lock_drop(&inbox->lock);
-    }
+    bool go = !turns_end(&inbox->turns);
+    while (go)
+        go = turns_rest(&inbox->turns, turn(tier));
     if (inbox->l3)
         l3_close(&inbox->l3);
     return NULL;
@@ -250,7 +236,7 @@ static void *run_inbox(void *arg)
 int inbox_start(struct tier *tier)
 {
     struct inbox *inbox = &tier->inbox;
-    if (!tier->l3_url || !tier->config.inbox_ms || inbox->started)
+    if (!tier->l3_url || !tier->config.inbox_ms)
         return 0;
     if (!inbox->rows) /* else left by a try that failed */
         inbox->rows = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->rows);
@@ -258,20 +244,10 @@ int inbox_start(struct tier *tier)
         inbox->tries = calloc(L3_INBOX_ROWS_MAX, sizeof *inbox->tries);
     if (!inbox->rows || !inbox->tries)
         return CE_NOMEM;
-    int rc = thread_start(&inbox->thread, "inbox", run_inbox, tier);
-    inbox->started = rc == 0;
-    return rc;
+    return turns_start(&inbox->turns, "inbox", run_inbox, tier);
 }
 
 void inbox_stop(struct tier *tier)
 {
-    struct inbox *inbox = &tier->inbox;
-    if (!inbox->started)
-        return;
-    lock_take(&inbox->lock);
-    inbox->stopping = true;
-    cond_wake(&inbox->cond);
-    lock_drop(&inbox->lock);
-    MUST(pthread_join(inbox->thread, NULL) == 0);
-    inbox->started = false;
+    turns_stop(&tier->inbox.turns);
 }

@@ -7,9 +7,9 @@
  * each change; when such an entry comes, the cart is entered again.
  *
  * A thread looks every second for entries that have come. When L2 and L1 say that the cart's life
- * has ended, the owner ends it by a step as a client's (tier_config.expire). The entry goes back to
- * the L2 writer, which drops it and enters the cart again from what L2 has then; so what could not
- * be done is tried again, and a life never ends without an entry. */
+ * has ended, the owner ends it by a step as a client's (tier_config.expire). Then the entry goes
+ * back to the L2 writer, which drops it and enters the cart again from what L2 has then. What could
+ * not be done keeps its entry, and is met again; so a life never ends without one. */
 #include "tier/tier_int.h"
 
 #define US_PER_S         1000000
@@ -18,8 +18,8 @@
 
 void reap_init(struct tier *tier)
 {
+    turns_init(&tier->reap.turns);
     lock_init(&tier->reap.lock, LOCK_L2_QUEUE);
-    cond_init(&tier->reap.cond);
     lock_init(&tier->reap.end_lock, LOCK_FILL);
     tier->reap.low_s = tier->reap.batch_low_s = UINT64_MAX;
 }
@@ -28,9 +28,9 @@ void reap_fini(struct tier *tier)
 {
     buf_free(&tier->reap.found);
     buf_free(&tier->reap.salvage_cursor);
-    cond_fini(&tier->reap.cond);
     lock_fini(&tier->reap.end_lock);
     lock_fini(&tier->reap.lock);
+    turns_fini(&tier->reap.turns);
 }
 
 /* ---- entries: the L2 writer ---- */
@@ -122,10 +122,9 @@ int reap_end(struct tier *tier, struct slice key)
     return rc;
 }
 
-/* The end could not be dealt with: its entry stays, whatever becomes of the cart in L2, and is met
- * again. */
-static void meet_again(struct reap *reap, uint64_t second)
+void reap_meet_again(struct tier *tier, uint64_t second)
 {
+    struct reap *reap = &tier->reap;
     lock_take(&reap->lock);
     if (second < reap->low_s)
         reap->low_s = second;
@@ -139,7 +138,7 @@ static int look_at(struct tier *tier, uint64_t second, struct slice key, struct 
         rc = reap_end(tier, key);
     atomic_fetch_add(&tier->reap.checks, 1);
     if (rc)
-        meet_again(&tier->reap, second);
+        reap_meet_again(tier, second);
     else
         drain_leave(tier, L2_EXPIRIES, second, key);
     return rc;
@@ -176,14 +175,6 @@ static int find(struct tier *tier)
                    &reap->found, &count);
 }
 
-static bool is_stopping(struct reap *reap)
-{
-    lock_take(&reap->lock);
-    bool stopping = reap->stopping;
-    lock_drop(&reap->lock);
-    return stopping;
-}
-
 static void turn(struct tier *tier)
 {
     struct reap *reap = &tier->reap;
@@ -192,7 +183,7 @@ static void turn(struct tier *tier)
         return;
     int failed = find(tier);
     struct slice rest = buf_slice(&reap->found);
-    while (rest.len && !is_stopping(reap)) {
+    while (rest.len && !turns_end(&reap->turns)) {
         uint64_t second;
         memcpy(&second, rest.bytes, sizeof second);
         struct slice key = slice_of(rest.bytes + sizeof second + 1, rest.bytes[sizeof second]);
@@ -228,7 +219,7 @@ static void salvage_turn(struct tier *tier)
     if (count == 0)
         reap->salvage_cursor.len = 0;
     struct slice rest = buf_slice(&reap->found);
-    while (rc == 0 && rest.len && !is_stopping(reap)) {
+    while (rc == 0 && rest.len && !turns_end(&reap->turns)) {
         struct slice key =
             slice_of(rest.bytes + sizeof(uint64_t) + 1, rest.bytes[sizeof(uint64_t)]);
         rest = slice_from(rest, sizeof(uint64_t) + 1 + key.len);
@@ -241,35 +232,22 @@ static void salvage_turn(struct tier *tier)
 static void *run_reap(void *arg)
 {
     struct tier *tier = arg;
-    struct reap *reap = &tier->reap;
     thread_give_way();
-    while (!is_stopping(reap)) {
+    bool go = !turns_end(&tier->reap.turns);
+    while (go) {
         turn(tier);
         salvage_turn(tier);
-        lock_take(&reap->lock);
-        if (!reap->stopping)
-            cond_wait(&reap->cond, &reap->lock, REAP_TURN_MS);
-        lock_drop(&reap->lock);
+        go = turns_rest(&tier->reap.turns, REAP_TURN_MS);
     }
     return NULL;
 }
 
 int reap_start(struct tier *tier)
 {
-    int rc = thread_start(&tier->reap.thread, "reaper", run_reap, tier);
-    tier->reap.started = rc == 0;
-    return rc;
+    return turns_start(&tier->reap.turns, "reaper", run_reap, tier);
 }
 
 void reap_stop(struct tier *tier)
 {
-    struct reap *reap = &tier->reap;
-    if (!reap->started)
-        return;
-    lock_take(&reap->lock);
-    reap->stopping = true;
-    cond_wake(&reap->cond);
-    lock_drop(&reap->lock);
-    MUST(pthread_join(reap->thread, NULL) == 0);
-    reap->started = false;
+    turns_stop(&tier->reap.turns);
 }

@@ -6,8 +6,7 @@
 
 void reap_l3_init(struct tier *tier)
 {
-    lock_init(&tier->reap_l3.lock, LOCK_L2_QUEUE);
-    cond_init(&tier->reap_l3.cond);
+    turns_init(&tier->reap_l3.turns);
 }
 
 void reap_l3_fini(struct tier *tier)
@@ -15,16 +14,7 @@ void reap_l3_fini(struct tier *tier)
     struct reap_l3 *reap = &tier->reap_l3;
     buf_free(&reap->cursor);
     buf_free(&reap->found);
-    cond_fini(&reap->cond);
-    lock_fini(&reap->lock);
-}
-
-static bool is_stopping(struct reap_l3 *reap)
-{
-    lock_take(&reap->lock);
-    bool stopping = reap->stopping;
-    lock_drop(&reap->lock);
-    return stopping;
+    turns_fini(&reap->turns);
 }
 
 /* Notes a row whose life has ended. CE_EXISTS: enough for this turn. */
@@ -68,7 +58,7 @@ static int end_found(struct tier *tier)
     struct l2_cart cart;
     struct slice rest = buf_slice(&tier->reap_l3.found), key;
     int rc = 0;
-    while (rc == 0 && !is_stopping(&tier->reap_l3) && keys_next(&rest, &key))
+    while (rc == 0 && !turns_end(&tier->reap_l3.turns) && keys_next(&rest, &key))
         if (l2_get(tier->l2, key, &storage, &cart) == CE_NOTFOUND)
             rc = reap_end(tier, key);
     buf_free(&storage);
@@ -96,13 +86,9 @@ static void *run_reap_l3(void *arg)
     struct tier *tier = arg;
     struct reap_l3 *reap = &tier->reap_l3;
     thread_give_way();
-    while (!is_stopping(reap)) {
-        unsigned wait_ms = turn(tier);
-        lock_take(&reap->lock);
-        if (!reap->stopping)
-            cond_wait(&reap->cond, &reap->lock, wait_ms);
-        lock_drop(&reap->lock);
-    }
+    bool go = !turns_end(&reap->turns);
+    while (go)
+        go = turns_rest(&reap->turns, turn(tier));
     if (reap->l3)
         l3_close(&reap->l3);
     return NULL;
@@ -112,22 +98,12 @@ int reap_l3_start(struct tier *tier)
 {
     /* With a bound carts leave L2 later on. */
     bool wanted = tier->config.l2_bytes_max || !atomic_load(&tier->l2_complete);
-    if (!tier->l3_url || !wanted || tier->reap_l3.started)
+    if (!tier->l3_url || !wanted)
         return 0;
-    int rc = thread_start(&tier->reap_l3.thread, "reap-l3", run_reap_l3, tier);
-    tier->reap_l3.started = rc == 0;
-    return rc;
+    return turns_start(&tier->reap_l3.turns, "reap-l3", run_reap_l3, tier);
 }
 
 void reap_l3_stop(struct tier *tier)
 {
-    struct reap_l3 *reap = &tier->reap_l3;
-    if (!reap->started)
-        return;
-    lock_take(&reap->lock);
-    reap->stopping = true;
-    cond_wake(&reap->cond);
-    lock_drop(&reap->lock);
-    MUST(pthread_join(reap->thread, NULL) == 0);
-    reap->started = false;
+    turns_stop(&tier->reap_l3.turns);
 }

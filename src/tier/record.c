@@ -188,6 +188,8 @@ void history_fini(struct tier *tier)
 
 int history_start(struct tier *tier)
 {
+    if (tier->histories.started)
+        return 0;
     int rc = thread_start(&tier->histories.thread, "history", run_history, tier);
     tier->histories.started = rc == 0;
     return rc;

@@ -117,30 +117,16 @@ static int begin_disk(struct tier *tier)
     return rc ? rc : try_disk(tier);
 }
 
-/* Those that do not run yet. */
+/* Those that do not run yet: each does nothing when it runs, or is not wanted. */
 static int begin_threads(struct tier *tier)
 {
-    int rc = tier->drain.started ? 0 : drain_start(tier);
-    if (rc == 0)
-        rc = catchup_start(tier);
-    if (rc == 0)
-        rc = fill_start(tier);
-    if (rc == 0 && !tier->histories.started)
-        rc = history_start(tier);
-    if (rc == 0 && !tier->reap.started)
-        rc = reap_start(tier);
-    if (rc == 0)
-        rc = inbox_start(tier);
-    if (rc == 0)
-        rc = reap_l3_start(tier);
-    if (rc == 0)
-        rc = sql_waits_start(tier);
-    if (rc == 0)
-        rc = jobs_start(tier);
-    if (rc == 0)
-        rc = trim_start(tier);
-    if (rc == 0)
-        rc = down_start(tier);
+    static int (*const starts[])(struct tier * tier) = {
+        drain_start,   catchup_start,   fill_start, history_start, reap_start, inbox_start,
+        reap_l3_start, sql_waits_start, jobs_start, trim_start,    down_start,
+    };
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof starts / sizeof *starts; i++)
+        rc = starts[i](tier);
     return rc;
 }
 
@@ -168,22 +154,11 @@ static bool may_pass_later(int rc)
     return may_pass(rc) || rc == CE_NOMEM;
 }
 
-static bool wait_again(struct starter *start)
-{
-    lock_take(&start->lock);
-    bool timed_out = start->stopping;
-    while (!start->stopping && !timed_out)
-        timed_out = !cond_wait(&start->cond, &start->lock, START_RETRY_MS);
-    bool go = !start->stopping;
-    lock_drop(&start->lock);
-    return go;
-}
-
 static void *run_start(void *arg)
 {
     struct tier *tier = arg;
     int rc = CE_NODISK;
-    while (may_pass_later(rc) && wait_again(&tier->start))
+    while (may_pass_later(rc) && turns_rest(&tier->start.turns, START_RETRY_MS))
         rc = begin(tier);
     if (rc == 0)
         log_info("tier", "carts are served");
@@ -203,33 +178,21 @@ int tier_start(struct tier *tier, tier_replay_fn *replay, void *arg)
         return rc;
     log_error("tier", "%s: %s; carts are refused until that has passed, trying again",
               tier->config.data_dir, err_text(rc));
-    rc = thread_start(&start->thread, "start", run_start, tier);
-    start->started = rc == 0;
-    return rc;
+    return turns_start(&start->turns, "start", run_start, tier);
 }
 
 void start_init(struct tier *tier)
 {
-    lock_init(&tier->start.lock, LOCK_L2_QUEUE);
-    cond_init(&tier->start.cond);
+    turns_init(&tier->start.turns);
     atomic_store(&tier->refused, CE_STOPPED);
 }
 
 void start_fini(struct tier *tier)
 {
-    cond_fini(&tier->start.cond);
-    lock_fini(&tier->start.lock);
+    turns_fini(&tier->start.turns);
 }
 
 void start_stop(struct tier *tier)
 {
-    struct starter *start = &tier->start;
-    if (!start->started)
-        return;
-    lock_take(&start->lock);
-    start->stopping = true;
-    cond_wake(&start->cond);
-    lock_drop(&start->lock);
-    MUST(pthread_join(start->thread, NULL) == 0);
-    start->started = false;
+    turns_stop(&tier->start.turns);
 }

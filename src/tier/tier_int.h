@@ -126,13 +126,19 @@ struct events {
     _Atomic uint64_t pending, expired;
 };
 
-/* reap.c: whose life has ended. */
-struct reap {
+/* turns.c: a thread that works in turns. */
+struct turns {
     pthread_t thread;
     bool started;
     struct lock lock; /* LOCK_L2_QUEUE */
     struct cond cond;
     bool stopping;
+};
+
+/* reap.c: whose life has ended. */
+struct reap {
+    struct turns turns;
+    struct lock lock;     /* LOCK_L2_QUEUE: low_s */
     struct lock end_lock; /* LOCK_FILL: who calls config.expire */
     uint64_t low_s;       /* L2 has new entries from this second on; UINT64_MAX = none */
     uint64_t batch_low_s; /* the L2 writer's own: the same of the batch it makes */
@@ -146,11 +152,7 @@ struct reap {
 
 /* reap_l3.c: whose life has ended among the carts that only L3 has. */
 struct reap_l3 {
-    pthread_t thread;
-    bool started;
-    struct lock lock; /* LOCK_L2_QUEUE */
-    struct cond cond;
-    bool stopping;
+    struct turns turns;
     /* The thread's own. */
     struct l3 *l3;
     struct buf cursor; /* the key of the last row that was looked at */
@@ -166,11 +168,7 @@ struct inbox_try {
 };
 
 struct inbox {
-    pthread_t thread;
-    bool started;
-    struct lock lock; /* LOCK_L2_QUEUE */
-    struct cond cond;
-    bool stopping;
+    struct turns turns;
     /* The thread's own. */
     struct l3 *l3;
     struct l3_inbox_row *rows; /* L3_INBOX_ROWS_MAX */
@@ -248,11 +246,7 @@ struct sql_waits {
 
 /* trim.c: L2 within its bound. */
 struct trim {
-    pthread_t thread;
-    bool started;
-    struct lock lock; /* LOCK_L2_QUEUE */
-    struct cond cond;
-    bool stopping;
+    struct turns turns;
     /* The thread's own. */
     struct l3 *l3;
     struct buf keys, cursor, storage, image;
@@ -326,11 +320,7 @@ struct catchup {
 
 /* start.c: who tries again to start. */
 struct starter {
-    pthread_t thread;
-    bool started;
-    struct lock lock; /* LOCK_L2_QUEUE */
-    struct cond cond;
-    bool stopping;
+    struct turns turns;
     bool read; /* what is on disk is read; only threads may be missing */
     tier_replay_fn *replay;
     void *arg;
@@ -463,6 +453,18 @@ int events_row(void *ctx, struct slice key, struct slice record, struct buf *are
                struct l3_event *out);
 void events_done(void *ctx, uint64_t number, struct slice key);
 
+/* turns.c. Starting one that runs does nothing; CE_NOMEM. A stop waits for the turn to end. */
+void turns_init(struct turns *turns);
+void turns_fini(struct turns *turns);
+int turns_start(struct turns *turns, const char *name, void *(*run)(void *arg), void *arg) MUST_USE;
+void turns_stop(struct turns *turns);
+/* For the thread: rests so long, 0 = not at all. False: it is to end. */
+bool turns_rest(struct turns *turns, unsigned ms);
+static inline bool turns_end(struct turns *turns)
+{
+    return !turns_rest(turns, 0);
+}
+
 /* reap.c */
 void reap_init(struct tier *tier);
 void reap_fini(struct tier *tier);
@@ -475,6 +477,8 @@ void reap_committed(struct tier *tier);
 /* Enters all carts of an L2 that was written before there were entries. Start-up thread. */
 int reap_enter_all(struct tier *tier) MUST_USE;
 
+/* An entry that could not be dealt with stays, and is met again. Any thread. */
+void reap_meet_again(struct tier *tier, uint64_t second);
 /* Ends the life of a cart, if it has ended. The reaper's thread, and that of reap_l3. */
 int reap_end(struct tier *tier, struct slice key) MUST_USE;
 

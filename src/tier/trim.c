@@ -16,8 +16,7 @@
 
 void trim_init(struct tier *tier)
 {
-    lock_init(&tier->trim.lock, LOCK_L2_QUEUE);
-    cond_init(&tier->trim.cond);
+    turns_init(&tier->trim.turns);
 }
 
 void trim_fini(struct tier *tier)
@@ -27,8 +26,7 @@ void trim_fini(struct tier *tier)
     buf_free(&trim->cursor);
     buf_free(&trim->storage);
     buf_free(&trim->image);
-    cond_fini(&trim->cond);
-    lock_fini(&trim->lock);
+    turns_fini(&trim->turns);
 }
 
 /* ---- how old ---- */
@@ -130,17 +128,6 @@ static void note_key(void *arg, struct slice key)
     (void)!keys_add(&trim->keys, key); /* else it is met in the next pass */
 }
 
-/* False: stop. */
-static bool rest(struct trim *trim, unsigned ms)
-{
-    lock_take(&trim->lock);
-    if (!trim->stopping)
-        cond_wait(&trim->cond, &trim->lock, ms);
-    bool go = !trim->stopping;
-    lock_drop(&trim->lock);
-    return go;
-}
-
 static int pass(struct tier *tier)
 {
     struct trim *trim = &tier->trim;
@@ -151,7 +138,7 @@ static int pass(struct tier *tier)
     trim->written = l2_bytes_written(tier->l2);
     trim->cursor.len = 0;
     memset(trim->ages, 0, sizeof trim->ages);
-    while (rc == 0 && count && rest(trim, STEP_MS)) {
+    while (rc == 0 && count && turns_rest(&trim->turns, STEP_MS)) {
         trim->keys.len = 0;
         rc = l2_cart_keys(tier->l2, &trim->cursor, JOB_STEP_CARTS, note_key, trim, &count);
         struct slice rest = buf_slice(&trim->keys), key;
@@ -190,7 +177,7 @@ static void *run_trim(void *arg)
         told = rc != 0;
         counted |= goes;
         counted &= rc == 0;
-    } while (rest(trim, LOOK_MS));
+    } while (turns_rest(&trim->turns, LOOK_MS));
     if (trim->l3)
         l3_close(&trim->l3);
     return NULL;
@@ -198,22 +185,11 @@ static void *run_trim(void *arg)
 
 int trim_start(struct tier *tier)
 {
-    if (!tier->config.l2_bytes_max || tier->trim.started)
-        return 0;
-    int rc = thread_start(&tier->trim.thread, "trimmer", run_trim, tier);
-    tier->trim.started = rc == 0;
-    return rc;
+    bool wanted = tier->config.l2_bytes_max;
+    return wanted ? turns_start(&tier->trim.turns, "trimmer", run_trim, tier) : 0;
 }
 
 void trim_stop(struct tier *tier)
 {
-    struct trim *trim = &tier->trim;
-    if (!trim->started)
-        return;
-    lock_take(&trim->lock);
-    trim->stopping = true;
-    cond_wake(&trim->cond);
-    lock_drop(&trim->lock);
-    MUST(pthread_join(trim->thread, NULL) == 0);
-    trim->started = false;
+    turns_stop(&tier->trim.turns);
 }
