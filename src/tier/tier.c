@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEGMENT_BYTES    (64u << 20)
+#define SEGMENT_BYTES    (16u << 20) /* a start after a kill writes the last anew */
 #define SYNC_INTERVAL_MS 1000
 
 /* ---- open ---- */

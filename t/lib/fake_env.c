@@ -13,6 +13,7 @@ struct fake_file {
     char *durable_path;
     struct buf data;
     size_t synced;
+    size_t lost_from; /* a sync failed: readable from there on, until the power goes */
     bool open;
 };
 
@@ -119,6 +120,7 @@ static struct fake_file *add_file(struct fake_env *fake, const char *path)
     struct fake_file *file = calloc(1, sizeof *file);
     MUST(file);
     file->path = copy_text(path);
+    file->lost_from = SIZE_MAX;
     fake->files = must_realloc(fake->files, (fake->file_count + 1) * sizeof(void *));
     fake->files[fake->file_count++] = file;
     return file;
@@ -234,13 +236,22 @@ static int fake_file_write(void *ctx, int fd, struct slice bytes)
     return end_call(fake, rc);
 }
 
+/* The kernel has given it up: gone at once, or with its memory. */
+static void lose_loose(struct fake_env *fake, struct fake_file *file)
+{
+    if (next_random(fake) & 1)
+        memset(file->data.bytes + file->synced, 0, file->data.len - file->synced);
+    else if (file->synced < file->lost_from)
+        file->lost_from = file->synced;
+}
+
 static int fake_file_sync(void *ctx, int fd)
 {
     struct fake_env *fake = ctx;
     int rc = begin_call(fake, FAKE_SYNC);
     struct fake_file *file = file_of(fake, fd);
     if (rc && !fake->off && file->data.len > file->synced)
-        memset(file->data.bytes + file->synced, 0, file->data.len - file->synced);
+        lose_loose(fake, file);
     if (!fake->off)
         file->synced = file->data.len;
     return end_call(fake, rc);
@@ -523,6 +534,9 @@ void fake_env_let_go(struct fake_env *fake, enum fake_call call)
 
 static void lose_data(struct fake_env *fake, struct fake_file *file, bool torn)
 {
+    if (file->lost_from < file->data.len)
+        memset(file->data.bytes + file->lost_from, 0, file->data.len - file->lost_from);
+    file->lost_from = SIZE_MAX;
     size_t loose = file->data.len - file->synced;
     size_t left = next_random(fake) % (loose + 1);
     file->data.len = file->synced + left;
@@ -576,6 +590,7 @@ void fake_env_put_file(struct fake_env *fake, const char *path, struct slice con
     file->data.len = 0;
     MUST(buf_append(&file->data, content.bytes, content.len) == 0);
     file->synced = content.len;
+    file->lost_from = SIZE_MAX;
     unlock(fake);
 }
 

@@ -2,7 +2,8 @@
  * seed, files that know what was synced, calls that fail or wait on demand. Thread safe.
  *
  * The disk is meaner than a real one: a write that fails has written a random part; a sync that
- * fails has lost what was not synced (as Linux does); names last only after dir_sync. */
+ * fails has lost what was not synced, at once or with the power (as Linux does); names last only
+ * after dir_sync. */
 #ifndef T_LIB_FAKE_ENV_H
 #define T_LIB_FAKE_ENV_H
 

@@ -50,6 +50,20 @@ static void boot_and_expect_all(void)
     rig_list_free(&replayed);
 }
 
+/* Boots, checks that a beginning is there that has all up to `safe`, and goes on from it. */
+static void boot_and_check(uint64_t safe)
+{
+    struct rig_list replayed = {0};
+    rig_boot(&rig, &replayed);
+    ck_assert_uint_le(replayed.count, rig.appended.count);
+    rig_expect_first(&rig, &replayed, replayed.count);
+    uint64_t end = replayed.count ? replayed.records[replayed.count - 1].end_lsn : 0;
+    ck_assert_msg(end >= safe, "lost: %lu < %lu", (unsigned long)end, (unsigned long)safe);
+    ck_assert_uint_ge(journal_end(rig.journal), end);
+    rig_list_cut(&rig.appended, replayed.count);
+    rig_list_free(&replayed);
+}
+
 /* ---- one fault ---------------------------------------------------------------------------------
  */
 
@@ -209,6 +223,28 @@ START_TEST(kill_then_power_loss_leaves_no_hole)
 }
 END_TEST
 
+/* The kernel still shows what a sync that failed was for, and calls the next sync of it done. */
+START_TEST(failed_sync_then_kill_then_power_loss_leaves_no_hole)
+{
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        rig_fini(&rig);
+        rig_init(&rig, seed);
+        rig_boot(&rig, NULL);
+        rig_wait_reached(&rig, rig_put(&rig, "synced", ACK_SYNC), ACK_SYNC);
+        rig_wait_reached(&rig, rig_put(&rig, "only written", ACK_OS), ACK_OS);
+        fail_next(FAKE_SYNC, FAKE_ALWAYS, CE_IO);
+        rig_put(&rig, "meets the fault", ACK_SYNC);
+        rig_wait_failed(&rig, true);
+        rig_crash(&rig, FAKE_KILL);
+        fake_env_clear_faults(rig.fake);
+        boot_and_check(rig.appended.records[0].end_lsn);
+        rig_wait_reached(&rig, rig_put(&rig, "synced on top", ACK_SYNC), ACK_SYNC);
+        rig_crash(&rig, FAKE_POWER);
+        boot_and_expect_all();
+    }
+}
+END_TEST
+
 /* ---- every call fails once ----------------------------------------------------------------------
  */
 
@@ -346,20 +382,6 @@ static void take_random_steps(void)
     }
 }
 
-/* Boots, checks that a beginning is there that has all up to `safe`, and goes on from it. */
-static void boot_and_check(uint64_t safe)
-{
-    struct rig_list replayed = {0};
-    rig_boot(&rig, &replayed);
-    ck_assert_uint_le(replayed.count, rig.appended.count);
-    rig_expect_first(&rig, &replayed, replayed.count);
-    uint64_t end = replayed.count ? replayed.records[replayed.count - 1].end_lsn : 0;
-    ck_assert_msg(end >= safe, "lost: %lu < %lu", (unsigned long)end, (unsigned long)safe);
-    ck_assert_uint_ge(journal_end(rig.journal), end);
-    rig_list_cut(&rig.appended, replayed.count);
-    rig_list_free(&replayed);
-}
-
 /* A sync that fails may take what was only written with it, so the level OS holds without faults.
  */
 static void crash_in_a_random_way(uint64_t faults_before)
@@ -407,6 +429,7 @@ static void add_tests(TCase *tests)
         stop_tries_until_the_disk_is_mended,
         start_fails_and_may_be_tried_again,
         kill_then_power_loss_leaves_no_hole,
+        failed_sync_then_kill_then_power_loss_leaves_no_hole,
         any_call_may_fail_once,
         any_call_may_fail_from_then_on,
         released_segments_stay_gone_or_come_back_whole,

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define SEGMENT_BYTES    (64u << 20)
+#define SEGMENT_BYTES    (16u << 20)
 #define SYNC_INTERVAL_MS 1000
 
 /* ---- open and close ----------------------------------------------------------------------------
@@ -133,6 +133,27 @@ int journal_open(const struct journal_config *config, struct journal **journal)
     return 0;
 }
 
+static void go_to(struct journal *journal, uint64_t lsn)
+{
+    atomic_store(&journal->appended, lsn);
+    atomic_store(&journal->written, lsn);
+    atomic_store(&journal->synced, lsn);
+}
+
+/* The first segment of this life; in front of it the end of the last one, written again. */
+static int begin_first(struct journal *journal, uint64_t first)
+{
+    if (journal->kept.len) {
+        go_to(journal, journal->kept_first);
+        int rc = journal_segment_begin(journal);
+        if (rc || journal->synced == first)
+            return rc;
+        journal_segment_abandon(journal);
+    }
+    go_to(journal, first);
+    return journal_segment_begin(journal);
+}
+
 int journal_start(struct journal *journal, uint64_t lsn_min)
 {
     MUST_OBJ(journal, JOURNAL_MAGIC);
@@ -141,16 +162,14 @@ int journal_start(struct journal *journal, uint64_t lsn_min)
     if (rc)
         return rc;
     uint64_t first = journal->found_end > lsn_min ? journal->found_end : lsn_min;
-    atomic_store(&journal->appended, first);
-    atomic_store(&journal->written, first);
-    atomic_store(&journal->synced, first);
     journal->round_released = journal->released;
     journal_history_settle(journal);
     do
-        rc = journal_segment_begin(journal);
+        rc = begin_first(journal, first);
     while (rc == CE_NODISK && journal_history_shed(journal));
     if (rc)
         return rc;
+    atomic_store(&journal->appended, first);
     journal->accepting = true;
     rc = thread_start(&journal->thread, "journal", journal_thread, journal);
     if (rc) {

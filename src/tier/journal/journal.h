@@ -33,7 +33,7 @@ enum ack_level {
 struct journal_config {
     const struct env *env;
     const char *dir;
-    uint64_t segment_bytes;      /* a new segment begins after so many; default 64 MiB */
+    uint64_t segment_bytes;      /* a new segment begins after so many; default 16 MiB */
     uint64_t buffer_bytes_max;   /* default JOURNAL_BUFFER_BYTES_MAX */
     uint64_t history_bytes;      /* released segments are kept up to so many bytes; default none */
     unsigned sync_interval_ms;   /* written records are synced at the latest after this; 1000 */

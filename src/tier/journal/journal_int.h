@@ -69,7 +69,8 @@ struct journal {
     struct buf taken; /* the second gathering buffer: [synced + kept.len, ...) */
     struct buf kept;  /* all since the last good sync: [synced, synced + kept.len) */
     size_t kept_written;
-    int fd; /* of the last segment, -1 when the next write begins a new one */
+    uint64_t kept_first; /* before the thread runs: where `kept` begins */
+    int fd;              /* of the last segment, -1 when the next write begins a new one */
     /* In order; the last is never removed. The thread changes the array under the lock, so that
      * journal_read may look. */
     struct segment *segments;

@@ -9,6 +9,10 @@
  * rest is set aside. In the end every segment is cut behind its last good record and synced, so
  * nothing new builds on what may yet go.
  *
+ * What stands at the end of the last segment may be only in the kernel's memory: when a sync has
+ * failed and the process was killed, it is read as if all were well, and Linux calls the next sync
+ * of it done. So it is kept, to be written again (journal_start).
+ *
  * What is named as history is not looked at: it was released once, and the tiers may since have
  * forgotten what they would need to know to pass over it. */
 #include "tier/journal/journal_int.h"
@@ -26,6 +30,7 @@ struct replay {
     void *arg;
     uint64_t at;     /* everything up to here was delivered */
     uint64_t end;    /* nothing was ever written behind this */
+    uint64_t whole;  /* records without a gap from here to the end of the segment at hand */
     struct buf file; /* the segment at hand */
 };
 
@@ -228,6 +233,7 @@ static int read_records(struct replay *replay, size_t index, size_t *good)
 {
     uint64_t hashed = 0, first = replay->journal->segments[index].first;
     *good = SEGMENT_HEADER_BYTES;
+    replay->whole = first;
     for (;;) {
         struct slice rest = slice_from(buf_slice(&replay->file), *good);
         uint64_t lsn = first + (*good - SEGMENT_HEADER_BYTES);
@@ -239,7 +245,23 @@ static int read_records(struct replay *replay, size_t index, size_t *good)
         if (rc)
             return rc;
         *good += size + rot;
+        if (rot || lsn + size <= replay->from_lsn)
+            replay->whole = lsn + size + rot;
     }
+}
+
+/* What of the last segment is wanted and was perhaps never synced. */
+static int keep_tail(struct replay *replay, size_t index)
+{
+    struct journal *journal = replay->journal;
+    const struct segment *segment = &journal->segments[index];
+    journal->kept.len = 0;
+    journal->kept_first = replay->whole;
+    if (index + 1 < journal->segment_count)
+        return 0;
+    return buf_append(&journal->kept,
+                      replay->file.bytes + SEGMENT_HEADER_BYTES + (replay->whole - segment->first),
+                      segment->end - replay->whole);
 }
 
 /* ---- the way through ---------------------------------------------------------------------------
@@ -268,7 +290,8 @@ static int replay_segment(struct replay *replay, size_t index, enum verdict *ver
         return rc;
     segment->end = segment->first + (good - SEGMENT_HEADER_BYTES);
     raise_end(replay, segment->end);
-    return settle_segment(replay, index, good);
+    rc = settle_segment(replay, index, good);
+    return rc ? rc : keep_tail(replay, index);
 }
 
 static void forget_segment(struct journal *journal, size_t index)
