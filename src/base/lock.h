@@ -15,6 +15,8 @@
     X(OPERATOR, "an operator's job; waits for SQL")                                                \
     X(L3, "one database connection")                                                               \
     X(STRIPE, "a stripe of L1")                                                                    \
+    X(L1_HEAP, "free pieces of memory for items")                                                  \
+    X(L1_POOL, "spans of memory for items")                                                        \
     X(RECENT, "what clients of rescued keys have read")                                            \
     X(ROOM, "requests that wait for memory")                                                       \
     X(BEHIND, "the write-behind queue")                                                            \

@@ -120,6 +120,35 @@ void *l1_mem_reserve(size_t bytes);
 bool l1_mem_commit(void *addresses, size_t bytes);
 void l1_mem_unreserve(void *addresses, size_t bytes);
 
+/* A span: at a multiple of its size. NULL when there is none. Any thread. */
+#define L1_SPAN_BYTES ((size_t)256 << 10)
+struct l1_span {
+    struct l1_heap *heap; /* whose blocks it holds */
+};
+struct l1_span *l1_span_take(void);
+void l1_span_give(struct l1_span *span);
+
+/* ---- l1_heap.c: any thread ---------------------------------------------------------------- */
+
+#define L1_HEAP_ROWS      11 /* of bins: one for small blocks, one for each power of two */
+#define L1_HEAP_BINS      32 /* in a row */
+#define L1_HEAP_BINS_LOG2 5
+
+struct l1_heap {
+    struct lock lock;     /* LOCK_L1_HEAP */
+    uint32_t rows_map;    /* rows that have a block */
+    uint32_t whole_spans; /* spans that are one free block */
+    uint32_t bins_map[L1_HEAP_ROWS];
+    struct block *bins[L1_HEAP_ROWS][L1_HEAP_BINS];
+};
+
+void l1_heap_init(struct l1_heap *heap);
+/* NULL when there is no span to be had. `bytes` MUST be at most a quarter of a span. */
+void *l1_heap_new(struct l1_heap *heap, size_t bytes);
+/* Back to the heap that it came from. */
+void l1_heap_free(void *mem);
+size_t l1_heap_usable(void *mem);
+
 /* ---- l1.c --------------------------------------------------------------------------------- */
 
 /* An item without what the allocator adds. */

@@ -1,32 +1,40 @@
-/* l1_mem: where L1's memory comes from: the C library's malloc. Asks it how much it really gave, so
- * that -m counts what the process pays and an item can grow into the rounding. */
+/* l1_mem: where L1's memory comes from. Pieces are cut from spans (l1_heap.c) of chunks of the size
+ * of a huge page, for an item is looked for somewhere in all of memory: with pages of 4 KiB most of
+ * the time of a hit goes into finding the page (doc/bench/tried.md). Large pieces come from the C
+ * library. -m counts what a piece costs, and an item may grow into the rounding.
+ *
+ * Each thread takes from a heap of its own, as far as they go; a piece goes back to where it came
+ * from, whoever frees it. */
 #include "tier/l1/l1_int.h"
 
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define CHUNK_HEAD_BYTES 8 /* what glibc puts in front of each piece */
+#define HEAPS      8
+#define HEAD_BYTES 8 /* in front of each piece, of ours and of glibc's */
 
-void *l1_mem_new(size_t bytes)
-{
-    return malloc(bytes);
-}
+/* Larger pieces would leave holes in their spans. */
+#define PIECE_BYTES_MAX (L1_SPAN_BYTES / 4)
 
-void l1_mem_free(void *mem)
-{
-    free(mem);
-}
+#define CHUNK_BYTES   ((size_t)2 << 20)
+#define CHUNK_SPANS   (CHUNK_BYTES / L1_SPAN_BYTES)
+#define RESERVE_BYTES ((size_t)1 << 40) /* of addresses */
+#define CHUNKS_MAX    (RESERVE_BYTES / CHUNK_BYTES)
+#define ALL_FREE      UINT8_MAX
+_Static_assert(CHUNK_SPANS == 8, "a bit of a byte for each");
 
-size_t l1_mem_usable(void *mem)
-{
-    return malloc_usable_size(mem);
-}
+/* Chunks that are wholly free have no memory. */
+static struct {
+    struct lock lock;
+    uint8_t *base;            /* NULL: no addresses, all comes from the C library */
+    uint8_t free[CHUNKS_MAX]; /* spans of a chunk, a bit each */
+    size_t chunks;            /* that were ever used */
+    size_t low;               /* no chunk before this has a free span */
+    struct l1_heap heaps[HEAPS];
+} pool;
 
-size_t l1_mem_cost(void *mem)
-{
-    return malloc_usable_size(mem) + CHUNK_HEAD_BYTES;
-}
+/* ---- addresses ---------------------------------------------------------------------------- */
 
 void *l1_mem_reserve(size_t bytes)
 {
@@ -47,4 +55,113 @@ void l1_mem_unreserve(void *addresses, size_t bytes)
 {
     if (addresses)
         MUST(munmap(addresses, bytes) == 0);
+}
+
+/* AddressSanitizer sees only what the C library gives. */
+static uint8_t *reserve_pool(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return NULL;
+#else
+    uint8_t *addresses = l1_mem_reserve(RESERVE_BYTES + CHUNK_BYTES);
+    size_t past = (uintptr_t)addresses % CHUNK_BYTES;
+    return addresses ? addresses + (CHUNK_BYTES - past) % CHUNK_BYTES : NULL;
+#endif
+}
+
+static void init_pool(void)
+{
+    lock_init(&pool.lock, LOCK_L1_POOL);
+    for (unsigned i = 0; i < HEAPS; i++)
+        l1_heap_init(&pool.heaps[i]);
+    pool.base = reserve_pool();
+}
+
+/* ---- spans -------------------------------------------------------------------------------- */
+
+/* The chunk with a free span that has the lowest address, or pool.chunks. */
+static size_t find_chunk(void)
+{
+    size_t chunk = pool.low;
+    while (chunk < pool.chunks && pool.free[chunk] == 0)
+        chunk++;
+    return chunk;
+}
+
+static bool add_chunk(void)
+{
+    if (pool.chunks == CHUNKS_MAX ||
+        !l1_mem_commit(pool.base + pool.chunks * CHUNK_BYTES, CHUNK_BYTES))
+        return false;
+    pool.free[pool.chunks++] = ALL_FREE;
+    return true;
+}
+
+struct l1_span *l1_span_take(void)
+{
+    struct l1_span *span = NULL;
+    lock_take(&pool.lock);
+    size_t chunk = find_chunk();
+    pool.low = chunk;
+    if (chunk < pool.chunks || add_chunk()) {
+        unsigned at = (unsigned)__builtin_ctz(pool.free[chunk]);
+        pool.free[chunk] &= (uint8_t) ~(1u << at);
+        span = (struct l1_span *)(pool.base + chunk * CHUNK_BYTES + at * L1_SPAN_BYTES);
+    }
+    lock_drop(&pool.lock);
+    return span;
+}
+
+void l1_span_give(struct l1_span *span)
+{
+    size_t offset = (size_t)((uint8_t *)span - pool.base), chunk = offset / CHUNK_BYTES;
+    lock_take(&pool.lock);
+    pool.free[chunk] |= (uint8_t)(1u << offset % CHUNK_BYTES / L1_SPAN_BYTES);
+    pool.low = chunk < pool.low ? chunk : pool.low;
+    if (pool.free[chunk] == ALL_FREE)
+        MUST(madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED) == 0);
+    lock_drop(&pool.lock);
+}
+
+/* ---- pieces ------------------------------------------------------------------------------- */
+
+static struct l1_heap *own_heap(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static _Atomic unsigned threads;
+    static _Thread_local struct l1_heap *heap;
+    if (!heap) {
+        MUST(pthread_once(&once, init_pool) == 0);
+        heap = &pool.heaps[atomic_fetch_add(&threads, 1) % HEAPS];
+    }
+    return pool.base ? heap : NULL;
+}
+
+static bool is_of_pool(const void *mem)
+{
+    return (uintptr_t)mem - (uintptr_t)pool.base < RESERVE_BYTES && pool.base;
+}
+
+void *l1_mem_new(size_t bytes)
+{
+    struct l1_heap *heap = bytes <= PIECE_BYTES_MAX ? own_heap() : NULL;
+    return heap ? l1_heap_new(heap, bytes) : malloc(bytes);
+}
+
+void l1_mem_free(void *mem)
+{
+    if (is_of_pool(mem))
+        l1_heap_free(mem);
+    else
+        free(mem);
+}
+
+size_t l1_mem_usable(void *mem)
+{
+    return is_of_pool(mem) ? l1_heap_usable(mem) : malloc_usable_size(mem);
+}
+
+size_t l1_mem_cost(void *mem)
+{
+    return l1_mem_usable(mem) + HEAD_BYTES;
 }
