@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/huge.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/must.h"

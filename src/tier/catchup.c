@@ -17,7 +17,8 @@
 
 #include <stdlib.h>
 
-#define CARTS_CAP_MIN    4096
+#define CARTS_CAP_MIN    65536
+#define RECORDS_CAP_MIN  ((size_t)32 << 20)
 #define RETRY_MS         500
 #define RECORD_ALIGN     8
 #define RECORDS_BYTES(n) (2 * (n)) /* kept of so much journal: each record has a head in memory */
@@ -55,9 +56,11 @@ void catchup_init(struct tier *tier)
 void catchup_forget(struct tier *tier)
 {
     struct catchup *catchup = &tier->catchup;
-    buf_free(&catchup->records);
-    free(catchup->chains);
+    huge_free(catchup->records, catchup->records_cap);
+    huge_free(catchup->chains, catchup->chains_cap * sizeof *catchup->chains);
+    catchup->records = NULL;
     catchup->chains = NULL;
+    catchup->records_bytes = catchup->records_cap = 0;
     catchup->chains_cap = catchup->chains_used = 0;
     atomic_store(&catchup->left, 0);
 }
@@ -76,7 +79,7 @@ void catchup_fini(struct tier *tier)
 
 static struct late_record *record_at(const struct catchup *catchup, size_t at)
 {
-    return (struct late_record *)(void *)(catchup->records.bytes + at);
+    return (struct late_record *)(void *)(catchup->records + at);
 }
 
 /* The chain of a hash, or the free place where it would stand. There is always a free one. */
@@ -93,14 +96,14 @@ static int reserve_chain(struct catchup *catchup)
     if (catchup->chains_used * 2 < catchup->chains_cap)
         return 0;
     size_t cap = catchup->chains_cap ? catchup->chains_cap * 2 : CARTS_CAP_MIN;
-    struct late_chain *chains = calloc(cap, sizeof *chains);
+    struct late_chain *chains = huge_new(cap * sizeof *chains);
     if (!chains)
         return CE_NOMEM;
     for (size_t i = 0; i < catchup->chains_cap; i++) {
         if (catchup->chains[i].last)
             *find_chain(chains, cap, catchup->chains[i].hash) = catchup->chains[i];
     }
-    free(catchup->chains);
+    huge_free(catchup->chains, catchup->chains_cap * sizeof *chains);
     catchup->chains = chains;
     catchup->chains_cap = cap;
     return 0;
@@ -121,24 +124,41 @@ static void link_record(struct catchup *catchup, uint64_t hash, size_t at)
     chain->last = at;
 }
 
+static int reserve_record(struct catchup *catchup, size_t bytes)
+{
+    if (catchup->records_cap - catchup->records_bytes >= bytes)
+        return 0;
+    size_t cap = catchup->records_cap ? catchup->records_cap * 2 : RECORDS_CAP_MIN;
+    while (cap - catchup->records_bytes < bytes)
+        cap *= 2;
+    uint8_t *records = huge_new(cap);
+    if (!records)
+        return CE_NOMEM;
+    if (catchup->records)
+        memcpy(records, catchup->records, catchup->records_bytes);
+    huge_free(catchup->records, catchup->records_cap);
+    catchup->records = records;
+    catchup->records_cap = cap;
+    return 0;
+}
+
 static int keep_record(struct catchup *catchup, uint64_t hash, uint8_t type, struct slice payload,
                        uint64_t end_lsn, uint32_t record_bytes)
 {
-    struct buf *records = &catchup->records;
     size_t bytes = offsetof(struct late_record, payload) + payload.len;
     bytes += RECORD_ALIGN - bytes % RECORD_ALIGN;
-    if (reserve_chain(catchup) || buf_reserve(records, 2 * RECORD_ALIGN + bytes))
+    if (reserve_chain(catchup) || reserve_record(catchup, RECORD_ALIGN + bytes))
         return CE_NOMEM;
-    if (records->len == 0)
-        records->len = RECORD_ALIGN;
-    struct late_record *record = record_at(catchup, records->len);
+    if (catchup->records_bytes == 0)
+        catchup->records_bytes = RECORD_ALIGN;
+    struct late_record *record = record_at(catchup, catchup->records_bytes);
     *record = (struct late_record){.end_lsn = end_lsn,
                                    .record_bytes = record_bytes,
                                    .payload_bytes = (uint32_t)payload.len,
                                    .type = type};
     memcpy(record->payload, payload.bytes, payload.len);
-    link_record(catchup, hash, records->len);
-    records->len += bytes;
+    link_record(catchup, hash, catchup->records_bytes);
+    catchup->records_bytes += bytes;
     return 0;
 }
 
@@ -332,7 +352,7 @@ int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn
     uint64_t len = 0;
     int rc = 0;
     if (!tier->catchup.started &&
-        tier->catchup.records.len > RECORDS_BYTES(drain_journal_bytes_max(tier)))
+        tier->catchup.records_bytes > RECORDS_BYTES(drain_journal_bytes_max(tier)))
         rc = replay_all(tier);
     if (rc)
         return rc;

@@ -199,6 +199,16 @@ static int order_by_ring(const void *a, const void *b)
     return (one->ring > two->ring) - (one->ring < two->ring);
 }
 
+/* The carts that are taken next: they stand anywhere in memory. */
+static void foresee_due(const struct tier *tier, const struct due *due, size_t count)
+{
+    uint64_t hashes[L1_FORESEEN_MAX];
+    unsigned next = count < L1_FORESEEN_MAX ? (unsigned)count : L1_FORESEEN_MAX;
+    for (unsigned i = 0; i < next; i++)
+        hashes[i] = due[i].hash;
+    l1_foresee(tier->l1, hashes, next);
+}
+
 /* Writes what was noted in the order in which L2 keeps it: what LevelDB then writes overlaps with
  * little of what it has, and is merged with little of it. */
 static int write_due(struct tier *tier)
@@ -209,6 +219,8 @@ static int write_due(struct tier *tier)
     if (count)
         qsort(due, count, sizeof *due, order_by_ring);
     for (size_t i = 0; i < count && rc == 0; i++) {
+        if (i % L1_FORESEEN_MAX == 0)
+            foresee_due(tier, due + i, count - i);
         rc = l1_dirty_take(tier->l1, due[i].hash, take_one, &tier->drain.gather);
         if (rc == CE_NOTFOUND)
             rc = 0; /* gone, or one that shares its hash was taken for it */

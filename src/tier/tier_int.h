@@ -308,8 +308,9 @@ struct catchup {
     bool reload, reloading, stopping;
     _Atomic bool running;  /* there are records that are not in L1 or L2 */
     _Atomic uint64_t left; /* chains */
-    struct buf records;    /* struct late_record[] */
-    struct late_chain *chains;
+    uint8_t *records;      /* struct late_record[] */
+    size_t records_bytes, records_cap;
+    struct late_chain *chains; /* this and `records`: huge.h */
     size_t chains_cap, chains_used;
     uint64_t end_lsn; /* of the last record that an earlier process made */
     /* The thread's own. */

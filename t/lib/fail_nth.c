@@ -89,16 +89,23 @@ const char *fail_nth_last(void)
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
+void *__real_huge_new(size_t bytes);
 void *__real_l1_mem_new(size_t bytes);
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *old, size_t bytes);
 char *__real_strdup(const char *text);
+void *__wrap_huge_new(size_t bytes);
 void *__wrap_l1_mem_new(size_t bytes);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
 char *__wrap_strdup(const char *text);
+
+void *__wrap_huge_new(size_t bytes)
+{
+    return breaks(FAIL_MEMORY_BIT, "huge_new") ? NULL : __real_huge_new(bytes);
+}
 
 void *__wrap_l1_mem_new(size_t bytes)
 {

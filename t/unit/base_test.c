@@ -312,6 +312,23 @@ START_TEST(a_directory_is_locked_once)
 }
 END_TEST
 
+START_TEST(huge_memory_is_aligned_and_zeroed)
+{
+    static const size_t sizes[] = {1, 4096, HUGE_BYTES - 1, HUGE_BYTES, 3 * HUGE_BYTES + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *mem = huge_new(sizes[i]);
+        ck_assert_ptr_nonnull(mem);
+        ck_assert_uint_eq((uintptr_t)mem % HUGE_BYTES, 0);
+        for (size_t at = 0; at < sizes[i]; at += 1000)
+            ck_assert_uint_eq(mem[at], 0);
+        memset(mem, 0xff, sizes[i]);
+        huge_free(mem, sizes[i]);
+    }
+    huge_free(NULL, 1);
+    ck_assert_ptr_null(huge_new(SIZE_MAX / 4));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -334,6 +351,7 @@ int main(void)
     tcase_add_test_raise_signal(tests, a_second_lock_below_what_is_held_aborts, SIGABRT);
     tcase_add_test(tests, real_files_say_what_is_wrong);
     tcase_add_test(tests, a_directory_is_locked_once);
+    tcase_add_test(tests, huge_memory_is_aligned_and_zeroed);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -3,8 +3,6 @@
  * few, so all are split at once; when there is no memory to double, chains just grow longer. */
 #include "tier/l1/l1_int.h"
 
-#include <stdlib.h>
-
 /* An item may waste a quarter of its memory before it is moved into a smaller piece. */
 #define WASTE_DIVISOR 4
 
@@ -31,9 +29,13 @@ void l1_give_mem(struct l1 *l1, void *mem)
 
 /* ---- the object --------------------------------------------------------------------------- */
 
-static size_t table_bytes(size_t buckets_of_stripe)
+/* The object and its table are one piece: the stripes, too, are looked at here and there. */
+#define PIECE_BYTES (sizeof(struct l1) + L1_TABLE_BYTES)
+
+static bool commit(struct l1 *l1, size_t buckets_of_stripe)
 {
-    return buckets_of_stripe * L1_STRIPES * sizeof(struct l1_item *);
+    size_t table_bytes = buckets_of_stripe * L1_STRIPES * sizeof(struct l1_item *);
+    return l1_mem_commit(l1, sizeof(*l1) + table_bytes);
 }
 
 /* Counts `change` more buckets, whose memory the table has. */
@@ -71,19 +73,15 @@ static void fini_stripe(struct l1 *l1, struct l1_stripe *stripe)
 int l1_new(size_t bytes_max, struct l1 **out)
 {
     *out = NULL;
-    struct l1 *l1 = aligned_alloc(L1_LINE_BYTES, sizeof(*l1));
-    if (!l1)
+    struct l1 *l1 = l1_mem_reserve(PIECE_BYTES);
+    if (!l1 || !commit(l1, L1_GROUP_BUCKETS)) {
+        l1_mem_unreserve(l1, PIECE_BYTES);
         return CE_NOMEM;
-    memset(l1, 0, sizeof(*l1));
+    }
     l1->magic = L1_MAGIC;
     atomic_init(&l1->limit, bytes_max);
     atomic_init(&l1->used, sizeof(*l1));
-    l1->table = l1_mem_reserve(L1_TABLE_BYTES);
-    if (!l1->table || !l1_mem_commit(l1->table, table_bytes(L1_GROUP_BUCKETS))) {
-        l1_mem_unreserve(l1->table, L1_TABLE_BYTES);
-        free(l1);
-        return CE_NOMEM;
-    }
+    l1->table = (struct l1_item **)(l1 + 1);
     for (unsigned i = 0; i < L1_STRIPES; i++)
         init_stripe(l1, i);
     *out = l1;
@@ -98,9 +96,8 @@ void l1_free(struct l1 **l1)
     for (unsigned i = 0; i < L1_STRIPES; i++)
         fini_stripe(*l1, &(*l1)->stripes[i]);
     MUST(atomic_load(&(*l1)->used) == sizeof(**l1));
-    l1_mem_unreserve((*l1)->table, L1_TABLE_BYTES);
     (*l1)->magic = 0;
-    free(*l1);
+    l1_mem_unreserve(*l1, PIECE_BYTES);
     *l1 = NULL;
 }
 
@@ -215,8 +212,7 @@ static void split_bucket(struct l1_item **lower, struct l1_item **upper, uint64_
 static void grow_buckets(struct l1 *l1, struct l1_stripe *stripe)
 {
     uint32_t count = stripe->buckets_mask + 1;
-    if (count > L1_GROUPS_MAX * L1_GROUP_BUCKETS / 2 ||
-        !l1_mem_commit(l1->table, table_bytes(2 * (size_t)count)))
+    if (count > L1_GROUPS_MAX * L1_GROUP_BUCKETS / 2 || !commit(l1, 2 * (size_t)count))
         return;
     for (uint32_t i = 0; i < count; i++)
         split_bucket(l1_bucket_at(stripe, i), l1_bucket_at(stripe, count + i), count);

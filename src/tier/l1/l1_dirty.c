@@ -100,6 +100,12 @@ static void pin(struct l1_stripe *stripe, struct l1_item *item)
     stripe->pinned++;
 }
 
+/* Of `count` carts that are looked at next, as many as can be foreseen at once. */
+static void foresee(struct l1 *l1, const uint64_t *hashes, uint32_t count)
+{
+    l1_foresee(l1, hashes, count < L1_FORESEEN_MAX ? count : L1_FORESEEN_MAX);
+}
+
 uint32_t l1_dirty_look(struct l1 *l1, unsigned stripe_index, uint32_t from, uint32_t max,
                        void (*each)(void *arg, uint64_t hash, struct slice key), void *arg)
 {
@@ -109,7 +115,10 @@ uint32_t l1_dirty_look(struct l1 *l1, unsigned stripe_index, uint32_t from, uint
     uint32_t looked = 0;
     lock_take_first(&stripe->lock);
     for (; looked < max && from + looked < stripe->dirty_count; looked++) {
-        uint64_t hash = stripe->dirty[from + looked];
+        const uint64_t *next = &stripe->dirty[from + looked];
+        if (looked % L1_FORESEEN_MAX == 0)
+            foresee(l1, next, stripe->dirty_count - from - looked);
+        uint64_t hash = *next;
         const struct l1_item *item = find_dirty(stripe, hash);
         if (item)
             each(arg, hash, l1_key(item));

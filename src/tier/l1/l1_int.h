@@ -48,7 +48,8 @@ struct l1 {
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
     _Atomic size_t asked;   /* bytes asked for in this epoch */
     _Atomic uint64_t held;  /* carts that are dirty or pinned */
-    struct l1_item **table; /* L1_TABLE_BYTES of addresses; memory as far as a stripe's groups go */
+    struct l1_item **table; /* behind this; L1_TABLE_BYTES of addresses, memory as far as the
+                               stripes' groups go */
     struct l1_stripe stripes[L1_STRIPES];
 };
 

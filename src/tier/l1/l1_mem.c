@@ -17,7 +17,7 @@
 /* Larger pieces would leave holes in their spans. */
 #define PIECE_BYTES_MAX (L1_SPAN_BYTES / 4)
 
-#define CHUNK_BYTES   ((size_t)2 << 20)
+#define CHUNK_BYTES   HUGE_BYTES
 #define CHUNK_SPANS   (CHUNK_BYTES / L1_SPAN_BYTES)
 #define RESERVE_BYTES ((size_t)1 << 40) /* of addresses */
 #define CHUNKS_MAX    (RESERVE_BYTES / CHUNK_BYTES)
@@ -38,12 +38,7 @@ static struct {
 
 void *l1_mem_reserve(size_t bytes)
 {
-    void *addresses =
-        mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (addresses == MAP_FAILED)
-        return NULL;
-    (void)madvise(addresses, bytes, MADV_HUGEPAGE); /* where there are none, the others do */
-    return addresses;
+    return huge_reserve(bytes);
 }
 
 bool l1_mem_commit(void *addresses, size_t bytes)
@@ -53,8 +48,7 @@ bool l1_mem_commit(void *addresses, size_t bytes)
 
 void l1_mem_unreserve(void *addresses, size_t bytes)
 {
-    if (addresses)
-        MUST(munmap(addresses, bytes) == 0);
+    huge_free(addresses, bytes);
 }
 
 /* AddressSanitizer sees only what the C library gives. */
@@ -63,9 +57,7 @@ static uint8_t *reserve_pool(void)
 #if defined(__SANITIZE_ADDRESS__)
     return NULL;
 #else
-    uint8_t *addresses = l1_mem_reserve(RESERVE_BYTES + CHUNK_BYTES);
-    size_t past = (uintptr_t)addresses % CHUNK_BYTES;
-    return addresses ? addresses + (CHUNK_BYTES - past) % CHUNK_BYTES : NULL;
+    return l1_mem_reserve(RESERVE_BYTES);
 #endif
 }
 
