@@ -146,8 +146,11 @@ void rig_wait_reached(struct rig *rig, uint64_t lsn, enum ack_level level)
 void rig_wait_failed(struct rig *rig, bool failed)
 {
     pthread_mutex_lock(&rig->mutex);
-    while (journal_failed(rig->journal) != failed)
+    while (journal_failed(rig->journal) != failed) {
+        /* When all is synced there is nothing left that could fail. */
+        ck_assert(!failed || !journal_reached(rig->journal, rig_last_lsn(rig), ACK_SYNC));
         pthread_cond_wait(&rig->moved, &rig->mutex);
+    }
     pthread_mutex_unlock(&rig->mutex);
 }
 
