@@ -416,9 +416,19 @@ START_TEST(crash_loses_only_a_suffix)
 }
 END_TEST
 
-static void add_tests(TCase *tests)
+static void add_case(Suite *suite, const char *name, const TTest *const *tests, size_t count)
 {
-    const TTest *const all[] = {
+    TCase *made = tcase_create(name);
+    tcase_add_checked_fixture(made, set_up, tear_down);
+    tcase_set_timeout(made, 300);
+    for (size_t i = 0; i < count; i++)
+        tcase_add_test(made, tests[i]);
+    suite_add_tcase(suite, made);
+}
+
+int main(void)
+{
+    const TTest *const one_fault[] = {
         disk_full_loses_nothing,
         failed_sync_is_written_again,
         first_segment_fails_before_anything_was_synced,
@@ -428,6 +438,8 @@ static void add_tests(TCase *tests)
         stop_says_what_did_not_reach_the_disk,
         stop_tries_until_the_disk_is_mended,
         start_fails_and_may_be_tried_again,
+    };
+    const TTest *const many_faults[] = {
         kill_then_power_loss_leaves_no_hole,
         failed_sync_then_kill_then_power_loss_leaves_no_hole,
         any_call_may_fail_once,
@@ -435,17 +447,8 @@ static void add_tests(TCase *tests)
         released_segments_stay_gone_or_come_back_whole,
         crash_loses_only_a_suffix,
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        tcase_add_test(tests, all[i]);
-}
-
-int main(void)
-{
     Suite *suite = suite_create("journal_crash");
-    TCase *tests = tcase_create("journal_crash");
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_set_timeout(tests, 300);
-    add_tests(tests);
-    suite_add_tcase(suite, tests);
+    add_case(suite, "one_fault", one_fault, sizeof one_fault / sizeof *one_fault);
+    add_case(suite, "many_faults", many_faults, sizeof many_faults / sizeof *many_faults);
     return suite_run(suite);
 }
