@@ -61,7 +61,7 @@ int cmd_replay(void *arg, const struct tier_replayed *record, struct slice state
         rc = replay_step(cmd, record, state, after);
     else if (record->key.len && record->type == CMD_RECORD_STATE)
         rc = replay_state(cmd, record, state, after);
-    if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO || rc == CE_DB)
+    if (rc == CE_NOMEM || rc == CE_NODISK || rc == CE_IO)
         return rc; /* nothing is lost by trying again */
     atomic_fetch_add(rc ? &cmd->replay_gaps : &cmd->replayed, 1);
     if (rc)

@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -143,10 +144,24 @@ void rig_wait_reached(struct rig *rig, uint64_t lsn, enum ack_level level)
     pthread_mutex_unlock(&rig->mutex);
 }
 
-void rig_wait_failed(struct rig *rig, bool failed)
+/* A machine that is busy may show only that it failed and has recovered. */
+void rig_wait_failed(struct rig *rig)
+{
+    uint64_t before = rig_stat(rig, "journal_errors"), errors = before;
+    bool recovered = false;
+    while (!journal_failed(rig->journal) && !recovered) {
+        recovered = journal_reached(rig->journal, rig_last_lsn(rig), ACK_SYNC);
+        ck_assert(!recovered || fake_env_faults_hit(rig->fake) > 0);
+        ck_assert(recovered || errors < before + 2); /* it tells the first of them */
+        errors = rig_stat(rig, "journal_errors");
+        sched_yield();
+    }
+}
+
+void rig_wait_mended(struct rig *rig)
 {
     pthread_mutex_lock(&rig->mutex);
-    while (journal_failed(rig->journal) != failed)
+    while (journal_failed(rig->journal))
         pthread_cond_wait(&rig->moved, &rig->mutex);
     pthread_mutex_unlock(&rig->mutex);
 }

@@ -53,7 +53,9 @@ uint64_t rig_put(struct rig *rig, const char *text, enum ack_level level);
 uint64_t rig_last_lsn(const struct rig *rig);
 
 void rig_wait_reached(struct rig *rig, uint64_t lsn, enum ack_level level);
-void rig_wait_failed(struct rig *rig, bool failed);
+/* Until it has met the fault; the test fails when all is synced without. */
+void rig_wait_failed(struct rig *rig);
+void rig_wait_mended(struct rig *rig);
 
 /* Fails the test unless `replayed` is the first `count` of what was appended. */
 void rig_expect_first(const struct rig *rig, const struct rig_list *replayed, size_t count);

@@ -1,7 +1,9 @@
 """waiting: the one place where tests let time pass, always for something that can be seen."""
+import os
 import time
 
-WAIT_SECONDS = 60  # far more than needed, so that a slow machine or a sanitizer changes nothing
+# Far more than needed, so that a slow machine or a sanitizer changes nothing; t/mutate sets less.
+WAIT_SECONDS = float(os.environ.get("WAIT_SECONDS", "60"))
 POLL_SECONDS = 0.005
 
 

@@ -1,4 +1,4 @@
-/* cartd_sim: usage: cartd_sim [--seeds A..B] [--seed N [-v]]. See README.md. */
+/* cartd_sim: usage: cartd_sim [--seeds A..B [--first]] [--seed N [-v]]. See README.md. */
 #include "sim/sim.h"
 
 #include <signal.h>
@@ -14,7 +14,7 @@
 
 static _Noreturn void usage(void)
 {
-    fprintf(stderr, "usage: cartd_sim [--seeds A..B] [--seed N [-v]]\n");
+    fprintf(stderr, "usage: cartd_sim [--seeds A..B [--first]] [--seed N [-v]]\n");
     exit(2);
 }
 
@@ -85,13 +85,15 @@ static void tell_failure(uint64_t seed)
     fflush(stdout);
 }
 
-static void read_args(int argc, char **argv, uint64_t *first, uint64_t *last)
+static void read_args(int argc, char **argv, uint64_t *first, uint64_t *last, bool *ends_early)
 {
     for (int i = 1; i < argc; i++) {
         unsigned long long from, to;
         char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "-v") == 0) {
             sim_verbose = true;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            *ends_early = true;
         } else if (value && strcmp(argv[i], "--seed") == 0 && sscanf(value, "%llu", &from) == 1) {
             *first = *last = from;
             i++;
@@ -109,10 +111,11 @@ static void read_args(int argc, char **argv, uint64_t *first, uint64_t *last)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, last = SEEDS_DEFAULT, passed = 0, failed = 0;
-    read_args(argc, argv, &first, &last);
+    bool ends_early = false;
+    read_args(argc, argv, &first, &last, &ends_early);
     sim_world_make();
     hash_ring(slice_str("")); /* makes ready what need not be made in each life */
-    for (uint64_t seed = first; seed <= last; seed++) {
+    for (uint64_t seed = first; seed <= last && !(ends_early && failed); seed++) {
         bool held = run_seed(seed);
         passed += held;
         failed += !held;

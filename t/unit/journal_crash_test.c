@@ -34,7 +34,7 @@ static void mend_and_flush(void)
     fake_env_clear_faults(rig.fake);
     int rc = CE_NODISK;
     while (rc == CE_NODISK) {
-        rig_wait_failed(&rig, false);
+        rig_wait_mended(&rig);
         rc = journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS);
     }
     ck_assert_int_eq(rc, 0);
@@ -77,7 +77,7 @@ static void fail_and_recover(enum fake_call call, int code)
     rig_wait_reached(&rig, written, ACK_OS);
     fail_next(call, FAKE_ALWAYS, code);
     uint64_t lost = rig_put(&rig, "meets the fault", ACK_SYNC);
-    rig_wait_failed(&rig, true);
+    rig_wait_failed(&rig);
     ck_assert_uint_eq(rig_stat(&rig, "journal_failed"), 1);
     ck_assert_int_eq(rig_append(&rig, 1, slice_str("refused"), ACK_OS), CE_NODISK);
     ck_assert_int_eq(rig_append(&rig, 1, slice_str("refused"), ACK_SYNC), CE_NODISK);
@@ -113,7 +113,7 @@ START_TEST(first_segment_fails_before_anything_was_synced)
     rig_wait_reached(&rig, os, ACK_OS);
     fail_next(FAKE_SYNC, 2, CE_IO); /* the new segment of the same name fails once, too */
     rig_put(&rig, "meets the fault", ACK_SYNC);
-    rig_wait_failed(&rig, true);
+    rig_wait_failed(&rig);
     mend_and_flush();
     ck_assert_uint_eq(fake_env_count_files(rig.fake, RIG_DIR), 1);
     rig_crash(&rig, FAKE_POWER);
@@ -128,7 +128,7 @@ START_TEST(written_record_survives_a_kill_while_the_disk_refuses)
     rig_wait_reached(&rig, os, ACK_OS);
     fail_next(FAKE_WRITE, FAKE_ALWAYS, CE_NODISK);
     rig_put(&rig, "meets the fault", ACK_OS);
-    rig_wait_failed(&rig, true);
+    rig_wait_failed(&rig);
     fake_env_wait_calls(rig.fake, FAKE_WRITE, 6); /* it tries to make the segment anew */
     rig_crash(&rig, FAKE_KILL);
     struct rig_list replayed = {0};
@@ -165,7 +165,7 @@ START_TEST(segment_that_cannot_begin_is_a_failure_like_any)
         ck_assert_int_eq(journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS), 0);
         fail_next(calls[i], FAKE_ALWAYS, CE_NODISK);
         uint64_t end = rig_put(&rig, "meets the fault", ACK_SYNC);
-        rig_wait_failed(&rig, true);
+        rig_wait_failed(&rig);
         ck_assert(!journal_reached(rig.journal, end, ACK_OS));
         mend_and_flush();
     }
@@ -234,7 +234,7 @@ START_TEST(failed_sync_then_kill_then_power_loss_leaves_no_hole)
         rig_wait_reached(&rig, rig_put(&rig, "only written", ACK_OS), ACK_OS);
         fail_next(FAKE_SYNC, FAKE_ALWAYS, CE_IO);
         rig_put(&rig, "meets the fault", ACK_SYNC);
-        rig_wait_failed(&rig, true);
+        rig_wait_failed(&rig);
         rig_crash(&rig, FAKE_KILL);
         fake_env_clear_faults(rig.fake);
         boot_and_check(rig.appended.records[0].end_lsn);
@@ -416,9 +416,19 @@ START_TEST(crash_loses_only_a_suffix)
 }
 END_TEST
 
-static void add_tests(TCase *tests)
+static void add_case(Suite *suite, const char *name, const TTest *const *tests, size_t count)
 {
-    const TTest *const all[] = {
+    TCase *made = tcase_create(name);
+    tcase_add_checked_fixture(made, set_up, tear_down);
+    tcase_set_timeout(made, 300);
+    for (size_t i = 0; i < count; i++)
+        tcase_add_test(made, tests[i]);
+    suite_add_tcase(suite, made);
+}
+
+int main(void)
+{
+    const TTest *const one_fault[] = {
         disk_full_loses_nothing,
         failed_sync_is_written_again,
         first_segment_fails_before_anything_was_synced,
@@ -428,6 +438,8 @@ static void add_tests(TCase *tests)
         stop_says_what_did_not_reach_the_disk,
         stop_tries_until_the_disk_is_mended,
         start_fails_and_may_be_tried_again,
+    };
+    const TTest *const many_faults[] = {
         kill_then_power_loss_leaves_no_hole,
         failed_sync_then_kill_then_power_loss_leaves_no_hole,
         any_call_may_fail_once,
@@ -435,17 +447,8 @@ static void add_tests(TCase *tests)
         released_segments_stay_gone_or_come_back_whole,
         crash_loses_only_a_suffix,
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        tcase_add_test(tests, all[i]);
-}
-
-int main(void)
-{
     Suite *suite = suite_create("journal_crash");
-    TCase *tests = tcase_create("journal_crash");
-    tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_set_timeout(tests, 300);
-    add_tests(tests);
-    suite_add_tcase(suite, tests);
+    add_case(suite, "one_fault", one_fault, sizeof one_fault / sizeof *one_fault);
+    add_case(suite, "many_faults", many_faults, sizeof many_faults / sizeof *many_faults);
     return suite_run(suite);
 }

@@ -287,10 +287,10 @@ START_TEST(a_full_disk_takes_the_oldest_first)
     expect_readable(PER_SEGMENT);
     fake_env_fault(rig.fake, FAKE_WRITE, (struct fake_fault){1, FAKE_ALWAYS, CE_NODISK});
     rig_put(&rig, PAYLOAD, ACK_OS);
-    rig_wait_failed(&rig, true);
+    rig_wait_failed(&rig);
     ck_assert_uint_eq(rig_stat(&rig, "journal_history_segments"), 0);
     fake_env_clear_faults(rig.fake);
-    rig_wait_failed(&rig, false);
+    rig_wait_mended(&rig);
     expect_readable(3 * PER_SEGMENT);
 }
 END_TEST

@@ -1,116 +1,87 @@
-/* A cart on its way from L2 into L1, and L2 is begun anew meanwhile. */
+/* Carts on their way into L1 around an L2 that is begun anew. */
+#include "cart_kit.h"
 #include "cmd/cmd.h"
 #include "suite.h"
-#include "tier/l2/l2_int.h"
-#include "tier/tier_int.h"
+#include "tier_rig.h"
 
-#include <check.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#define L1_BYTES (64u << 20)
-#define WAIT_MS  60000
-
-static char dir[64];
-static struct tier *tier;
+static struct tier_rig rig;
 static _Atomic bool damages; /* the next check of a state comes when L2 has been begun anew */
 
-static void advanced(void *ctx)
+static void set_up(void)
 {
-    (void)ctx;
+    tier_rig_set_up(&rig);
 }
 
-static int expire(void *ctx, struct slice key)
+static void tear_down(void)
 {
-    (void)ctx, (void)key;
-    return 0;
-}
-
-static int replay(void *arg, const struct tier_replayed *record, struct slice state,
-                  struct buf *after)
-{
-    (void)arg, (void)record, (void)state, (void)after;
-    return 0;
+    tier_rig_tear_down(&rig);
 }
 
 /* Who fills has read the state and not yet put it. */
 static int check(struct slice state)
 {
     (void)state;
-    if (!atomic_exchange(&damages, false))
-        return 0;
-    l2_note_damage(tier->l2, atomic_load(&tier->l2->opened));
-    drain_kick(tier);
-    while (l2_is_damaged(tier->l2))
-        sched_yield();
+    if (atomic_exchange(&damages, false))
+        tier_rig_damage(&rig);
     return 0;
-}
-
-static uint64_t expiry_us(struct slice state)
-{
-    (void)state;
-    return 0;
-}
-
-static const struct tier_value value = {.check = check, .expiry_us = expiry_us};
-
-static void open_tier(void)
-{
-    char message[256];
-    const struct tier_config config = {.env = env_real(),
-                                       .data_dir = dir,
-                                       .l1_bytes_max = L1_BYTES,
-                                       .value = &value,
-                                       .state_record = CMD_RECORD_STATE,
-                                       .pair_record = CMD_RECORD_PAIR,
-                                       .advanced = advanced,
-                                       .expire = expire};
-    ck_assert_int_eq(tier_open(&config, &tier, message, sizeof message), 0);
-    ck_assert_int_eq(tier_start(tier, replay, NULL), 0);
-}
-
-static void set_up(void)
-{
-    log_level_set(LOG_ERROR - 1);
-    snprintf(dir, sizeof dir, "/tmp/tier_fill.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    open_tier();
-}
-
-static void tear_down(void)
-{
-    char command[96];
-    ck_assert_int_eq(tier_stop(&tier, WAIT_MS), 0);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    ck_assert_int_eq(system(command), 0);
-}
-
-static void put_cart(struct slice key)
-{
-    uint64_t hash = hash_64(key);
-    l1_lock(tier_l1(tier), hash);
-    ck_assert_int_eq(tier_put_state_locked(tier, hash, key, 1, slice_str("state")), 0);
-    l1_unlock(tier_l1(tier), hash);
 }
 
 /* Else L1 takes it for clean, may drop it, and L3 does not hear of it. */
 START_TEST(a_cart_that_comes_from_an_l2_begun_anew_is_written_to_the_new_one)
 {
-    struct slice key = slice_str("cart:a");
-    struct buf storage = {0};
-    struct l2_cart cart;
-    put_cart(key);
-    ck_assert_int_eq(tier_stop(&tier, WAIT_MS), 0);
-    open_tier();
+    rig.value.check = check;
+    tier_rig_open(&rig);
+    tier_rig_put(&rig, "cart:a", slice_str("state"));
+    tier_rig_close(&rig);
+    tier_rig_open(&rig);
     atomic_store(&damages, true);
-    ck_assert_int_eq(fill_now(tier, key), 0);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
     ck_assert(!atomic_load(&damages));
-    while (l1_dirty_count(tier_l1(tier)) > 0)
-        sched_yield();
-    ck_assert_int_eq(l2_get(tier->l2, key, &storage, &cart), 0);
-    ck_assert(slice_eq(cart.state, slice_str("state")));
-    buf_free(&storage);
+    tier_rig_drain(&rig);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", slice_str("state")));
+}
+END_TEST
+
+static void write_to_l3(const char *key, struct slice state)
+{
+    char message[256];
+    struct l3 *l3;
+    struct l3_cart row = {.key = slice_str(key)};
+    struct buf arena = {0};
+    ck_assert_int_eq(l3_open(rig.l3_url, &l3, message, sizeof message), 0);
+    ck_assert_int_eq(rig.value.row(slice_str(key), state, &arena, &row), 0);
+    row.key = slice_str(key);
+    ck_assert_int_eq(l3_flush(l3, &row, 1), 0);
+    ck_assert_int_eq(row.outcome, L3_DONE);
+    l3_close(&l3);
+    buf_free(&arena);
+}
+
+/* Either may be the older: here each has a line that the other lacks. */
+START_TEST(what_was_salvaged_is_joined_with_what_l3_has)
+{
+    char url[96];
+    struct kit salvaged, in_l3;
+    kit_init(&salvaged, 1ull << 32);
+    kit_init(&in_l3, 2ull << 32);
+    ck_assert_int_eq(kit_add(&salvaged, "A", 1), 0);
+    ck_assert_int_eq(kit_add(&in_l3, "B", 2), 0);
+    snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
+    rig.l3_url = url;
+    rig.value = *cmd_tier_value();
+    write_to_l3("cart:a", kit_state(&in_l3));
+    tier_rig_put_into_l2(&rig, "cart:a", kit_state(&salvaged));
+    tier_rig_open(&rig);
+    tier_rig_damage(&rig);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
+    tier_rig_drain(&rig);
+    ck_assert_int_eq(kit_merge(&in_l3, &salvaged), 0);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", kit_state(&in_l3)));
+    tier_rig_close(&rig);
+    kit_fini(&salvaged);
+    kit_fini(&in_l3);
 }
 END_TEST
 
@@ -121,6 +92,7 @@ int main(void)
     tcase_add_checked_fixture(fills, set_up, tear_down);
     tcase_set_timeout(fills, 60);
     tcase_add_test(fills, a_cart_that_comes_from_an_l2_begun_anew_is_written_to_the_new_one);
+    tcase_add_test(fills, what_was_salvaged_is_joined_with_what_l3_has);
     suite_add_tcase(suite, fills);
     return suite_run(suite);
 }

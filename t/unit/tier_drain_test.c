@@ -1,0 +1,268 @@
+/* What the L2 writer must not do before its time: be ahead of the journal, let go of records that
+ * are still to be applied, drop the entry of a life that goes on, take a mark away, hide that a
+ * cart has left. */
+#include "cart_kit.h"
+#include "cmd/cmd.h"
+#include "suite.h"
+#include "tier_rig.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+#define US_PER_S 1000000ull
+#define NOW_S    1000ull
+#define ENTRY_S  1020ull /* 23 s ahead is entered in steps of 4 */
+#define END_S    1023ull
+#define STOP_MS  20
+
+static struct tier_rig rig;
+
+static void set_up(void)
+{
+    tier_rig_set_up(&rig);
+}
+
+static void tear_down(void)
+{
+    tier_rig_tear_down(&rig);
+}
+
+/* ---- the journal comes first ---- */
+
+static _Atomic bool syncs_fail;
+
+static int sync_or_fail(void *ctx, int fd)
+{
+    return atomic_load(&syncs_fail) ? CE_IO : env_real()->file_sync(ctx, fd);
+}
+
+/* Else a power loss leaves a change of one cart and not what another had before it. */
+START_TEST(what_the_journal_has_not_synced_does_not_come_to_l2)
+{
+    rig.env.file_sync = sync_or_fail;
+    tier_rig_open(&rig);
+    atomic_store(&syncs_fail, true);
+    tier_rig_put(&rig, "cart:a", slice_str("state"));
+    drain_kick(rig.tier);
+    while (!atomic_load(&rig.tier->drain.errors) &&
+           !tier_rig_is_in_l2(&rig, "cart:a", slice_str("state")))
+        sched_yield();
+    ck_assert(!tier_rig_is_in_l2(&rig, "cart:a", slice_str("state")));
+    ck_assert_uint_eq(l1_dirty_count(tier_l1(rig.tier)), 1);
+    atomic_store(&syncs_fail, false);
+    tier_rig_drain(&rig);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", slice_str("state")));
+}
+END_TEST
+
+/* ---- records that are still to be applied ---- */
+
+/* A process that died when its journal had the step. */
+static void leave_step(const char *key)
+{
+    char path[96];
+    struct journal *journal;
+    struct buf record = {0};
+    uint64_t end_lsn;
+    snprintf(path, sizeof path, "%s/journal", rig.dir);
+    const struct journal_config config = {.env = &rig.env, .dir = path};
+    ck_assert_int_eq(journal_open(&config, &journal), 0);
+    ck_assert_int_eq(journal_start(journal, 0), 0);
+    ck_assert_int_eq(tier_head_put(slice_str(key), (struct tier_link){0, 0}, &record), 0);
+    ck_assert_int_eq(journal_append(journal, TIER_RIG_STEP, buf_slice(&record), ACK_SYNC, &end_lsn),
+                     0);
+    ck_assert_int_eq(journal_stop(&journal, TIER_RIG_WAIT_MS), 0);
+    buf_free(&record);
+}
+
+static int fail_to_apply(void *arg, const struct tier_replayed *record, struct slice state,
+                         struct buf *after)
+{
+    (void)arg, (void)record, (void)state, (void)after;
+    return CE_DB;
+}
+
+static int apply(void *arg, const struct tier_replayed *record, struct slice state,
+                 struct buf *after)
+{
+    (void)arg, (void)record, (void)state;
+    return buf_append(after, "applied", strlen("applied"));
+}
+
+START_TEST(the_checkpoint_waits_for_records_that_cannot_be_applied_yet)
+{
+    leave_step("cart:a");
+    rig.replay = fail_to_apply;
+    tier_rig_open(&rig);
+    tier_rig_put(&rig, "cart:b", slice_str("state"));
+    tier_rig_drain(&rig);
+    ck_assert_int_eq(tier_stop(&rig.tier, STOP_MS), 0);
+    rig.replay = apply;
+    tier_rig_open(&rig);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
+    tier_rig_drain(&rig);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", slice_str("applied")));
+}
+END_TEST
+
+/* ---- ends of lives ---- */
+
+static _Atomic uint64_t now_s;
+
+static uint64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_s) * US_PER_S;
+}
+
+static uint64_t ends(struct slice state)
+{
+    (void)state;
+    return END_S * US_PER_S;
+}
+
+static bool note_second(void *second, uint64_t number, struct slice key, struct slice value)
+{
+    (void)key, (void)value;
+    *(uint64_t *)second = number;
+    return true;
+}
+
+/* The second of the first entry; 0 = there is none. */
+static uint64_t first_entry(void)
+{
+    struct l2_place place = {0};
+    uint64_t second = 0;
+    size_t count;
+    ck_assert_int_eq(
+        l2_walk(rig.tier->l2, L2_EXPIRIES, &place, END_S + NOW_S, 1, note_second, &second, &count),
+        0);
+    return second;
+}
+
+START_TEST(an_entry_that_comes_before_the_end_is_followed_by_another)
+{
+    atomic_store(&now_s, NOW_S);
+    rig.env.wall_us = read_clock;
+    rig.value.expiry_us = ends;
+    tier_rig_open(&rig);
+    tier_rig_put(&rig, "cart:a", slice_str("state"));
+    tier_rig_drain(&rig);
+    ck_assert_uint_eq(first_entry(), ENTRY_S);
+    atomic_store(&now_s, ENTRY_S);
+    while (first_entry() == ENTRY_S) /* until the reaper has met it */
+        sched_yield();
+    ck_assert_uint_gt(first_entry(), ENTRY_S);
+    ck_assert_uint_le(first_entry(), END_S);
+}
+END_TEST
+
+/* ---- marks ---- */
+
+static _Atomic bool rows_fail;
+
+static int row_or_fail(struct slice key, struct slice state, struct buf *arena, struct l3_cart *out)
+{
+    return atomic_load(&rows_fail) ? CE_CORRUPT : cmd_tier_value()->row(key, state, arena, out);
+}
+
+/* Carts, and a database beside them. */
+static void open_with_l3(void)
+{
+    static char url[96];
+    snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
+    rig.l3_url = url;
+    rig.value = *cmd_tier_value();
+    rig.value.row = row_or_fail;
+    tier_rig_open(&rig);
+}
+
+static bool is_marked(const char *key)
+{
+    bool marked;
+    ck_assert_int_eq(l2_is_marked(rig.tier->l2, slice_str(key), &marked), 0);
+    return marked;
+}
+
+/* What the trimmer orders. Returns when it is done, or passed over. */
+static void let_go(const char *key, struct slice state)
+{
+    ck_assert_int_eq(orders_give(rig.tier, ORDER_DROP, slice_str(key), hash_64(state)), 0);
+    while (orders_pending(rig.tier)) {
+        drain_kick(rig.tier);
+        sched_yield();
+    }
+}
+
+/* Write-behind says that L3 has this. Returns when a sweep is over that began later. */
+static void say_written(const char *key, struct slice state)
+{
+    drain_unmark(rig.tier, slice_str(key), state);
+    for (int sweeps = 0; sweeps < 2; sweeps++)
+        let_go("cart:none", state);
+}
+
+START_TEST(a_mark_is_there_while_l3_has_another_state)
+{
+    struct kit kit;
+    kit_init(&kit, 1ull << 32);
+    atomic_store(&rows_fail, true);
+    open_with_l3();
+    ck_assert_int_eq(kit_add(&kit, "A", 1), 0);
+    tier_rig_put(&rig, "cart:a", kit_state(&kit));
+    tier_rig_drain(&rig);
+    ck_assert(is_marked("cart:a"));
+    say_written("cart:a", slice_str("an older state"));
+    ck_assert(is_marked("cart:a"));
+    say_written("cart:a", kit_state(&kit));
+    ck_assert(!is_marked("cart:a"));
+    ck_assert_int_eq(kit_add(&kit, "A", 1), 0);
+    tier_rig_put(&rig, "cart:a", kit_state(&kit));
+    tier_rig_drain(&rig);
+    ck_assert(is_marked("cart:a"));
+    atomic_store(&rows_fail, false);
+    tier_rig_close(&rig);
+    kit_fini(&kit);
+}
+END_TEST
+
+/* ---- carts that leave ---- */
+
+START_TEST(a_cart_that_left_for_l3_is_known_to_be_there)
+{
+    struct kit kit;
+    kit_init(&kit, 1ull << 32);
+    ck_assert_int_eq(kit_add(&kit, "A", 1), 0);
+    open_with_l3();
+    tier_rig_put(&rig, "cart:a", kit_state(&kit));
+    tier_rig_drain(&rig);
+    while (is_marked("cart:a")) /* until L3 has it */
+        sched_yield();
+    let_go("cart:a", slice_str("another state"));
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", kit_state(&kit)));
+    let_go("cart:a", kit_state(&kit));
+    ck_assert(!tier_rig_is_in_l2(&rig, "cart:a", kit_state(&kit)));
+    tier_rig_close(&rig);
+    tier_rig_open(&rig);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
+    tier_rig_drain(&rig);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", kit_state(&kit)));
+    tier_rig_close(&rig);
+    kit_fini(&kit);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tier_drain");
+    TCase *drains = tcase_create("drains");
+    tcase_add_checked_fixture(drains, set_up, tear_down);
+    tcase_set_timeout(drains, 60);
+    tcase_add_test(drains, what_the_journal_has_not_synced_does_not_come_to_l2);
+    tcase_add_test(drains, the_checkpoint_waits_for_records_that_cannot_be_applied_yet);
+    tcase_add_test(drains, an_entry_that_comes_before_the_end_is_followed_by_another);
+    tcase_add_test(drains, a_mark_is_there_while_l3_has_another_state);
+    tcase_add_test(drains, a_cart_that_left_for_l3_is_known_to_be_there);
+    suite_add_tcase(suite, drains);
+    return suite_run(suite);
+}
