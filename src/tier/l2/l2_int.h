@@ -53,6 +53,8 @@ struct l2 {
 
     uint64_t settled_bytes; /* the writer's own: bytes_written at the last l2_settle */
 
+    unsigned io_errors; /* the writer's own: opens in a row that ended with one */
+
     bool renewed; /* the writer's own: it took the place of a damaged one, not open yet */
 
     _Atomic unsigned opened;   /* how often; names the database that `damaged` is about */
@@ -94,17 +96,22 @@ int l2_record_decode(struct slice key, struct slice record, struct l2_cart *out)
 /* ---- l2.c
  * ---------------------------------------------------------------------------------------- */
 
-/* The code for a LevelDB error text; *is_passing tells that the database itself is not to blame. */
-int l2_error_code(const char *text, bool *is_passing);
-/* Logs, counts and frees `error`, returns its code; 0 for NULL. */
+/* The code for a LevelDB error text. CE_CORRUPT: the database is damaged. CE_IO: the disk failed,
+ * for a moment or for good. Others say nothing against the files; CE_BUSY, of this room only: they
+ * are there, and not to be had. */
+int l2_error_code(const char *text);
+/* Logs, counts and frees `error`, returns its code, CE_IO for CE_BUSY; 0 for NULL. */
 int l2_take_error(struct l2 *l2, char *error) MUST_USE;
 
-/* What of a database is in a directory; nothing when it can't be read. */
+/* What of a database is in a directory; nothing when there is none. CE_IO. */
 struct l2_listing {
     bool has_current;
     bool has_data;
 };
-struct l2_listing l2_look(const struct l2 *l2, const char *path);
+int l2_look(const struct l2 *l2, const char *path, struct l2_listing *listing) MUST_USE;
+
+/* Opening needs room, and without it there would be no database to read from. */
+bool l2_disk_is_full(const struct l2 *l2);
 
 /* Damage was met in the database as it was opened the n-th time. */
 void l2_note_damage(struct l2 *l2, unsigned opened);
@@ -152,9 +159,10 @@ int l2_check_logs(const struct l2 *l2, const char *path, const struct l2_logs *l
 
 /* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */
 int l2_begin_anew(struct l2 *l2) MUST_USE;
-/* Before an open: a move that a crash has cut in two is finished. */
+/* Before an open: a move that a crash has cut in two is finished. CE_NODISK, CE_IO. */
 int l2_finish_rename(struct l2 *l2, bool *finished) MUST_USE;
-/* After an open: brings over what can be read of a database that was moved aside. */
+/* After an open: brings over what can be read of a database that was moved aside. CE_CORRUPT: the
+ * one that was opened is damaged itself; else as l2_error_code. */
 int l2_finish_salvage(struct l2 *l2) MUST_USE;
 
 #endif

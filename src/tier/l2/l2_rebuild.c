@@ -39,10 +39,9 @@ static int path_of(const struct l2 *l2, const char *suffix, char path[L2_PATH_MA
 
 static int take_error(char *error)
 {
-    bool ignored;
     if (!error)
         return 0;
-    int rc = l2_error_code(error, &ignored);
+    int rc = l2_error_code(error);
     log_error("l2", "%s", error);
     leveldb_free(error);
     return rc;
@@ -82,6 +81,8 @@ int l2_begin_anew(struct l2 *l2)
         rc = env->file_rename(env->ctx, l2->path, aside);
     if (rc == 0)
         rc = env->file_rename(env->ctx, fresh, l2->path);
+    if (rc == 0)
+        l2->io_errors = 0; /* of those files */
     atomic_fetch_add_explicit(&l2->rebuilds, rc == 0, memory_order_relaxed);
     log_error("l2", "moved aside to %s: %s", aside, err_text(rc));
     return rc ? CE_NODISK : 0;
@@ -123,21 +124,24 @@ static int put(struct salvage *salvage, char kind, struct slice dbkey, struct sl
     return salvage->bytes < BATCH_BYTES ? 0 : flush(salvage);
 }
 
-/* True when the old database has the cart itself: what it had salvaged before is older. */
-static bool has_cart(const struct salvage *salvage, struct slice dbkey)
+/* 0: the old database has the cart itself, and what it had salvaged before is older. CE_NOTFOUND:
+ * it has not, or not any more. CE_IO and the like: not now. */
+static int find_cart(const struct salvage *salvage, struct slice dbkey)
 {
     char bytes[L2_DBKEY_MAX];
     memcpy(bytes, dbkey.bytes, dbkey.len);
     bytes[0] = L2_CART;
-    return find_key(salvage->from, salvage->read, bytes, dbkey.len) == 0;
+    int rc = find_key(salvage->from, salvage->read, bytes, dbkey.len);
+    return rc == CE_CORRUPT ? CE_NOTFOUND : rc;
 }
 
 static int take_cart(struct salvage *salvage, struct slice dbkey, struct slice value)
 {
     struct l2_cart cart;
     struct slice key = slice_from(dbkey, L2_KEY_HEAD);
-    if (dbkey.bytes[0] == L2_SALVAGED && has_cart(salvage, dbkey))
-        return 0;
+    int rc = dbkey.bytes[0] == L2_SALVAGED ? find_cart(salvage, dbkey) : CE_NOTFOUND;
+    if (rc != CE_NOTFOUND)
+        return rc;
     if (l2_record_decode(key, value, &cart)) {
         salvage->lost++;
         return 0;
@@ -290,30 +294,36 @@ int l2_finish_rename(struct l2 *l2, bool *finished)
 {
     char fresh[L2_PATH_MAX], *error = NULL;
     const struct env *env = l2->env;
+    struct l2_listing there, here;
     *finished = false;
-    if (path_of(l2, ".new", fresh) || !l2_look(l2, fresh).has_current)
-        return 0;
-    struct l2_listing here = l2_look(l2, l2->path);
-    if (here.has_current || here.has_data)
-        return 0;
+    int rc = path_of(l2, ".new", fresh);
+    if (rc == 0)
+        rc = l2_look(l2, fresh, &there);
+    if (rc || !there.has_current)
+        return rc;
+    rc = l2_look(l2, l2->path, &here);
+    if (rc || here.has_current || here.has_data)
+        return rc;
     log_warn("l2", "going on with %s", fresh);
     leveldb_destroy_db(l2->options, l2->path, &error); /* LevelDB's lock and log, if it was tried */
     if (error)
         leveldb_free(error); /* then the rename tells */
-    int rc = env->file_rename(env->ctx, fresh, l2->path);
+    rc = env->file_rename(env->ctx, fresh, l2->path);
     *finished = rc == 0;
     return rc ? CE_NODISK : 0;
 }
 
-static bool finds_salvaged(struct l2 *l2)
+/* Whether there are carts that are kept apart. */
+static int note_salvaged(struct l2 *l2)
 {
     const char first = L2_SALVAGED;
-    size_t len;
     leveldb_iterator_t *iter = leveldb_create_iterator(l2->db, l2->scan_options);
     leveldb_iter_seek(iter, &first, 1);
-    bool found = leveldb_iter_valid(iter) && *leveldb_iter_key(iter, &len) == L2_SALVAGED;
+    bool found = leveldb_iter_valid(iter) && l2_iter_key(iter).bytes[0] == L2_SALVAGED;
+    int rc = take_error(iter_error(iter));
     leveldb_iter_destroy(iter);
-    return found;
+    atomic_store(&l2->has_salvaged, found);
+    return found ? 0 : rc;
 }
 
 /* What was moved aside may have been waiting for a salvage itself: then that comes next. */
@@ -326,7 +336,5 @@ int l2_finish_salvage(struct l2 *l2)
         rc = salvage_from(l2, aside, i > 0);
     if (rc == 0 && any)
         rc = drop_note(l2);
-    if (rc == 0)
-        atomic_store(&l2->has_salvaged, finds_salvaged(l2));
-    return rc;
+    return rc ? rc : note_salvaged(l2);
 }
