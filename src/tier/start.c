@@ -19,6 +19,7 @@ int start_open_l2(struct tier *tier, bool mend)
     struct l2_config config = {.env = tier->config.env,
                                .path = tier->l2_path,
                                .keep_damaged = !mend,
+                               .io_errors = &tier->start.l2_io_errors,
                                .write_buffer_bytes = L2_WRITE_BUFFER,
                                .cache_bytes = L2_CACHE};
     int rc = l2_open(&config, &tier->l2, &moved_aside);

@@ -321,7 +321,8 @@ struct catchup {
 /* start.c: who tries again to start. */
 struct starter {
     struct turns turns;
-    bool read; /* what is on disk is read; only threads may be missing */
+    bool read;             /* what is on disk is read; only threads may be missing */
+    unsigned l2_io_errors; /* of tries in a row to open L2 */
     tier_replay_fn *replay;
     void *arg;
 };

@@ -107,6 +107,7 @@ def start_once(server, faults, kinds):
     faults.disarm()
     wait_until(lambda: server.stats()["carts_served"], f"carts are served after {faults.last()}")
     check(server, 2)
+    assert not list(server.data.glob("l2.broken-*")), f"{faults.last()}: taken for damage"
     assert server.stop() == 0, f"{faults.last()}\n{server.log_end()}"
     return True
 
@@ -132,6 +133,16 @@ def test_a_start(server, faults, tmp_path, kinds, lasting):
             server.start(**server.options)
             check(server, 2)
             server.kill9()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC], ids=errno.errorcode.get)
+def test_a_good_l2_that_does_not_open_at_once_stays(server, faults, tmp_path, error):
+    template = tmp_path / "template"
+    make_template(server, template)
+    begin_with(server, template)
+    faults.arm(KINDS["l2"], 1, False, error)
+    assert start_once(server, faults, KINDS["l2"])
+    assert faults.last().startswith("leveldb_open")
 
 
 def test_a_start_that_is_tried_later_begins_its_threads(server, faults, tmp_path):

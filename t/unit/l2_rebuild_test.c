@@ -121,6 +121,24 @@ static void spoil_log(long at)
     ck_assert_int_eq(fclose(log), 0);
 }
 
+static void find_table(void *arg, const char *name)
+{
+    if (strstr(name, ".ldb"))
+        snprintf(arg, 200, "%s/%s", path, name);
+}
+
+/* The index is the block in front of the last 48 bytes. */
+static void spoil_index(void)
+{
+    char name[200] = "";
+    ck_assert_int_eq(env.dir_list(env.ctx, path, find_table, name), 0);
+    FILE *table = fopen(name, "r+");
+    ck_assert_ptr_nonnull(table);
+    ck_assert_int_eq(fseek(table, -48 - 16, SEEK_END), 0);
+    ck_assert_int_ne(fputc('x', table), EOF);
+    ck_assert_int_eq(fclose(table), 0);
+}
+
 static size_t count_salvaged(void)
 {
     char key[32];
@@ -353,6 +371,24 @@ START_TEST(damage_in_front_of_a_whole_batch_costs_nothing_behind_it)
 }
 END_TEST
 
+/* It is met when the files are open already: by the look for salvaged carts, and, when the table
+ * has keys behind it, by the look for what is to be salvaged. */
+START_TEST(a_table_that_cannot_be_opened_is_damage)
+{
+    if (_i) {
+        l2_batch_enter(batch, L2_EXPIRIES, 7, slice_str("cart:1"), slice_str(""));
+        ck_assert_int_eq(l2_batch_commit(l2, batch), 0);
+    }
+    l2_close(&l2);
+    must_open(false); /* LevelDB makes a table of what is in the log */
+    put_carts("state");
+    l2_close(&l2);
+    spoil_index();
+    must_open(true);
+    expect_salvaged();
+}
+END_TEST
+
 static void drop_one(void *arg, struct slice key)
 {
     (void)arg;
@@ -398,6 +434,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         tcase_add_test(tests, all[i]);
+    tcase_add_loop_test(tests, a_table_that_cannot_be_opened_is_damage, 0, 2);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
