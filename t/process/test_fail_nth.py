@@ -14,6 +14,7 @@ import subprocess
 import books
 import fail_nth
 import pytest
+from daemon import free_port
 from fail_nth import ALL, CHANCE, KINDS, each
 from waiting import WAIT_SECONDS, wait_until
 from wire import Client, Closed
@@ -91,6 +92,11 @@ def serves_or_ends(server, faults, kinds):
 
 
 # A start may end with words when it lacks what nothing can be served without; not for these:
+# Which call of files it is that makes the data directory, opens and locks it, lists the journal.
+DATA_CALLS = {"mkdir": lambda path: len(path.parts),
+              "open": lambda path: len(path.parts) + 1,
+              "flock": lambda path: len(path.parts) + 2,
+              "scandir": lambda path: 2 * len(path.parts) + 5}
 NO_REASON = ("leveldb_", "x")  # a call of LevelDB, of SQLite
 
 
@@ -135,7 +141,7 @@ def test_a_start(server, faults, tmp_path, kinds, lasting):
             server.kill9()
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC], ids=errno.errorcode.get)
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC] if LONG else [errno.EIO])
 def test_a_good_l2_that_does_not_open_at_once_stays(server, faults, tmp_path, error):
     template = tmp_path / "template"
     make_template(server, template)
@@ -143,6 +149,39 @@ def test_a_good_l2_that_does_not_open_at_once_stays(server, faults, tmp_path, er
     faults.arm(KINDS["l2"], 1, False, error)
     assert start_once(server, faults, KINDS["l2"])
     assert faults.last().startswith("leveldb_open")
+
+
+@pytest.mark.parametrize("call, error", itertools.product(
+    DATA_CALLS, [errno.EIO, errno.ENOSPC, errno.EROFS]) if LONG else [
+        ("mkdir", errno.EROFS), ("open", errno.EIO), ("scandir", errno.ENOSPC)])
+def test_a_data_directory_that_fails_is_used_later(server, faults, tmp_path, call, error):
+    template = tmp_path / "template"
+    make_template(server, template)
+    begin_with(server, template)
+    faults.arm(KINDS["file"], DATA_CALLS[call](server.data), True, error)
+    server.spawn()
+    wait_until(lambda: ask(server, "version", 1), "it serves")
+    with server.client() as client:
+        assert client.store("set plain 0 0", "p") == "STORED"
+        for line in (f"cadd {CARTS[0]} SKU-1 1", f"cadd {CARTS[0]} SKU-1 1 Dram",
+                     f"cget {CARTS[0]}"):
+            assert client.cmd(line).startswith("SERVER_ERROR NO_DISK"), line
+    assert server.stats()["carts_served"] == 0
+    assert faults.disarm()
+    wait_until(lambda: server.stats()["carts_served"], "the disk is used again")
+    check(server, 2)
+
+
+@pytest.mark.parametrize("call, error", [("mkdir", errno.EACCES), ("open", errno.ENOTDIR)])
+def test_a_data_directory_of_others_ends_the_start(server, faults, call, error):
+    """That is no fault, but a mistake, and who made it is there to see it."""
+    server.port = free_port()
+    faults.arm(KINDS["file"], DATA_CALLS[call](server.data), False, error)
+    server.spawn()
+    assert serves_or_ends(server, faults, KINDS["file"]) == (REFUSED,)
+    assert faults.last().startswith(call)
+    assert f"data directory in {server.data}: not permitted, or no directory" in server.log_end()
+    faults.disarm()
 
 
 def test_a_start_that_is_tried_later_begins_its_threads(server, faults, tmp_path):

@@ -1,5 +1,6 @@
 /* Every call of the system that LevelDB and this room make fails once: in an open of a good
  * database, and in a salvage of a rotten one. An error of the disk is no damage, and costs nothing.
+ * LONG_TESTS: each of them, else some.
  *
  * This program has the calls by which libleveldb reaches the system; they fail as they are told. */
 #include "tier/l2/l2_int.h"
@@ -17,10 +18,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CARTS       300
+#define CARTS       120
 #define STATE_LEN   1000
+#define ROT_AT      (CARTS / 3 * STATE_LEN) /* in a table of two thirds of them */
+#define HOLE_AT     (ROT_AT + 2000)         /* in the same block */
+#define HOLE_END    (HOLE_AT + 1)
 #define TRIES_MAX   4
 #define CALLS_MAX   5000
+#define SOME        9 /* one of so many calls */
 #define COMMAND_MAX 512
 
 /* ---- calls that fail ---------------------------------------------------------------------------
@@ -126,12 +131,36 @@ static int list_or_fail(void *ctx, const char *dir, void (*each)(void *arg, cons
     return fails("dir_list", dir) ? CE_IO : env_real()->dir_list(ctx, dir, each, arg);
 }
 
+/* A place on the disk in a table that was moved aside can't be read any more. */
+static bool has_hole;
+
+static bool is_in_hole(const char *file, uint64_t from, uint64_t to)
+{
+    return has_hole && strstr(file, ".broken-") && strstr(file, ".ldb") && from < HOLE_END &&
+           to > HOLE_AT;
+}
+
+static int read_or_fail(void *ctx, const char *file, struct buf *out)
+{
+    return is_in_hole(file, 0, UINT64_MAX) ? CE_IO : env_real()->file_read(ctx, file, out);
+}
+
+static int read_part_or_fail(void *ctx, const char *file, uint64_t offset, size_t bytes,
+                             struct buf *out)
+{
+    return is_in_hole(file, offset, offset + bytes)
+               ? CE_IO
+               : env_real()->file_read_part(ctx, file, offset, bytes, out);
+}
+
 static int open_l2(bool *moved_aside)
 {
     static struct env env;
     const struct l2_config config = {.env = &env, .path = path, .io_errors = &io_errors};
     env = *env_real();
     env.dir_list = list_or_fail;
+    env.file_read = read_or_fail;
+    env.file_read_part = read_part_or_fail;
     return l2_open(&config, &l2, moved_aside);
 }
 
@@ -237,6 +266,12 @@ static unsigned count_broken(void)
     return count;
 }
 
+static int next_call(int n)
+{
+    ck_assert_int_lt(n, CALLS_MAX);
+    return n + (getenv("LONG_TESTS") ? 1 : SOME);
+}
+
 /* As the start does, and the writer: again until it opens. */
 static void open_until_it_works(void)
 {
@@ -256,14 +291,13 @@ static const int errors[] = {EIO, EMFILE};
 static void open_with_each_failing(int error)
 {
     bool hit = true;
-    for (int n = 1; hit; n++) {
+    for (int n = 1; hit; n = next_call(n)) {
         bool moved_aside;
         bring_back();
         arm(n, false, error, NULL);
         int rc = open_l2(&moved_aside);
         hit = disarm() > 0;
         ck_assert_msg(rc == 0 || l2 == NULL, "%s", fault.last);
-        ck_assert_int_lt(n, CALLS_MAX);
         open_until_it_works();
         ck_assert_msg(count_broken() == 0, "moved aside after %s", fault.last);
         ck_assert_msg(count_carts() == CARTS, "%u carts after %s", count_carts(), fault.last);
@@ -327,6 +361,70 @@ START_TEST(no_rights_and_no_descriptors_are_never_damage)
 }
 END_TEST
 
+/* ---- a rotten one ------------------------------------------------------------------------------
+ */
+
+static void find_table(void *arg, const char *name)
+{
+    if (strstr(name, ".ldb"))
+        snprintf(arg, 200, "%s/%s", path, name);
+}
+
+/* A block in the middle of its table, and CURRENT, so that it does not open. */
+static void spoil(void)
+{
+    char name[200] = "";
+    ck_assert_int_eq(env_real()->dir_list(NULL, path, find_table, name), 0);
+    FILE *table = fopen(name, "r+");
+    ck_assert_ptr_nonnull(table);
+    ck_assert_int_eq(fseek(table, ROT_AT, SEEK_SET), 0);
+    ck_assert_int_ne(fputc('?', table), EOF);
+    ck_assert_int_eq(fclose(table), 0);
+    must_run("echo MANIFEST-999999 > l2/CURRENT");
+}
+
+/* Whatever fails once, as many carts are salvaged as when nothing fails. */
+START_TEST(a_salvage_that_the_disk_disturbed_is_not_called_done)
+{
+    spoil();
+    keep();
+    must_open(true);
+    unsigned readable = count_carts();
+    ck_assert_uint_gt(readable, CARTS / 2);
+    ck_assert_uint_lt(readable, CARTS);
+    bool hit = true;
+    for (int n = 1; hit; n = next_call(n)) {
+        bool moved_aside;
+        bring_back();
+        arm(n, false, errors[_i], NULL);
+        (void)open_l2(&moved_aside);
+        hit = disarm() > 0;
+        open_until_it_works();
+        ck_assert_msg(count_carts() == readable, "%u of %u carts after %s", count_carts(), readable,
+                      fault.last);
+    }
+}
+END_TEST
+
+/* ... and what the disk never gives back costs no more than rot in its place. */
+START_TEST(what_cannot_be_read_for_good_is_given_up)
+{
+    bool moved_aside;
+    unsigned tries = 0;
+    spoil();
+    keep();
+    must_open(true);
+    unsigned readable = count_carts();
+    bring_back();
+    has_hole = true;
+    ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
+    while (open_l2(&moved_aside))
+        ck_assert_uint_lt(tries++, L2_IO_TRIES);
+    ck_assert_uint_eq(tries, L2_IO_TRIES - 1);
+    ck_assert_uint_eq(count_carts(), readable);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("l2_fault");
@@ -337,6 +435,8 @@ int main(void)
     tcase_add_test(tests, a_new_one_that_was_not_needed_replaces_nothing);
     tcase_add_test(tests, what_fails_again_and_again_is_damage);
     tcase_add_loop_test(tests, no_rights_and_no_descriptors_are_never_damage, 0, 3);
+    tcase_add_loop_test(tests, a_salvage_that_the_disk_disturbed_is_not_called_done, 0, 2);
+    tcase_add_test(tests, what_cannot_be_read_for_good_is_given_up);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
