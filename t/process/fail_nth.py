@@ -9,7 +9,7 @@ from daemon import BUILD
 
 PROGRAM = BUILD / "t/process/cartd_failing"
 # How many of the calls of an entry point are tried, or all; FAULT_SEED draws the same again.
-TRIES = os.environ.get("FAIL_NTH_TRIES", "1")
+TRIES = os.environ.get("FAIL_NTH_TRIES", "all" if os.environ.get("LONG_TESTS") else "1")
 SEED = int(os.environ.get("FAULT_SEED", str(random.SystemRandom().getrandbits(32))))
 KINDS = {name: 1 << bit for bit, name in enumerate(
     ("memory", "file", "thread", "socket", "l2", "sql_file", "sql_memory"))}

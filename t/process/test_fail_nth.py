@@ -2,7 +2,8 @@
 thread behind the replies and in verify. No crash, no leak (with a sanitizer), the client had a
 code, and nothing that was acknowledged is lost or doubled.
 
-FAIL_NTH_TRIES: how many calls of each entry point are tried, `all` for each of them (check-long).
+FAIL_NTH_TRIES: how many calls of each entry point are tried, `all` for each of them, which is what
+LONG_TESTS (check-long) means, too.
 """
 import errno
 import itertools
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 
 import books
+import ctl
 import fail_nth
 import pytest
 from daemon import free_port
@@ -470,6 +472,9 @@ def test_reading_through(server, faults, only_in, lasting):
         answer = ask(server, f"cget {key}")
         faults.disarm()
         assert answer.startswith(("VA ", "SERVER_ERROR ")), f"{faults.last()}: {answer}"
+        # L3 is asked again after a pause
+        wait_until(lambda k=key: (ask(server, f"cget {k}") or "").startswith("VA "),
+                   f"it is found after {faults.last()}")
         with server.client() as client:
             assert client.qty(key, "SKU-1") == 3, faults.last()
 
@@ -531,6 +536,62 @@ def test_ends_of_lives(server, faults):
     server.wait_caught_up()
     rows = server.sql("SELECT aggregateid FROM cart_event WHERE type = 'cart.expired'")
     assert len(rows) == number == len({row["aggregateid"] for row in rows})
+
+
+def test_the_inbox(server, faults):
+    """A row is done once, whatever failed on its way."""
+    server.start(t=1, l3_inbox_ms=20)
+    number = 0
+
+    def put_row():
+        nonlocal number
+        number += 1
+        server.change("INSERT INTO cart_inbox (cart_id, command, token) VALUES (%s, %s, %s)",
+                      "cart:inbox", f"cadd line{number} 1", f"t{number}")
+
+    def done():
+        return not server.sql("SELECT id FROM cart_inbox")
+
+    def take():
+        put_row()
+        wait_until(done, "the row is done")
+    take()
+    count = faults.count(ALL, take, "inbox")
+    for lasting in ENDS if LONG else [False]:
+        for nth in each(count):
+            faults.arm(ALL, nth, lasting, errno.EIO, "inbox")
+            put_row()
+            wait_until(lambda: faults.hits() or done(), "the call comes")
+            faults.disarm()
+            wait_until(done, f"the row is done after {faults.last()}")
+    with server.client() as client:
+        lines = client.cart("cart:inbox")["lines"]
+    assert {line["line"]: line["qty"] for line in lines} == \
+        {f"line{one + 1}": 1 for one in range(number)}
+
+
+def test_snapshots(server, faults, tmp_path):
+    """One that fails says so and leaves nothing; the next one is whole."""
+    server.start(t=1)
+    fill(server)
+    server.wait_caught_up()
+    folders = (tmp_path / f"snap{number}" for number in itertools.count(1))
+
+    def take():
+        folder = next(folders)
+        return ctl.run(server, "snapshot", folder)[0], folder
+
+    count = faults.count(ALL, take, "operator")
+    for lasting in ENDS if LONG else [False]:
+        for nth in each(count):
+            faults.arm(ALL, nth, lasting, errno.EIO, "operator")
+            status, folder = take()
+            faults.disarm()
+            assert status == ctl.OK or not folder.exists(), f"{faults.last()}: {status}"
+            status, folder = take()
+            assert status == ctl.OK, f"after {faults.last()}"
+            shutil.rmtree(folder)
+    check(server)
 
 
 # ---- verify ----
