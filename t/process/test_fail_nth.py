@@ -217,7 +217,7 @@ def test_a_stop(server, faults, lasting):
     prepare(1)
     count = faults.count(ALL, stop)
     qty = 1
-    for nth in each(count):
+    for nth in each(count, 40 if lasting else fail_nth.MOST):
         server.start(**server.options)
         check(server, qty)
         qty += 1
@@ -597,7 +597,9 @@ def test_snapshots(server, faults, tmp_path):
 # ---- verify ----
 
 @pytest.mark.parametrize("lasting", ENDS, ids=["once", "lasting"])
-def test_verify(server, faults, lasting):
+@pytest.mark.parametrize("kinds", [kind for name, kind in KINDS.items() if name not in (
+    "thread", "socket")] if LONG else [ALL], ids=str)
+def test_verify(server, faults, kinds, lasting):
     server.start(t=1)
     fill(server)
     assert server.stop() == 0
@@ -610,9 +612,9 @@ def test_verify(server, faults, lasting):
     def good():
         done = verify()
         assert done.returncode == 0, done.stdout
-    count = faults.count(ALL, good)
+    count = faults.count(kinds, good)
     for nth in each(count):
-        faults.arm(ALL, nth, lasting)
+        faults.arm(kinds, nth, lasting)
         done = verify()
         faults.disarm()
         told = "cartd: " in done.stdout if done.returncode == 3 else "not looked at" in done.stdout
