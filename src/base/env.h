@@ -28,12 +28,14 @@ struct env {
     int (*file_rename)(void *ctx, const char *from, const char *to);
     int (*file_remove)(void *ctx, const char *path);
     int (*file_flush)(void *ctx, const char *path); /* fsync of a file that another has written */
-    int (*dir_make)(void *ctx, const char *path);   /* existing is success; parents too */
+    /* Existing is success; parents too. CE_NOACCESS: no permission, or something else is there. */
+    int (*dir_make)(void *ctx, const char *path);
     int (*dir_remove)(void *ctx, const char *path); /* an empty one */
     int (*dir_sync)(void *ctx, const char *path);
     /* How many bytes more the file system of a directory takes from us. */
     int (*dir_free)(void *ctx, const char *path, uint64_t *bytes);
-    /* Keeps other processes out of a directory until *fd is closed. CE_BUSY: one is there. */
+    /* Keeps other processes out of a directory until *fd is closed; -1 = not. CE_BUSY: one is
+     * there. CE_NOACCESS. */
     int (*dir_lock)(void *ctx, const char *path, int *fd);
     /* Calls `each` with the base name of every entry but "." and "..", in name order. */
     int (*dir_list)(void *ctx, const char *path, void (*each)(void *arg, const char *name),

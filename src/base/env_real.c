@@ -29,6 +29,19 @@ static int errno_code(void)
     }
 }
 
+/* Of a directory that somebody has named: what is no fault of the disk. */
+static int place_code(void)
+{
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG: return CE_NOACCESS;
+    default: return errno_code();
+    }
+}
+
 static int rc_code(int rc)
 {
     return rc < 0 ? errno_code() : 0;
@@ -206,7 +219,7 @@ static int real_dir_make(void *ctx, const char *path)
         char stop = *at;
         *at = 0;
         if (mkdir(walk, DIR_MODE) < 0 && errno != EEXIST)
-            rc = errno_code();
+            rc = place_code();
         *at = stop;
         if (!stop)
             break;
@@ -240,7 +253,7 @@ static int real_dir_lock(void *ctx, const char *path, int *fd)
     (void)ctx;
     *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0)
-        return errno_code();
+        return place_code();
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     int rc = errno == EWOULDBLOCK ? CE_BUSY : errno_code();

@@ -11,6 +11,7 @@
     X(INVAL, "invalid argument", "CLIENT_ERROR bad command line format")                           \
     X(IO, "input/output error", "SERVER_ERROR NO_DISK input/output error")                         \
     X(NODISK, "disk full or failed", "SERVER_ERROR NO_DISK cannot be made as safe as asked")       \
+    X(NOACCESS, "not permitted, or no directory", "SERVER_ERROR NO_DISK not permitted")            \
     X(CORRUPT, "corrupt data", "SERVER_ERROR NO_DISK corrupt data")                                \
     X(NOTFOUND, "not found", "NOT_FOUND")                                                          \
     X(EXISTS, "differs", "EXISTS")                                                                 \

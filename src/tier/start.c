@@ -1,5 +1,6 @@
-/* start: from what is on disk to carts that are served. Open L2, read what it lacks of the journal,
- * begin a new segment, start the threads; catchup.c brings the two together.
+/* start: from what is on disk to carts that are served. Open the data directory and L2, read what
+ * it lacks of the journal, begin a new segment, start the threads; catchup.c brings the two
+ * together.
  *
  * A disk that is full or fails, and a database that is down while the replay needs it (L2 was
  * lost), are no reason to end: plain items are served meanwhile, carts are refused, and a thread
@@ -11,6 +12,20 @@
 #define L2_CACHE        (1u << 20)
 #define START_RETRY_MS  500
 
+bool start_may_pass(int rc)
+{
+    return rc == CE_NODISK || rc == CE_IO || rc == CE_DB;
+}
+
+int start_open_dir(struct tier *tier)
+{
+    const struct env *env = tier->config.env;
+    int rc = tier->dir_fd >= 0 ? 0 : env->dir_make(env->ctx, tier->config.data_dir);
+    if (rc == 0 && tier->dir_fd < 0)
+        rc = env->dir_lock(env->ctx, tier->config.data_dir, &tier->dir_fd);
+    return rc ? rc : journal_open(tier->journal);
+}
+
 /* ---- what L2 knows ---- */
 
 int start_open_l2(struct tier *tier, bool mend)
@@ -19,6 +34,7 @@ int start_open_l2(struct tier *tier, bool mend)
     struct l2_config config = {.env = tier->config.env,
                                .path = tier->l2_path,
                                .keep_damaged = !mend,
+                               .io_errors = &tier->start.l2_io_errors,
                                .write_buffer_bytes = L2_WRITE_BUFFER,
                                .cache_bytes = L2_CACHE};
     int rc = l2_open(&config, &tier->l2, &moved_aside);
@@ -83,7 +99,9 @@ int start_read_checkpoint(struct tier *tier)
 /* What the disk and the database may refuse. */
 static int try_disk(struct tier *tier)
 {
-    int rc = tier->l2 ? 0 : start_open_l2(tier, true);
+    int rc = start_open_dir(tier);
+    if (rc == 0 && !tier->l2)
+        rc = start_open_l2(tier, true);
     if (rc == 0)
         rc = start_read_checkpoint(tier);
     if (rc == 0)
@@ -143,15 +161,10 @@ static int begin(struct tier *tier)
 
 /* ---- trying again ---- */
 
-static bool may_pass(int rc)
-{
-    return rc == CE_NODISK || rc == CE_IO || rc == CE_DB;
-}
-
 /* What the start ends with, as its user is there to see it, is no reason to give up later. */
 static bool may_pass_later(int rc)
 {
-    return may_pass(rc) || rc == CE_NOMEM;
+    return start_may_pass(rc) || rc == CE_NOMEM || rc == CE_NOACCESS;
 }
 
 static void *run_start(void *arg)
@@ -174,7 +187,7 @@ int tier_start(struct tier *tier, tier_replay_fn *replay, void *arg)
     start->replay = replay;
     start->arg = arg;
     int rc = begin(tier);
-    if (!may_pass(rc))
+    if (!start_may_pass(rc))
         return rc;
     log_error("tier", "%s: %s; carts are refused until that has passed, trying again",
               tier->config.data_dir, err_text(rc));

@@ -18,7 +18,7 @@ static char *join_path(const char *dir, const char *name)
     return path;
 }
 
-static int open_journal(struct tier *tier)
+static int make_journal(struct tier *tier)
 {
     struct journal_config config = {.env = tier->config.env,
                                     .dir = tier->journal_dir,
@@ -27,7 +27,7 @@ static int open_journal(struct tier *tier)
                                     .sync_interval_ms = SYNC_INTERVAL_MS,
                                     .advanced = tier->config.advanced,
                                     .ctx = tier->config.ctx};
-    return journal_open(&config, &tier->journal);
+    return journal_new(&config, &tier->journal);
 }
 
 /* A database that is down stops nothing; one that nobody can ever reach is a mistake to be told. */
@@ -44,7 +44,6 @@ static int check_l3_url(struct tier *tier, char *message, size_t message_bytes)
 
 static int open_parts(struct tier *tier, const char **what)
 {
-    const struct env *env = tier->config.env;
     int rc;
     *what = "memory";
     tier->journal_dir = join_path(tier->config.data_dir, "journal");
@@ -56,12 +55,12 @@ static int open_parts(struct tier *tier, const char **what)
     if ((rc = l1_new(tier->config.l1_bytes_max, &tier->l1)) ||
         (rc = l2_batch_new(&tier->drain.batch)))
         return rc;
-    *what = "data directory";
-    if ((rc = env->dir_make(env->ctx, tier->config.data_dir)) ||
-        (rc = env->dir_lock(env->ctx, tier->config.data_dir, &tier->dir_fd)))
-        return rc;
     *what = "journal";
-    if ((rc = open_journal(tier)))
+    if ((rc = make_journal(tier)))
+        return rc;
+    *what = "data directory";
+    rc = start_open_dir(tier);
+    if (rc && !start_may_pass(rc))
         return rc;
     *what = "write-behind";
     return tier->l3_url ? down_new(tier) : 0;

@@ -322,7 +322,8 @@ struct catchup {
 /* start.c: who tries again to start. */
 struct starter {
     struct turns turns;
-    bool read; /* what is on disk is read; only threads may be missing */
+    bool read;             /* what is on disk is read; only threads may be missing */
+    unsigned l2_io_errors; /* of tries in a row to open L2 */
     tier_replay_fn *replay;
     void *arg;
 };
@@ -378,6 +379,11 @@ struct tier {
 /* start.c */
 void start_init(struct tier *tier);
 void start_fini(struct tier *tier);
+/* Whether what the disk or the database has refused may work later, by itself. */
+bool start_may_pass(int rc);
+/* Makes the data directory, keeps other daemons out of it and lists the journal; once it has
+ * worked, nothing. CE_BUSY, CE_NOACCESS, CE_NOTFOUND: somebody has to mend that. */
+int start_open_dir(struct tier *tier) MUST_USE;
 /* Opens L2. A damaged one is begun anew, or CE_CORRUPT. */
 int start_open_l2(struct tier *tier, bool mend) MUST_USE;
 /* What L2 knows of the journal: see drain.checkpoint. */

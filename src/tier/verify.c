@@ -237,7 +237,9 @@ static void connect(struct verify *verify)
 static int look(struct verify *verify)
 {
     struct tier *tier = verify->tier;
-    int rc = start_open_l2(tier, verify->config->repair);
+    int rc = start_open_dir(tier);
+    if (rc == 0)
+        rc = start_open_l2(tier, verify->config->repair);
     if (rc == 0)
         rc = start_read_checkpoint(tier);
     if (rc)

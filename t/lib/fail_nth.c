@@ -246,8 +246,6 @@ WRAP_L2(void, (void)0, leveldb_put,
         (leveldb_t * db, const leveldb_writeoptions_t *options, const char *key, size_t key_len,
          const char *value, size_t len, char **error),
         (db, options, key, key_len, value, len, error))
-WRAP_L2(void, (void)0, leveldb_repair_db,
-        (const leveldb_options_t *options, const char *path, char **error), (options, path, error))
 WRAP_L2(void, (void)0, leveldb_destroy_db,
         (const leveldb_options_t *options, const char *path, char **error), (options, path, error))
 WRAP_L2(void, (void)0, leveldb_iter_get_error, (const leveldb_iterator_t *iter, char **error),

@@ -75,7 +75,13 @@ static int collect(void *arg, uint8_t type, struct slice payload, uint64_t end_l
 
 int rig_open(struct rig *rig)
 {
-    return journal_open(&rig->config, &rig->journal);
+    int rc = journal_new(&rig->config, &rig->journal);
+    if (rc)
+        return rc;
+    rc = journal_open(rig->journal);
+    if (rc)
+        ck_assert_int_eq(journal_stop(&rig->journal, 0), 0);
+    return rc;
 }
 
 int rig_replay(struct rig *rig, struct rig_list *replayed)

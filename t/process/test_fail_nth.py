@@ -2,7 +2,8 @@
 thread behind the replies and in verify. No crash, no leak (with a sanitizer), the client had a
 code, and nothing that was acknowledged is lost or doubled.
 
-FAIL_NTH_TRIES: how many calls of each entry point are tried, `all` for each of them (check-long).
+FAIL_NTH_TRIES: how many calls of each entry point are tried, `all` for each of them, which is what
+LONG_TESTS (check-long) means, too.
 """
 import errno
 import itertools
@@ -12,8 +13,10 @@ import shutil
 import subprocess
 
 import books
+import ctl
 import fail_nth
 import pytest
+from daemon import free_port
 from fail_nth import ALL, CHANCE, KINDS, each
 from waiting import WAIT_SECONDS, wait_until
 from wire import Client, Closed
@@ -91,6 +94,11 @@ def serves_or_ends(server, faults, kinds):
 
 
 # A start may end with words when it lacks what nothing can be served without; not for these:
+# Which call of files it is that makes the data directory, opens and locks it, lists the journal.
+DATA_CALLS = {"mkdir": lambda path: len(path.parts),
+              "open": lambda path: len(path.parts) + 1,
+              "flock": lambda path: len(path.parts) + 2,
+              "scandir": lambda path: 2 * len(path.parts) + 5}
 NO_REASON = ("leveldb_", "x")  # a call of LevelDB, of SQLite
 
 
@@ -107,6 +115,7 @@ def start_once(server, faults, kinds):
     faults.disarm()
     wait_until(lambda: server.stats()["carts_served"], f"carts are served after {faults.last()}")
     check(server, 2)
+    assert not list(server.data.glob("l2.broken-*")), f"{faults.last()}: taken for damage"
     assert server.stop() == 0, f"{faults.last()}\n{server.log_end()}"
     return True
 
@@ -132,6 +141,49 @@ def test_a_start(server, faults, tmp_path, kinds, lasting):
             server.start(**server.options)
             check(server, 2)
             server.kill9()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.ENOSPC] if LONG else [errno.EIO])
+def test_a_good_l2_that_does_not_open_at_once_stays(server, faults, tmp_path, error):
+    template = tmp_path / "template"
+    make_template(server, template)
+    begin_with(server, template)
+    faults.arm(KINDS["l2"], 1, False, error)
+    assert start_once(server, faults, KINDS["l2"])
+    assert faults.last().startswith("leveldb_open")
+
+
+@pytest.mark.parametrize("call, error", itertools.product(
+    DATA_CALLS, [errno.EIO, errno.ENOSPC, errno.EROFS]) if LONG else [
+        ("mkdir", errno.EROFS), ("open", errno.EIO), ("scandir", errno.ENOSPC)])
+def test_a_data_directory_that_fails_is_used_later(server, faults, tmp_path, call, error):
+    template = tmp_path / "template"
+    make_template(server, template)
+    begin_with(server, template)
+    faults.arm(KINDS["file"], DATA_CALLS[call](server.data), True, error)
+    server.spawn()
+    wait_until(lambda: ask(server, "version", 1), "it serves")
+    with server.client() as client:
+        assert client.store("set plain 0 0", "p") == "STORED"
+        for line in (f"cadd {CARTS[0]} SKU-1 1", f"cadd {CARTS[0]} SKU-1 1 Dram",
+                     f"cget {CARTS[0]}"):
+            assert client.cmd(line).startswith("SERVER_ERROR NO_DISK"), line
+    assert server.stats()["carts_served"] == 0
+    assert faults.disarm()
+    wait_until(lambda: server.stats()["carts_served"], "the disk is used again")
+    check(server, 2)
+
+
+@pytest.mark.parametrize("call, error", [("mkdir", errno.EACCES), ("open", errno.ENOTDIR)])
+def test_a_data_directory_of_others_ends_the_start(server, faults, call, error):
+    """That is no fault, but a mistake, and who made it is there to see it."""
+    server.port = free_port()
+    faults.arm(KINDS["file"], DATA_CALLS[call](server.data), False, error)
+    server.spawn()
+    assert serves_or_ends(server, faults, KINDS["file"]) == (REFUSED,)
+    assert faults.last().startswith(call)
+    assert f"data directory in {server.data}: not permitted, or no directory" in server.log_end()
+    faults.disarm()
 
 
 def test_a_start_that_is_tried_later_begins_its_threads(server, faults, tmp_path):
@@ -165,7 +217,7 @@ def test_a_stop(server, faults, lasting):
     prepare(1)
     count = faults.count(ALL, stop)
     qty = 1
-    for nth in each(count):
+    for nth in each(count, 40 if lasting else fail_nth.MOST):
         server.start(**server.options)
         check(server, qty)
         qty += 1
@@ -420,6 +472,9 @@ def test_reading_through(server, faults, only_in, lasting):
         answer = ask(server, f"cget {key}")
         faults.disarm()
         assert answer.startswith(("VA ", "SERVER_ERROR ")), f"{faults.last()}: {answer}"
+        # L3 is asked again after a pause
+        wait_until(lambda k=key: (ask(server, f"cget {k}") or "").startswith("VA "),
+                   f"it is found after {faults.last()}")
         with server.client() as client:
             assert client.qty(key, "SKU-1") == 3, faults.last()
 
@@ -483,10 +538,68 @@ def test_ends_of_lives(server, faults):
     assert len(rows) == number == len({row["aggregateid"] for row in rows})
 
 
+def test_the_inbox(server, faults):
+    """A row is done once, whatever failed on its way."""
+    server.start(t=1, l3_inbox_ms=20)
+    number = 0
+
+    def put_row():
+        nonlocal number
+        number += 1
+        server.change("INSERT INTO cart_inbox (cart_id, command, token) VALUES (%s, %s, %s)",
+                      "cart:inbox", f"cadd line{number} 1", f"t{number}")
+
+    def done():
+        return not server.sql("SELECT id FROM cart_inbox")
+
+    def take():
+        put_row()
+        wait_until(done, "the row is done")
+    take()
+    count = faults.count(ALL, take, "inbox")
+    for lasting in ENDS if LONG else [False]:
+        for nth in each(count):
+            faults.arm(ALL, nth, lasting, errno.EIO, "inbox")
+            put_row()
+            wait_until(lambda: faults.hits() or done(), "the call comes")
+            faults.disarm()
+            wait_until(done, f"the row is done after {faults.last()}")
+    with server.client() as client:
+        lines = client.cart("cart:inbox")["lines"]
+    assert {line["line"]: line["qty"] for line in lines} == \
+        {f"line{one + 1}": 1 for one in range(number)}
+
+
+def test_snapshots(server, faults, tmp_path):
+    """One that fails says so and leaves nothing; the next one is whole."""
+    server.start(t=1)
+    fill(server)
+    server.wait_caught_up()
+    folders = (tmp_path / f"snap{number}" for number in itertools.count(1))
+
+    def take():
+        folder = next(folders)
+        return ctl.run(server, "snapshot", folder)[0], folder
+
+    count = faults.count(ALL, take, "operator")
+    for lasting in ENDS if LONG else [False]:
+        for nth in each(count):
+            faults.arm(ALL, nth, lasting, errno.EIO, "operator")
+            status, folder = take()
+            faults.disarm()
+            assert status == ctl.OK or not folder.exists(), f"{faults.last()}: {status}"
+            status, folder = take()
+            assert status == ctl.OK, f"after {faults.last()}"
+            shutil.rmtree(folder)
+    check(server)
+
+
 # ---- verify ----
 
 @pytest.mark.parametrize("lasting", ENDS, ids=["once", "lasting"])
-def test_verify(server, faults, lasting):
+@pytest.mark.parametrize("kinds", [kind for name, kind in KINDS.items() if name not in (
+    "thread", "socket")] if LONG else [ALL], ids=str)
+def test_verify(server, faults, kinds, lasting):
     server.start(t=1)
     fill(server)
     assert server.stop() == 0
@@ -499,9 +612,9 @@ def test_verify(server, faults, lasting):
     def good():
         done = verify()
         assert done.returncode == 0, done.stdout
-    count = faults.count(ALL, good)
+    count = faults.count(kinds, good)
     for nth in each(count):
-        faults.arm(ALL, nth, lasting)
+        faults.arm(kinds, nth, lasting)
         done = verify()
         faults.disarm()
         told = "cartd: " in done.stdout if done.returncode == 3 else "not looked at" in done.stdout

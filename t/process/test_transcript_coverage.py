@@ -125,8 +125,8 @@ QUIET = [name for name in BINARY if name.endswith("q")]  # silent in some case
 UNSEEN = {
     "NOMEM": "cart_nomem_test.c", "STORE_NOMEM": "test_memory.py", "DENIED": "test_auth.py",
     "UDP_TOO_LARGE": "test_udp.py", "IO": "journal_test.c", "NODISK": "journal_crash_test.c",
-    "CORRUPT": "l2_test.c", "DB": "l3_failure_test.c", "BUSY": "guard_test.c",
-    "STOPPED": "journal_test.c", "FROZEN": "no command does that",
+    "NOACCESS": "base_test.c", "CORRUPT": "l2_test.c", "DB": "l3_failure_test.c",
+    "BUSY": "guard_test.c", "STOPPED": "journal_test.c", "FROZEN": "no command does that",
 }
 
 

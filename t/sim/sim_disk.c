@@ -443,15 +443,9 @@ void sim_disk_power_loss(void)
 
 const int sim_not_found = CE_NOTFOUND, sim_no_space = CE_NODISK;
 
-/* The repair of LevelDB 1.23 asserts that it knows the first key of a table, and does not when the
- * table could be read only the second time. That is a crash, after which the salvage begins anew.
- */
 void sim_leveldb_aborts(const char *assertion)
 {
-    if (!sim_is_open(SIM_READ_EIO))
-        sim_fail("LevelDB: %s", assertion);
-    sim_trace("the process dies in LevelDB: %s", assertion);
-    sim_exit(SIM_CRASHED);
+    sim_fail("LevelDB: %s", assertion);
 }
 
 int sim_leveldb_open(const char *path, struct sim_file **file)

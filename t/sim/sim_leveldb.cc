@@ -182,7 +182,7 @@ class Env : public leveldb::Env {
     }
     Status NewLogger(const std::string &name, leveldb::Logger **result) override
     {
-        sim_file *file = nullptr; /* it is there, as repair may count on, and stays empty */
+        sim_file *file = nullptr; /* it is there, as LevelDB may count on, and stays empty */
         int rc = sim_leveldb_create(name.c_str(), &file);
         *result = nullptr;
         return status_of(name, rc ? rc : sim_not_found);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct slice text(const char *s)
 {
@@ -297,6 +298,23 @@ START_TEST(real_files_say_what_is_wrong)
 }
 END_TEST
 
+/* A mistake of who named it is told from a fault of the disk. */
+START_TEST(what_is_no_directory_is_not_accessible)
+{
+    const struct env *env = env_real();
+    char file[] = "/tmp/base_test.XXXXXX", below[64];
+    int fd = mkstemp(file), locked = 0;
+    ck_assert_int_ge(fd, 0);
+    snprintf(below, sizeof below, "%s/below", file);
+    ck_assert(env->dir_make(NULL, below) == CE_NOACCESS);
+    ck_assert(env->dir_lock(NULL, file, &locked) == CE_NOACCESS);
+    ck_assert_int_eq(locked, -1);
+    ck_assert(env->dir_lock(NULL, "/nowhere/at/all", &locked) == CE_NOTFOUND);
+    close(fd);
+    remove(file);
+}
+END_TEST
+
 START_TEST(a_directory_is_locked_once)
 {
     const struct env *env = env_real();
@@ -350,6 +368,7 @@ int main(void)
     tcase_add_test_raise_signal(tests, a_second_lock_needs_a_first, SIGABRT);
     tcase_add_test_raise_signal(tests, a_second_lock_below_what_is_held_aborts, SIGABRT);
     tcase_add_test(tests, real_files_say_what_is_wrong);
+    tcase_add_test(tests, what_is_no_directory_is_not_accessible);
     tcase_add_test(tests, a_directory_is_locked_once);
     tcase_add_test(tests, huge_memory_is_aligned_and_zeroed);
     suite_add_tcase(suite, tests);

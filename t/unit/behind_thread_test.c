@@ -204,6 +204,20 @@ START_TEST(an_add_wakes_an_idle_thread)
 }
 END_TEST
 
+START_TEST(a_key_that_was_not_added_wakes_an_idle_thread)
+{
+    ck_assert_int_eq(sem_init(&written, 0, 0), 0);
+    world->owner.flushed = post_written;
+    remake_real(0);
+    ck_assert_int_eq(behind_start(world->behind), 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        world->held[i] = (struct world_held){.present = true, .marked = true, .mask = 5};
+        behind_missed(world->behind);
+        ck_assert_int_eq(sem_wait(&written), 0); /* or the test's time-out */
+    }
+}
+END_TEST
+
 START_TEST(stop_does_not_wait_for_the_database)
 {
     remake_real(0);
@@ -354,6 +368,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, drain_gives_up_in_time);
     tcase_add_test(tcase, drain_waits_for_what_is_only_marked);
     tcase_add_test(tcase, an_add_wakes_an_idle_thread);
+    tcase_add_test(tcase, a_key_that_was_not_added_wakes_an_idle_thread);
     tcase_add_test(tcase, stop_does_not_wait_for_the_database);
     tcase_add_test(tcase, stop_before_start);
     tcase_add_test(tcase, threads_add_and_sqlite_has_all);

@@ -29,6 +29,13 @@ static int rename_some(void *ctx, const char *from, const char *to)
     return env_real()->file_rename(ctx, from, to);
 }
 
+static bool reads_fail; /* of what was moved aside */
+
+static int read_some(void *ctx, const char *name, struct buf *out)
+{
+    return reads_fail && strstr(name, ".broken-") ? CE_IO : env_real()->file_read(ctx, name, out);
+}
+
 static int open_l2(bool *moved_aside)
 {
     struct l2_config config = {.env = &env, .path = path};
@@ -69,6 +76,8 @@ static void set_up(void)
     env = *env_real();
     env.file_rename = rename_some;
     renames_left = -1;
+    env.file_read = read_some;
+    reads_fail = false;
     snprintf(folder, sizeof folder, "/tmp/l2_rebuild_test.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/l2", folder);
@@ -119,6 +128,24 @@ static void spoil_log(long at)
     for (int i = 0; i < 512; i++)
         ck_assert_int_ne(fputc(0, log), EOF);
     ck_assert_int_eq(fclose(log), 0);
+}
+
+static void find_table(void *arg, const char *name)
+{
+    if (strstr(name, ".ldb"))
+        snprintf(arg, 200, "%s/%s", path, name);
+}
+
+/* The index is the block in front of the last 48 bytes. */
+static void spoil_index(void)
+{
+    char name[200] = "";
+    ck_assert_int_eq(env.dir_list(env.ctx, path, find_table, name), 0);
+    FILE *table = fopen(name, "r+");
+    ck_assert_ptr_nonnull(table);
+    ck_assert_int_eq(fseek(table, -48 - 16, SEEK_END), 0);
+    ck_assert_int_ne(fputc('x', table), EOF);
+    ck_assert_int_eq(fclose(table), 0);
 }
 
 static size_t count_salvaged(void)
@@ -217,7 +244,7 @@ START_TEST(damage_is_met_by_readers_and_mended_by_the_writer)
     ck_assert(l2_is_damaged(l2));
     ck_assert_int_eq(l2_rebuild(l2), 0);
     ck_assert(!l2_is_damaged(l2));
-    ck_assert_uint_eq(count_salvaged(), CARTS - 1);
+    ck_assert_uint_eq(count_salvaged(), CARTS); /* of the one that is damaged what it replaced */
     put_carts("again");
     ck_assert_int_eq(l2_get(l2, slice_str("cart:1"), &storage, &got), 0);
 }
@@ -238,14 +265,6 @@ START_TEST(a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on)
 }
 END_TEST
 
-/* What LevelDB's repair writes to is taken by a folder: an error of the disk, as far as it sees. */
-static void block_repair(const char *folder_path, bool block)
-{
-    char name[300];
-    snprintf(name, sizeof name, "%s/000001.dbtmp", folder_path);
-    ck_assert_int_eq(block ? mkdir(name, 0700) : rmdir(name), 0);
-}
-
 static void find_aside(void *arg, const char *name)
 {
     if (strstr(name, ".broken-"))
@@ -254,15 +273,13 @@ static void find_aside(void *arg, const char *name)
 
 START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
 {
-    char aside[200] = "";
     bool moved_aside;
     l2_close(&l2);
     spoil_current();
-    block_repair(path, true);
+    reads_fail = true;
     ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
-    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
     ck_assert_int_eq(open_l2(&moved_aside), CE_IO);
-    block_repair(aside, false);
+    reads_fail = false;
     must_open(false);
     expect_salvaged();
 }
@@ -278,7 +295,7 @@ static void limit_files(rlim_t bytes)
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-START_TEST(a_log_that_repair_could_make_no_table_of_is_not_lost)
+START_TEST(what_could_not_be_written_is_not_lost)
 {
     bool moved_aside;
     l2_close(&l2);
@@ -297,14 +314,12 @@ END_TEST
 /* The new database fails before it has anything of the old one. */
 START_TEST(what_was_not_salvaged_yet_is_when_its_successor_is_damaged)
 {
-    char aside[200] = "";
     bool moved_aside;
     l2_close(&l2);
     spoil_current();
-    block_repair(path, true);
+    reads_fail = true;
     ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
-    ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
-    block_repair(aside, false);
+    reads_fail = false;
     spoil_current();
     must_open(true);
     expect_salvaged();
@@ -317,7 +332,7 @@ START_TEST(what_was_moved_aside_and_taken_away_stops_nothing)
     bool moved_aside;
     l2_close(&l2);
     spoil_current();
-    block_repair(path, true);
+    reads_fail = true;
     ck_assert_int_eq(open_l2(&moved_aside), CE_NODISK);
     ck_assert_int_eq(env.dir_list(env.ctx, folder, find_aside, aside), 0);
     ck_assert_int_eq(nftw(aside, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
@@ -353,6 +368,52 @@ START_TEST(damage_in_front_of_a_whole_batch_costs_nothing_behind_it)
 }
 END_TEST
 
+/* It is met when the files are open already: by the look for salvaged carts, and, when the table
+ * has keys behind it, by the look for what is to be salvaged. */
+START_TEST(a_table_that_cannot_be_opened_is_damage)
+{
+    if (_i) {
+        l2_batch_enter(batch, L2_EXPIRIES, 7, slice_str("cart:1"), slice_str(""));
+        ck_assert_int_eq(l2_batch_commit(l2, batch), 0);
+    }
+    l2_close(&l2);
+    must_open(false); /* LevelDB makes a table of what is in the log */
+    put_carts("state");
+    l2_close(&l2);
+    spoil_index();
+    must_open(true);
+    expect_salvaged();
+}
+END_TEST
+
+/* In a table those that were replaced come behind. */
+START_TEST(the_newest_row_holds_and_what_was_deleted_stays_away)
+{
+    put_carts("older");
+    put_carts("state");
+    l2_batch_delete(batch, slice_str("cart:1"));
+    l2_batch_leave(batch, L2_EVENTS, 7, slice_str("cart:1"));
+    ck_assert_int_eq(l2_batch_commit(l2, batch), 0);
+    l2_close(&l2);
+    for (int in_table = 0; in_table < 2; in_table++) {
+        struct l2_place place = {0};
+        bool event = false;
+        size_t count;
+        if (in_table) {
+            must_open(false);
+            l2_close(&l2);
+        }
+        spoil_current();
+        must_open(true);
+        ck_assert_uint_eq(count_salvaged(), CARTS - 1);
+        ck_assert_int_eq(l2_walk(l2, L2_EVENTS, &place, 9, 9, take_event, &event, &count), 0);
+        ck_assert_uint_eq(count, 0);
+        l2_close(&l2);
+    }
+    must_open(false);
+}
+END_TEST
+
 static void drop_one(void *arg, struct slice key)
 {
     (void)arg;
@@ -385,11 +446,12 @@ int main(void)
         damage_is_met_by_readers_and_mended_by_the_writer,
         a_rebuild_that_fails_leaves_the_old_one_readable_or_goes_on,
         a_salvage_that_the_disk_fails_is_tried_again,
-        a_log_that_repair_could_make_no_table_of_is_not_lost,
+        what_could_not_be_written_is_not_lost,
         what_was_not_salvaged_yet_is_when_its_successor_is_damaged,
         what_was_moved_aside_and_taken_away_stops_nothing,
         a_torn_batch_hides_nothing_that_it_would_have_replaced,
         damage_in_front_of_a_whole_batch_costs_nothing_behind_it,
+        the_newest_row_holds_and_what_was_deleted_stays_away,
         nothing_is_kept_apart_when_all_are_known,
     };
     Suite *suite = suite_create("l2_rebuild");
@@ -398,6 +460,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         tcase_add_test(tests, all[i]);
+    tcase_add_loop_test(tests, a_table_that_cannot_be_opened_is_damage, 0, 2);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

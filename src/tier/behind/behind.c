@@ -99,6 +99,8 @@ static void wake_locked(struct behind *behind)
 static void drop_key_locked(struct behind *behind)
 {
     behind->dropped++;
+    if (!behind->overflow) /* nothing else may wait */
+        wake_locked(behind);
     behind->overflow = true;
     behind_stat_set(behind, BEHIND_STAT_behind_overflow, 1);
 }

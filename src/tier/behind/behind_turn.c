@@ -422,6 +422,8 @@ static void clear_overflow(struct behind *behind)
     lock_take(&behind->lock);
     behind->scanning = false;
     behind->overflow = behind->dropped != behind->dropped_at_scan;
+    if (behind->overflow) /* no memory, perhaps: not again at once */
+        behind->refill_at_ms = env_mono_ms(behind->env) + BEHIND_BACKOFF_FIRST_MS;
     behind_stat_set(behind, BEHIND_STAT_behind_overflow, behind->overflow);
     lock_drop(&behind->lock);
 }

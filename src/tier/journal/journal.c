@@ -102,10 +102,23 @@ static void list_name(void *arg, const char *name)
         journal->history_count = journal->segment_count; /* and all before it */
 }
 
-static int open_dir(struct journal *journal)
+int journal_new(const struct journal_config *config, struct journal **journal)
+{
+    *journal = NULL;
+    if (strlen(config->dir) + JOURNAL_NAME_MAX > JOURNAL_PATH_MAX)
+        return CE_INVAL;
+    *journal = create(config);
+    return *journal ? 0 : CE_NOMEM;
+}
+
+int journal_open(struct journal *journal)
 {
     const struct env *env = journal->config.env;
     struct listing listing = {journal, 0};
+    MUST_OBJ(journal, JOURNAL_MAGIC);
+    if (journal->opened)
+        return 0;
+    journal->segment_count = journal->history_count = 0; /* of a try before */
     int rc = env->dir_make(env->ctx, journal->config.dir);
     if (rc == 0)
         rc = sync_parent(env, journal->config.dir);
@@ -113,24 +126,10 @@ static int open_dir(struct journal *journal)
         rc = env->dir_list(env->ctx, journal->config.dir, list_name, &listing);
     if (rc == 0)
         rc = listing.rc;
-    return rc ? rc : journal_history_open(journal);
-}
-
-int journal_open(const struct journal_config *config, struct journal **journal)
-{
-    *journal = NULL;
-    if (strlen(config->dir) + JOURNAL_NAME_MAX > JOURNAL_PATH_MAX)
-        return CE_INVAL;
-    struct journal *opened = create(config);
-    if (!opened)
-        return CE_NOMEM;
-    int rc = open_dir(opened);
-    if (rc) {
-        destroy(opened);
-        return rc;
-    }
-    *journal = opened;
-    return 0;
+    if (rc == 0)
+        rc = journal_history_open(journal);
+    journal->opened = rc == 0;
+    return rc;
 }
 
 static void go_to(struct journal *journal, uint64_t lsn)
@@ -157,7 +156,7 @@ static int begin_first(struct journal *journal, uint64_t first)
 int journal_start(struct journal *journal, uint64_t lsn_min)
 {
     MUST_OBJ(journal, JOURNAL_MAGIC);
-    MUST(!journal->started);
+    MUST(journal->opened && !journal->started);
     int rc = journal->scanned ? 0 : journal_replay(journal, UINT64_MAX, NULL, NULL);
     if (rc)
         return rc;

@@ -43,9 +43,14 @@ struct journal_config {
 
 struct journal;
 
-/* Opens the directory (made when missing) and lists the segments. Owner: caller. Start-up thread.
- * CE_NODISK, CE_IO, CE_NOMEM; CE_INVAL when the path is too long. */
-int journal_open(const struct journal_config *config, struct journal **journal) MUST_USE;
+/* Makes a journal that knows no segment yet. Owner: caller. CE_NOMEM; CE_INVAL when the path is too
+ * long. */
+int journal_new(const struct journal_config *config, struct journal **journal) MUST_USE;
+
+/* Opens the directory (made when missing) and lists the segments; once it has worked, nothing.
+ * Before all that follows; may be tried again. Start-up thread. CE_NODISK, CE_IO, CE_NOACCESS,
+ * CE_NOMEM. */
+int journal_open(struct journal *journal) MUST_USE;
 
 /* Calls `each` for every whole record with an end position > from_lsn, in order, but not of
  * history. A torn or corrupt tail ends the replay and is truncated at the last good record

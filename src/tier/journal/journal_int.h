@@ -86,6 +86,7 @@ struct journal {
     bool begun;        /* a segment since the history was last looked at */
     unsigned failures; /* in a row */
     bool drop_failed;
+    bool opened;
     bool scanned; /* replayed to the end */
     bool started;
     uint64_t found_end;

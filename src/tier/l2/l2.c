@@ -16,44 +16,51 @@
 /* ---- errors ------------------------------------------------------------------------------------
  */
 
-int l2_error_code(const char *text, bool *is_passing)
+int l2_error_code(const char *text)
 {
     static const struct {
         const char *part;
         int code;
-        bool is_passing; /* says nothing against the files: never a reason to move them aside */
     } table[] = {
-        {"No space left", CE_NODISK, true},
-        {"Disk quota exceeded", CE_NODISK, true},
-        {"Read-only file system", CE_NODISK, true},
-        {"/LOCK: ", CE_IO, true}, /* another process has it */
-        {"Too many open files", CE_IO, true},
-        {"Permission denied", CE_IO, true},
-        {"Cannot allocate memory", CE_NOMEM, true},
-        {"Corruption: ", CE_CORRUPT, false},
+        {"No space left", CE_NODISK},
+        {"Disk quota exceeded", CE_NODISK},
+        {"Read-only file system", CE_NODISK},
+        {"Input/output error", CE_IO},
+        {"/LOCK: ", CE_BUSY}, /* another process has it */
+        {"Too many open files", CE_BUSY},
+        {"Permission denied", CE_BUSY},
+        {"Cannot allocate memory", CE_NOMEM},
+        {"create_if_missing", CE_IO}, /* it is not there */
+        {"Invalid argument: ", CE_CORRUPT},
+        {"Corruption: ", CE_CORRUPT},
     };
-    *is_passing = false;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (!strstr(text, table[i].part))
-            continue;
-        *is_passing = table[i].is_passing;
-        return table[i].code;
-    }
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strstr(text, table[i].part))
+            return table[i].code;
     return CE_IO;
 }
 
-int l2_take_error(struct l2 *l2, char *error)
+/* To the other rooms what keeps us from the files is as good as a disk that fails. */
+static int outer_code(int rc)
 {
-    bool ignored;
-    if (!error)
-        return 0;
-    int rc = l2_error_code(error, &ignored);
+    return rc == CE_BUSY ? CE_IO : rc;
+}
+
+/* l2_take_error with the code as it is. */
+static int take_raw_error(struct l2 *l2, char *error)
+{
+    int rc = l2_error_code(error);
     atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
     if (rc == CE_CORRUPT)
         l2_note_damage(l2, atomic_load(&l2->opened));
     log_error("l2", "%s", error);
     leveldb_free(error);
     return rc;
+}
+
+int l2_take_error(struct l2 *l2, char *error)
+{
+    return error ? outer_code(take_raw_error(l2, error)) : 0;
 }
 
 void l2_note_damage(struct l2 *l2, unsigned opened)
@@ -84,41 +91,72 @@ static void note_name(void *arg, const char *name)
         has_suffix(name, ".ldb") || has_suffix(name, ".sst") || has_suffix(name, ".log");
 }
 
-struct l2_listing l2_look(const struct l2 *l2, const char *path)
+int l2_look(const struct l2 *l2, const char *path, struct l2_listing *listing)
 {
-    struct l2_listing listing = {0};
-    int rc = l2->env->dir_list(l2->env->ctx, path, note_name, &listing);
-    return rc ? (struct l2_listing){0} : listing;
+    *listing = (struct l2_listing){0};
+    int rc = l2->env->dir_list(l2->env->ctx, path, note_name, listing);
+    return rc == CE_NOTFOUND ? 0 : rc;
 }
 
-/* Without its CURRENT file LevelDB takes a full database for a new one and deletes the rest. */
-static bool is_headless(const struct l2 *l2)
+/* Without its CURRENT file LevelDB takes a full database for a new one and deletes the rest; it
+ * does so, too, when it may make one and the disk does not show it that file. */
+static int look_before(struct l2 *l2)
 {
-    struct l2_listing listing = l2_look(l2, l2->path);
-    return listing.has_data && !listing.has_current;
+    struct l2_listing listing;
+    int rc = l2_look(l2, l2->path, &listing);
+    if (rc)
+        return rc;
+    if (listing.has_current)
+        leveldb_options_set_create_if_missing(l2->options, 0);
+    if (!listing.has_data || listing.has_current)
+        return 0;
+    log_error("l2", "%s: no CURRENT file", l2->path);
+    return CE_CORRUPT;
 }
 
-static int open_db(struct l2 *l2, bool *is_passing)
+static int open_files(struct l2 *l2)
 {
     char *error = NULL;
-    *is_passing = false;
-    if (is_headless(l2)) {
-        log_error("l2", "%s: no CURRENT file", l2->path);
-        return CE_CORRUPT;
-    }
-    l2->db = leveldb_open(l2->options, l2->path, &error);
-    if (error) {
-        l2->db = NULL;
-        l2_error_code(error, is_passing);
-        return l2_take_error(l2, error);
-    }
-    int rc = l2_finish_salvage(l2);
-    if (rc) { /* the disk, not the database: it goes on at the next open */
-        *is_passing = true;
+    int rc = look_before(l2);
+    if (rc)
+        return rc;
+    leveldb_t *opened = leveldb_open(l2->options, l2->path, &error);
+    if (error)
+        return take_raw_error(l2, error);
+    l2->db = opened;
+    return 0;
+}
+
+/* The disk fails for a moment, or these files have gone: only time tells. */
+static int judge_io_error(struct l2 *l2)
+{
+    if (++l2->io_errors < L2_IO_TRIES)
+        return CE_IO;
+    log_error("l2", "%s: cannot be read again and again; taken for damaged", l2->path);
+    l2_note_damage(l2, atomic_load(&l2->opened));
+    return CE_CORRUPT;
+}
+
+static void close_db(struct l2 *l2)
+{
+    if (l2->db)
         leveldb_close(l2->db);
-        l2->db = NULL;
+    l2->db = NULL;
+}
+
+/* CE_CORRUPT: it has to begin anew. CE_BUSY: others keep us from the files. */
+static int open_db(struct l2 *l2)
+{
+    int rc = open_files(l2);
+    if (rc)
+        return rc == CE_IO ? judge_io_error(l2) : rc;
+    rc = l2_finish_salvage(l2);
+    if (rc) { /* it goes on at the next open */
+        l2->io_errors += rc == CE_IO;
+        close_db(l2);
         return rc;
     }
+    l2->io_errors = 0;
     atomic_fetch_add(&l2->opened, 1);
     atomic_store(&l2->damaged, false);
     return 0;
@@ -126,17 +164,14 @@ static int open_db(struct l2 *l2, bool *is_passing)
 
 static int open_or_begin_anew(struct l2 *l2, bool *moved_aside)
 {
-    bool is_passing;
-    int rc = open_db(l2, &is_passing);
-    if (rc == 0 || is_passing)
-        return rc;
-    if (l2->keep_damaged)
-        return CE_CORRUPT;
+    int rc = open_db(l2);
+    if (rc != CE_CORRUPT || l2->keep_damaged)
+        return outer_code(rc);
     rc = l2_begin_anew(l2);
     if (rc)
         return rc;
     *moved_aside = true;
-    return open_db(l2, &is_passing) ? CE_NODISK : 0;
+    return open_db(l2) ? CE_NODISK : 0;
 }
 
 static void set_options(struct l2 *l2, const struct l2_config *config)
@@ -190,6 +225,7 @@ int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
     opened->env = config->env;
     opened->path = path;
     opened->keep_damaged = config->keep_damaged;
+    opened->io_errors = config->io_errors ? *config->io_errors : 0;
     init_lock(&opened->lock);
     set_options(opened, config);
     int rc = config->env->dir_make(config->env->ctx, path);
@@ -197,6 +233,8 @@ int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
         rc = l2_finish_rename(opened, &finished);
     if (rc == 0)
         rc = open_or_begin_anew(opened, moved_aside);
+    if (config->io_errors)
+        *config->io_errors = opened->io_errors;
     if (rc) {
         l2_close(&opened);
         return rc;
@@ -212,8 +250,7 @@ void l2_close(struct l2 **l2)
     struct l2 *gone = *l2;
     MUST_OBJ(gone, L2_MAGIC);
     *l2 = NULL;
-    if (gone->db)
-        leveldb_close(gone->db);
+    close_db(gone);
     leveldb_writeoptions_destroy(gone->write_options);
     leveldb_readoptions_destroy(gone->scan_options);
     leveldb_readoptions_destroy(gone->get_options);
@@ -245,8 +282,7 @@ void l2_leave(struct l2 *l2)
     MUST(pthread_rwlock_unlock(&l2->lock) == 0);
 }
 
-/* Opening needs room, and without it there would be no database to read from. */
-static bool is_full(const struct l2 *l2)
+bool l2_disk_is_full(const struct l2 *l2)
 {
     uint64_t bytes = 0;
     int rc = l2->env->dir_free(l2->env->ctx, l2->path, &bytes);
@@ -267,13 +303,11 @@ void l2_settle(struct l2 *l2)
 
 int l2_reopen(struct l2 *l2)
 {
-    bool ignored;
-    if (l2->db && is_full(l2))
+    if (l2->db && l2_disk_is_full(l2))
         return CE_NODISK;
     MUST(pthread_rwlock_wrlock(&l2->lock) == 0);
-    if (l2->db)
-        leveldb_close(l2->db);
-    int rc = open_db(l2, &ignored);
+    close_db(l2);
+    int rc = outer_code(open_db(l2));
     l2_leave(l2);
     atomic_fetch_add_explicit(&l2->reopens, 1, memory_order_relaxed);
     l2->broken = rc != 0;
@@ -282,13 +316,13 @@ int l2_reopen(struct l2 *l2)
 
 static int renew(struct l2 *l2)
 {
-    bool ignored, finished;
+    bool finished;
     int rc = l2_finish_rename(l2, &finished);
     if (rc == 0 && !finished && !l2->renewed)
         rc = l2_begin_anew(l2);
     l2->renewed |= rc == 0;
-    int open_rc = open_db(l2, &ignored); /* if only the damaged one, for reading */
-    if (open_rc == 0)
+    int open_rc = open_db(l2); /* if only the damaged one, for reading */
+    if (open_rc == 0 || open_rc == CE_CORRUPT)
         l2->renewed = false;
     return rc ? rc : open_rc;
 }
@@ -296,9 +330,7 @@ static int renew(struct l2 *l2)
 int l2_rebuild(struct l2 *l2)
 {
     MUST(pthread_rwlock_wrlock(&l2->lock) == 0);
-    if (l2->db)
-        leveldb_close(l2->db);
-    l2->db = NULL;
+    close_db(l2);
     int rc = renew(l2);
     l2_leave(l2);
     l2->broken = rc != 0;

@@ -13,6 +13,8 @@
 #include "base/base.h"
 
 #define L2_KEY_MAX 250
+#define L2_IO_TRIES                                                                                \
+    20 /* opens in a row that an I/O error ends: then what can't be read is damage */
 
 struct l2;
 
@@ -21,7 +23,9 @@ struct l2_config {
     const char *path;
     size_t write_buffer_bytes; /* default 8 MiB */
     size_t cache_bytes;        /* block cache; default 8 MiB */
-    bool keep_damaged;         /* what does not open stays, and is CE_CORRUPT */
+    bool keep_damaged;         /* what is damaged stays, and is CE_CORRUPT */
+    unsigned *io_errors;       /* opens in a row that ended with one, 0 at first; kept by the caller
+                                  from try to try. NULL: this is the only one */
 };
 
 /* A cart as L2 holds it. */
@@ -34,9 +38,10 @@ struct l2_cart {
     struct slice state;
 };
 
-/* Opens or makes the database; *moved_aside tells that an unreadable one was set aside. A full
- * disk, a lock held by another process or missing rights are errors and move nothing. CE_NODISK,
- * CE_IO, CE_NOMEM. Start-up thread. */
+/* Opens or makes the database; *moved_aside tells that a damaged one was set aside. An I/O error is
+ * no damage: it may pass, so try again after a pause; after L2_IO_TRIES it is. A full disk, a lock
+ * held by another process, missing rights or descriptors never are. CE_NODISK, CE_IO, CE_NOMEM,
+ * with keep_damaged CE_CORRUPT. Start-up thread. */
 int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside) MUST_USE;
 void l2_close(struct l2 **l2);
 

@@ -21,6 +21,7 @@ enum l2_kind {
     L2_MARK = 'D',
     L2_META = 'M',
     L2_SALVAGED = 'S',
+    L2_NOTE = 'Q', /* of a salvage that is not over */
 };
 
 #define L2_SALVAGE_NOTE "salvage" /* name of a value: the path of what was moved aside */
@@ -52,6 +53,8 @@ struct l2 {
     bool broken;           /* the writer's own: a write failed since it was opened */
 
     uint64_t settled_bytes; /* the writer's own: bytes_written at the last l2_settle */
+
+    unsigned io_errors; /* the writer's own: opens in a row that ended with one */
 
     bool renewed; /* the writer's own: it took the place of a damaged one, not open yet */
 
@@ -94,17 +97,22 @@ int l2_record_decode(struct slice key, struct slice record, struct l2_cart *out)
 /* ---- l2.c
  * ---------------------------------------------------------------------------------------- */
 
-/* The code for a LevelDB error text; *is_passing tells that the database itself is not to blame. */
-int l2_error_code(const char *text, bool *is_passing);
-/* Logs, counts and frees `error`, returns its code; 0 for NULL. */
+/* The code for a LevelDB error text. CE_CORRUPT: the database is damaged. CE_IO: the disk failed,
+ * for a moment or for good. Others say nothing against the files; CE_BUSY, of this room only: they
+ * are there, and not to be had. */
+int l2_error_code(const char *text);
+/* Logs, counts and frees `error`, returns its code, CE_IO for CE_BUSY; 0 for NULL. */
 int l2_take_error(struct l2 *l2, char *error) MUST_USE;
 
-/* What of a database is in a directory; nothing when it can't be read. */
+/* What of a database is in a directory; nothing when there is none. CE_IO. */
 struct l2_listing {
     bool has_current;
     bool has_data;
 };
-struct l2_listing l2_look(const struct l2 *l2, const char *path);
+int l2_look(const struct l2 *l2, const char *path, struct l2_listing *listing) MUST_USE;
+
+/* Opening needs room, and without it there would be no database to read from. */
+bool l2_disk_is_full(const struct l2 *l2);
 
 /* Damage was met in the database as it was opened the n-th time. */
 void l2_note_damage(struct l2 *l2, unsigned opened);
@@ -127,34 +135,45 @@ int l2_end_iter(struct l2 *l2, leveldb_iterator_t *iter) MUST_USE;
 /* An entry as it stands in another database. */
 void l2_batch_raw(struct l2_batch *batch, struct slice dbkey, struct slice value);
 
-/* ---- l2_log.c ------------------------------------------------------------------------------- */
+/* ---- l2_log.c, l2_table.c: LevelDB's files --------------------------------------------------- */
 
-/* Before the repair of the database at `path`: the batch at the end of its log that a power loss
- * has torn is cut off, so that it does not hide what it would have replaced. What can't be read is
- * left alone. CE_IO, CE_NODISK: it could not be cut; CE_NOMEM. */
-int l2_cut_torn_log(struct l2 *l2, const char *path) MUST_USE;
+#define L2_ROW_GONE 0 /* type of a row without a value; LevelDB's */
 
-/* The logs of a database that was moved aside, of which its repair has to make tables. */
-struct l2_logs {
-    uint64_t newest; /* number of any file */
-    unsigned filled; /* logs that begin with a good batch */
+struct l2_row {
+    uint64_t number; /* a higher one replaces a lower one with the same key */
+    bool is_gone;    /* a deletion */
+    struct slice key, value;
 };
+/* Non-zero ends the walk. What the slices of a row point to is the caller's. */
+typedef int l2_row_fn(void *arg, const struct l2_row *row);
 
-/* Counts them, after those that an earlier repair had put away were put back. CE_IO, CE_NODISK,
- * CE_NOMEM. */
-int l2_find_logs(const struct l2 *l2, const char *path, struct l2_logs *logs) MUST_USE;
+/* Calls `each` for the rows of a file whose sums are good, in no order; returns what that returns
+ * when it is not 0. CE_NOMEM. */
+int l2_log_each(struct slice log, l2_row_fn *each, void *arg) MUST_USE;
+int l2_table_each(struct slice table, l2_row_fn *each, void *arg) MUST_USE;
 
-/* After the repair, also one that failed. CE_IO: a log did not become a table, so what it holds
- * would be left out: find them and repair again. CE_NODISK. */
-int l2_check_logs(const struct l2 *l2, const char *path, const struct l2_logs *logs) MUST_USE;
+static inline uint32_t l2_u32(const uint8_t *bytes)
+{
+    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
 
-/* ---- l2_rebuild.c: start-up, or the writer with no reader inside ----------------------------- */
+static inline uint64_t l2_u64(const uint8_t *bytes)
+{
+    return l2_u32(bytes) | (uint64_t)l2_u32(bytes + 4) << 32;
+}
+
+/* LevelDB's check sum. */
+uint32_t l2_sum(struct slice bytes);
+
+/* ---- l2_rebuild.c, l2_salvage.c: start-up, or the writer with no reader inside ----------------
+ */
 
 /* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */
 int l2_begin_anew(struct l2 *l2) MUST_USE;
-/* Before an open: a move that a crash has cut in two is finished. */
+/* Before an open: a move that a crash has cut in two is finished. CE_NODISK, CE_IO. */
 int l2_finish_rename(struct l2 *l2, bool *finished) MUST_USE;
-/* After an open: brings over what can be read of a database that was moved aside. */
+/* After an open: brings over what can be read of a database that was moved aside. CE_CORRUPT: the
+ * one that was opened is damaged itself; else as l2_error_code. */
 int l2_finish_salvage(struct l2 *l2) MUST_USE;
 
 #endif
