@@ -66,7 +66,8 @@ static void leave_step(const char *key)
     uint64_t end_lsn;
     snprintf(path, sizeof path, "%s/journal", rig.dir);
     const struct journal_config config = {.env = &rig.env, .dir = path};
-    ck_assert_int_eq(journal_open(&config, &journal), 0);
+    ck_assert_int_eq(journal_new(&config, &journal), 0);
+    ck_assert_int_eq(journal_open(journal), 0);
     ck_assert_int_eq(journal_start(journal, 0), 0);
     ck_assert_int_eq(tier_head_put(slice_str(key), (struct tier_link){0, 0}, &record), 0);
     ck_assert_int_eq(journal_append(journal, TIER_RIG_STEP, buf_slice(&record), ACK_SYNC, &end_lsn),
