@@ -73,7 +73,8 @@ int journal_reread(struct journal *journal, uint64_t until_lsn,
 
 /* Starts the thread, and a new segment at max(end of what was found, lsn_min); a gap below lsn_min
  * is legal. What was replayed of the last segment is written again, for it may never have been
- * synced (journal_replay.c), and goes on there when there is no gap. CE_NODISK, CE_IO, CE_NOMEM; may then be tried again. */
+ * synced (journal_replay.c), and goes on there when there is no gap. CE_NODISK, CE_IO, CE_NOMEM;
+ * may then be tried again. */
 int journal_start(struct journal *journal, uint64_t lsn_min) MUST_USE;
 
 /* Gathers one record: type and payload (copied). *end_lsn is the position behind it. Never waits
