@@ -200,10 +200,13 @@ int datagram_open(struct worker *worker)
     worker->udp_bytes = malloc(RECEIVE_BYTES_MAX);
     if (!worker->udp_bytes)
         return CE_NOMEM;
-    for (unsigned i = 0; i < worker->udp_count; i++)
+    int rc = 0;
+    for (unsigned i = 0; i < worker->udp_count; i++) {
         event_assign(&worker->udp[i].event, worker->base, worker->udp[i].fd, EV_READ | EV_PERSIST,
                      on_datagrams, worker);
-    return 0;
+        rc = rc ? rc : event_reserve(&worker->udp[i].event);
+    }
+    return rc;
 }
 
 void datagram_start(struct worker *worker)

@@ -122,6 +122,10 @@ static int add_listener(struct net *net, int fd, bool tls)
     event_assign(&listener->again, net->base, -1, 0, accept_again, listener);
     if (!listener->event)
         return CE_NOMEM;
+    if (event_reserve(listener->event)) {
+        event_free(listener->event);
+        return CE_NOMEM;
+    }
     listener->net = net;
     listener->fd = fd;
     listener->tls = tls;

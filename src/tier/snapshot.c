@@ -90,8 +90,10 @@ static void take_back(struct target *target)
     if (path_in(target->dir, L2_FOLDER, path) &&
         env->dir_list(env->ctx, path, remove_file, &inside) == 0 && env->dir_remove(env->ctx, path))
         log_warn("tier", "snapshot: %s stays", path);
-    if (env->dir_list(env->ctx, target->dir, remove_file, target) == 0 && target->made &&
-        env->dir_remove(env->ctx, target->dir))
+    int rc = env->dir_list(env->ctx, target->dir, remove_file, target);
+    if (rc == 0 && target->made)
+        rc = env->dir_remove(env->ctx, target->dir);
+    if (rc && rc != CE_NOTFOUND)
         log_warn("tier", "snapshot: %s stays", target->dir);
 }
 

@@ -215,6 +215,7 @@ START_TEST(a_key_that_was_not_added_wakes_an_idle_thread)
         behind_missed(world->behind);
         ck_assert_int_eq(sem_wait(&written), 0); /* or the test's time-out */
     }
+    ck_assert_int_eq(behind_drain(&world->behind, 1, 60000), 0); /* its scan is over */
 }
 END_TEST
 
