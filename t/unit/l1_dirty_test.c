@@ -20,6 +20,7 @@ START_TEST(taken_carts_come_once_and_are_clean_after_ok)
     ck_assert_uint_eq(taken.count, 1);
     ck_assert_str_eq(taken.names[0].text, "a");
     ck_assert_uint_eq(l1_dirty_count(l1), 1); /* L2 does not have it yet */
+    ck_assert_uint_gt(l1_dirty_bytes(l1), sizeof(struct l1_item));
     ck_assert_uint_eq(take_from("a", 10).count, 0);
     evict_all();
     ck_assert_int_eq(look("a", 'x'), 3); /* pinned */

@@ -153,6 +153,9 @@ void l1_unpin(struct l1 *l1, uint64_t hash, struct slice key, bool ok);
 
 /* Number of carts that L2 does not have yet: dirty or pinned. Lock-free. */
 uint64_t l1_dirty_count(const struct l1 *l1);
+/* About what they take: so many of what a cart in memory takes on average. Lock-free; adds up all
+ * stripes. */
+uint64_t l1_dirty_bytes(const struct l1 *l1);
 
 /* ---- whole-table ---- */
 

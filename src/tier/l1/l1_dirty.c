@@ -82,6 +82,16 @@ uint64_t l1_dirty_count(const struct l1 *l1)
     return l1_counted(&l1->held);
 }
 
+uint64_t l1_dirty_bytes(const struct l1 *l1)
+{
+    uint64_t carts = 0, bytes = 0;
+    for (unsigned i = 0; i < L1_STRIPES; i++) {
+        carts += l1_counted(&l1->stripes[i].counts.carts);
+        bytes += l1_counted(&l1->stripes[i].counts.cart_bytes);
+    }
+    return carts ? l1_dirty_count(l1) * (bytes / carts) : 0;
+}
+
 /* ---- the L2 writer ------------------------------------------------------------------------ */
 
 /* A dirty cart of this hash that is not in flight, or NULL. Keys that share a hash have an entry
