@@ -410,13 +410,13 @@ static bool journal_is_late(struct tier *tier)
             !journal_reached(tier->journal, end - JOURNAL_LATE_BYTES, ACK_SYNC));
 }
 
-/* The drain writes at once from half of memory on. */
+/* The drain writes at once from 1 / DRAIN_MEMORY_PART of memory on. */
 static bool l2_is_late(struct tier *tier)
 {
     lock_take(&tier->room_lock);
     bool waits = tier->room_waits != NULL;
     lock_drop(&tier->room_lock);
-    return waits || l1_dirty_bytes(tier->l1) > l1_limit(tier->l1) / 4 * 3;
+    return waits || l1_dirty_bytes(tier->l1) > 2 * (l1_limit(tier->l1) / DRAIN_MEMORY_PART);
 }
 
 static const char *bottleneck(struct tier *tier)

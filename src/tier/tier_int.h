@@ -12,7 +12,7 @@
 #define DRAIN_DELAY_MAX_MS  40000       /* ... but no longer, */
 #define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
 #define DRAIN_JOURNAL_BYTES (64u << 20) /* nor a longer journal: a start reads and keeps it; */
-#define DRAIN_MEMORY_PART   2           /* nor while dirty carts take such a part of memory */
+#define DRAIN_MEMORY_PART   4           /* nor while dirty carts take such a part of memory */
 #define BEHIND_CART_US      100         /* the same for L3, for each cart that waits for it ... */
 #define BEHIND_DELAY_MAX_MS 20000       /* ... but no longer, */
 #define BEHIND_HOT_MS       60000       /* and is written so often at most */
