@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HEAPS      8
 #define HEAD_BYTES 8 /* in front of each piece, of ours and of glibc's */
@@ -17,17 +18,17 @@
 /* Larger pieces would leave holes in their spans. */
 #define PIECE_BYTES_MAX (L1_SPAN_BYTES / 4)
 
-#define CHUNK_BYTES   HUGE_BYTES
-#define CHUNK_SPANS   (CHUNK_BYTES / L1_SPAN_BYTES)
-#define RESERVE_BYTES ((size_t)1 << 40) /* of addresses */
-#define CHUNKS_MAX    (RESERVE_BYTES / CHUNK_BYTES)
-#define ALL_FREE      UINT8_MAX
+#define CHUNK_BYTES HUGE_BYTES
+#define CHUNK_SPANS (CHUNK_BYTES / L1_SPAN_BYTES)
+#define CHUNKS_MAX  ((size_t)1 << 19) /* 1 TiB */
+#define ALL_FREE    UINT8_MAX
 _Static_assert(CHUNK_SPANS == 8, "a bit of a byte for each");
 
-/* Chunks that are wholly free have no memory. */
+/* Chunks that are wholly free have no memory. `base` stays as the first l1_mem_new finds it. */
 static struct {
     struct lock lock;
     uint8_t *base;            /* NULL: no addresses, all comes from the C library */
+    size_t bytes;             /* of addresses: all the memory that there is */
     uint8_t free[CHUNKS_MAX]; /* spans of a chunk, a bit each */
     size_t chunks;            /* that were ever used */
     size_t low;               /* no chunk before this has a free span */
@@ -51,14 +52,10 @@ void l1_mem_unreserve(void *addresses, size_t bytes)
     huge_free(addresses, bytes);
 }
 
-/* AddressSanitizer sees only what the C library gives. */
-static uint8_t *reserve_pool(void)
+static size_t memory_bytes(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    return NULL;
-#else
-    return l1_mem_reserve(RESERVE_BYTES);
-#endif
+    size_t chunks = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / CHUNK_BYTES;
+    return (chunks < CHUNKS_MAX ? chunks : CHUNKS_MAX) * CHUNK_BYTES;
 }
 
 static void init_pool(void)
@@ -66,7 +63,10 @@ static void init_pool(void)
     lock_init(&pool.lock, LOCK_L1_POOL);
     for (unsigned i = 0; i < HEAPS; i++)
         l1_heap_init(&pool.heaps[i]);
-    pool.base = reserve_pool();
+#if !defined(__SANITIZE_ADDRESS__) /* it sees only what the C library gives */
+    pool.bytes = memory_bytes();
+    pool.base = l1_mem_reserve(pool.bytes);
+#endif
 }
 
 /* ---- spans -------------------------------------------------------------------------------- */
@@ -82,7 +82,7 @@ static size_t find_chunk(void)
 
 static bool add_chunk(void)
 {
-    if (pool.chunks == CHUNKS_MAX ||
+    if (pool.chunks == pool.bytes / CHUNK_BYTES ||
         !l1_mem_commit(pool.base + pool.chunks * CHUNK_BYTES, CHUNK_BYTES))
         return false;
     pool.free[pool.chunks++] = ALL_FREE;
@@ -110,8 +110,8 @@ void l1_span_give(struct l1_span *span)
     lock_take(&pool.lock);
     pool.free[chunk] |= (uint8_t)(1u << offset % CHUNK_BYTES / L1_SPAN_BYTES);
     pool.low = chunk < pool.low ? chunk : pool.low;
-    if (pool.free[chunk] == ALL_FREE)
-        MUST(madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED) == 0);
+    if (pool.free[chunk] == ALL_FREE) /* what is locked into memory stays there */
+        (void)madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
     lock_drop(&pool.lock);
 }
 
@@ -131,13 +131,13 @@ static struct l1_heap *own_heap(void)
 
 static bool is_of_pool(const void *mem)
 {
-    return (uintptr_t)mem - (uintptr_t)pool.base < RESERVE_BYTES && pool.base;
+    return (uintptr_t)mem - (uintptr_t)pool.base < pool.bytes && pool.base;
 }
 
 void *l1_mem_new(size_t bytes)
 {
-    struct l1_heap *heap = bytes <= PIECE_BYTES_MAX ? own_heap() : NULL;
-    return heap ? l1_heap_new(heap, bytes) : malloc(bytes);
+    struct l1_heap *heap = own_heap();
+    return heap && bytes <= PIECE_BYTES_MAX ? l1_heap_new(heap, bytes) : malloc(bytes);
 }
 
 void l1_mem_free(void *mem)
