@@ -106,6 +106,31 @@ START_TEST(the_checkpoint_waits_for_records_that_cannot_be_applied_yet)
 }
 END_TEST
 
+static _Atomic unsigned bare;
+
+static int count_bare(void *arg, const struct tier_replayed *record, struct slice state,
+                      struct buf *after)
+{
+    (void)arg, (void)record, (void)after;
+    atomic_fetch_add(&bare, state.len == 0);
+    return 0;
+}
+
+/* A step without the cart that it builds on would be passed over for good. */
+START_TEST(a_step_waits_for_the_database_that_may_have_its_cart)
+{
+    char url[96];
+    snprintf(url, sizeof url, "sqlite:%s", rig.dir); /* which is no file */
+    leave_step("cart:a");
+    rig.l3_url = url;
+    rig.replay = count_bare;
+    tier_rig_open(&rig);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), CE_DB);
+    ck_assert_uint_eq(atomic_load(&bare), 0);
+    ck_assert_int_eq(tier_stop(&rig.tier, STOP_MS), CE_BUSY); /* L3 has not all */
+}
+END_TEST
+
 /* ---- ends of lives ---- */
 
 static _Atomic uint64_t now_s;
@@ -261,6 +286,7 @@ int main(void)
     tcase_set_timeout(drains, 60);
     tcase_add_test(drains, what_the_journal_has_not_synced_does_not_come_to_l2);
     tcase_add_test(drains, the_checkpoint_waits_for_records_that_cannot_be_applied_yet);
+    tcase_add_test(drains, a_step_waits_for_the_database_that_may_have_its_cart);
     tcase_add_test(drains, an_entry_that_comes_before_the_end_is_followed_by_another);
     tcase_add_test(drains, a_mark_is_there_while_l3_has_another_state);
     tcase_add_test(drains, a_cart_that_left_for_l3_is_known_to_be_there);
