@@ -136,6 +136,18 @@ END_TEST
 
 /* ---- spans, with a heap of the test's own -------------------------------------------------- */
 
+/* AddressSanitizer: there are no spans. ThreadSanitizer: it has memory of its own beside ours. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_SPANS 0
+#else
+#define HAS_SPANS 1
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define SHADOW_BYTES ((uint64_t)1 << 30)
+#else
+#define SHADOW_BYTES 0
+#endif
+
 static struct l1_heap heap;
 
 static uint64_t resident_bytes(void)
@@ -173,7 +185,7 @@ START_TEST(all_that_is_free_is_given_back)
         size_t count = ((size_t)32 << 20) / bytes[i] | 1;
         fill_and_empty(bytes[i], count, 2); /* odd count: the stride meets each once */
         ck_assert_uint_eq(heap.whole_spans, 1);
-        ck_assert_uint_lt(resident_bytes(), before + 3 * CHUNK_BYTES);
+        ck_assert_uint_lt(resident_bytes(), before + 3 * CHUNK_BYTES + SHADOW_BYTES);
     }
 }
 END_TEST
@@ -202,10 +214,12 @@ static void add_tests(TCase *tests)
     const TTest *const all[] = {
         pieces_keep_what_was_written,
         pieces_go_back_from_any_thread,
+        /* of spans */
         all_that_is_free_is_given_back,
         neighbours_become_one,
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    size_t count = sizeof all / sizeof *all - (HAS_SPANS ? 0 : 2);
+    for (size_t i = 0; i < count; i++)
         tcase_add_test(tests, all[i]);
 }
 
