@@ -352,7 +352,7 @@ int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn
     uint64_t len = 0;
     int rc = 0;
     if (!tier->catchup.started &&
-        tier->catchup.records_bytes > RECORDS_BYTES((size_t)DRAIN_JOURNAL_BYTES))
+        tier->catchup.records_bytes > RECORDS_BYTES(drain_journal_bytes_max(tier)))
         rc = replay_all(tier);
     if (rc)
         return rc;

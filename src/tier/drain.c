@@ -523,10 +523,18 @@ static uint64_t delay_now_ms(const struct tier *tier)
     return delay_ms < DRAIN_DELAY_MAX_MS ? delay_ms : DRAIN_DELAY_MAX_MS;
 }
 
+size_t drain_journal_bytes_max(const struct tier *tier)
+{
+    size_t bytes = l1_limit(tier->l1) / DRAIN_JOURNAL_PART;
+    bytes = bytes < DRAIN_JOURNAL_MAX ? bytes : DRAIN_JOURNAL_MAX;
+    return bytes > DRAIN_JOURNAL_MIN ? bytes : DRAIN_JOURNAL_MIN;
+}
+
 /* The journal must stay short, and memory must not fill with what cannot be evicted. */
 static bool is_pressed(const struct tier *tier, uint64_t end)
 {
-    return (catchup_is_over(tier) && end - tier->drain.checkpoint > DRAIN_JOURNAL_BYTES) ||
+    return (catchup_is_over(tier) &&
+            end - tier->drain.checkpoint > drain_journal_bytes_max(tier)) ||
            l1_dirty_bytes(tier->l1) > l1_limit(tier->l1) / DRAIN_MEMORY_PART;
 }
 

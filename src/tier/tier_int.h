@@ -11,7 +11,9 @@
 #define DRAIN_CART_US       200         /* ... for each dirty cart so much longer ... */
 #define DRAIN_DELAY_MAX_MS  40000       /* ... but no longer, */
 #define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
-#define DRAIN_JOURNAL_BYTES (64u << 20) /* nor a longer journal: a start reads and keeps it; */
+#define DRAIN_JOURNAL_PART  2           /* nor while the journal has such a part of memory, */
+#define DRAIN_JOURNAL_MIN   (12u << 20) /* for a start brings its carts there; at least so much */
+#define DRAIN_JOURNAL_MAX   (64u << 20) /* and at most: it is read before anyone is served */
 #define DRAIN_MEMORY_PART   4           /* nor while dirty carts take such a part of memory */
 #define BEHIND_CART_US      100         /* the same for L3, for each cart that waits for it ... */
 #define BEHIND_DELAY_MAX_MS 20000       /* ... but no longer, */
@@ -414,6 +416,8 @@ int catchup_await(struct tier *tier, uint64_t hash) MUST_USE;
 void catchup_reload(struct tier *tier);
 
 /* drain.c: L1 -> L2 */
+/* So much of the journal may L2 lack. */
+size_t drain_journal_bytes_max(const struct tier *tier);
 int drain_start(struct tier *tier) MUST_USE;
 void drain_stop(struct tier *tier);
 /* Writes all carts that are dirty now, and handles unmarks. The L2 writer's thread, or any one
