@@ -21,6 +21,9 @@ SEED = int(os.environ.get("SOAK_SEED", str(random.SystemRandom().getrandbits(32)
 WRITERS = 8
 SHARED = [f"cart:shared{number}" for number in range(20)]
 QTY_MAX = 900
+# Of each writer. A cart remembers a token for 10 minutes, in some 26 bytes: without a limit the
+# carts that always change would soon be all that -m 16 has room for.
+OPERATIONS_PER_SECOND = 50
 RSS_SLACK_BYTES = 16 << 20
 FDS_SLACK = 8  # what SQLite and LevelDB have open at one moment and not at the next
 
@@ -37,6 +40,7 @@ class Shopper(threading.Thread):
         self.numbers = itertools.count(1)
         self.plain = None
         self.stopping = False
+        self.pace = threading.Event()
         self.acknowledged = self.retries = 0
         self.error = None
 
@@ -111,6 +115,7 @@ class Shopper(threading.Thread):
                     client = self.repeat(client, command)
                 if self.random.random() < 0.1:
                     client = self.use_cache(client)
+                self.pace.wait(1 / OPERATIONS_PER_SECOND)
         except Exception as error:  # pylint: disable=broad-except
             self.error = error
         finally:
