@@ -46,15 +46,23 @@ static int outer_code(int rc)
     return rc == CE_BUSY ? CE_IO : rc;
 }
 
+int l2_tell_error(char *error)
+{
+    if (!error)
+        return 0;
+    int rc = l2_error_code(error);
+    log_error("l2", "%s", error);
+    leveldb_free(error);
+    return rc;
+}
+
 /* l2_take_error with the code as it is. */
 static int take_raw_error(struct l2 *l2, char *error)
 {
-    int rc = l2_error_code(error);
+    int rc = l2_tell_error(error);
     atomic_fetch_add_explicit(&l2->errors, 1, memory_order_relaxed);
     if (rc == CE_CORRUPT)
         l2_note_damage(l2, atomic_load(&l2->opened));
-    log_error("l2", "%s", error);
-    leveldb_free(error);
     return rc;
 }
 

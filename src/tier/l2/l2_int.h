@@ -101,6 +101,8 @@ int l2_record_decode(struct slice key, struct slice record, struct l2_cart *out)
  * for a moment or for good. Others say nothing against the files; CE_BUSY, of this room only: they
  * are there, and not to be had. */
 int l2_error_code(const char *text);
+/* Its code, after it was logged and freed; 0 for NULL. */
+int l2_tell_error(char *error) MUST_USE;
 /* Logs, counts and frees `error`, returns its code, CE_IO for CE_BUSY; 0 for NULL. */
 int l2_take_error(struct l2 *l2, char *error) MUST_USE;
 

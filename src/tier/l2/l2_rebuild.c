@@ -15,16 +15,6 @@ static int path_of(const struct l2 *l2, const char *suffix, char path[L2_PATH_MA
     return len < 0 || len >= L2_PATH_MAX ? CE_NODISK : 0;
 }
 
-static int take_error(char *error)
-{
-    if (!error)
-        return 0;
-    int rc = l2_error_code(error);
-    log_error("l2", "%s", error);
-    leveldb_free(error);
-    return rc;
-}
-
 /* An empty database with the note. */
 static int make_new(struct l2 *l2, const char *path, const char *aside)
 {
@@ -37,12 +27,12 @@ static int make_new(struct l2 *l2, const char *path, const char *aside)
     leveldb_options_set_create_if_missing(l2->options, 1);
     leveldb_t *db = leveldb_open(l2->options, path, &error);
     if (error)
-        return take_error(error);
+        return l2_tell_error(error);
     l2_dbkey_meta(&dbkey, L2_SALVAGE_NOTE);
     leveldb_options_set_create_if_missing(l2->options, 0);
     leveldb_put(db, l2->write_options, dbkey.bytes, dbkey.len, aside, strlen(aside), &error);
     leveldb_close(db);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 int l2_begin_anew(struct l2 *l2)

@@ -55,16 +55,6 @@ struct note {
     bool has_value; /* of a row with a value */
 };
 
-static int take_error(char *error)
-{
-    if (!error)
-        return 0;
-    int rc = l2_error_code(error);
-    log_error("l2", "%s", error);
-    leveldb_free(error);
-    return rc;
-}
-
 /* ---- notes ---- */
 
 static struct note_key note_key_of(char kind, struct slice dbkey)
@@ -87,7 +77,7 @@ static int read_note(const struct salvage *salvage, char kind, struct slice dbke
     if (value && len == NOTE_BYTES)
         *note = (struct note){l2_u64((uint8_t *)value), true, value[NOTE_BYTES - 1]};
     leveldb_free(value);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 static void write_note(const struct salvage *salvage, const struct l2_row *row)
@@ -109,7 +99,7 @@ static int has_key(struct l2 *l2, const struct l2_dbkey *key, bool *has)
     char *value = leveldb_get(l2->db, l2->get_options, key->bytes, key->len, &len, &error);
     *has = value;
     leveldb_free(value);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 /* Where a row goes. */
@@ -143,7 +133,7 @@ static int flush(struct salvage *salvage)
     leveldb_writebatch_clear(salvage->batch);
     salvage->batch_bytes = 0;
     memset(salvage->pending, 0, sizeof salvage->pending);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 /* What the batch has of a key can't be read yet. */
@@ -312,7 +302,7 @@ static int erase(struct l2 *l2, const leveldb_writeoptions_t *write, struct slic
 {
     char *error = NULL;
     leveldb_delete(l2->db, write, (const char *)key.bytes, key.len, &error);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 /* Ends a scan: how it went. */
@@ -321,7 +311,7 @@ static int end_iter(leveldb_iterator_t *iter)
     char *error = NULL;
     leveldb_iter_get_error(iter, &error);
     leveldb_iter_destroy(iter);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 /* Removes what was written, all but the path of what is to be salvaged, or the notes only. */
@@ -379,7 +369,7 @@ static int read_path(struct l2 *l2, char path[L2_PATH_MAX])
         path[len] = 0;
     }
     leveldb_free(note);
-    return take_error(error);
+    return l2_tell_error(error);
 }
 
 /* Not before all that was brought over is in tables, which are synced. */
