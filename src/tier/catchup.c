@@ -324,6 +324,7 @@ static int replay_all(struct tier *tier)
 {
     struct catchup *catchup = &tier->catchup;
     int rc = 0;
+    catchup->whole = true;
     for (size_t i = 0; i < catchup->chains_cap && rc == 0; i++) {
         if (catchup->chains[i].first)
             rc = replay_chain(tier, catchup->chains[i].first);
@@ -509,6 +510,12 @@ static void *run_catchup(void *arg)
     lock_drop(&catchup->lock);
     drain_kick(tier); /* the checkpoint may move on */
     return NULL;
+}
+
+/* A cart that L1 has is served at once: no record of it may be left for the thread. */
+int catchup_read(struct tier *tier)
+{
+    return tier->catchup.whole ? replay_all(tier) : 0;
 }
 
 void catchup_begin(struct tier *tier)

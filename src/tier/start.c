@@ -109,6 +109,8 @@ static int try_disk(struct tier *tier)
     if (rc == 0 && !tier->replayed) {
         catchup_forget(tier);
         rc = journal_replay(tier->journal, tier->drain.checkpoint, catchup_note, tier);
+        if (rc == 0)
+            rc = catchup_read(tier);
         journal_release(tier->journal, tier->drain.checkpoint);
         if (rc == 0)
             rc = journal_start(tier->journal, tier->drain.checkpoint);

@@ -306,6 +306,7 @@ struct catchup {
     struct cond answered; /* to those who wait */
     struct late_wait *waits;
     bool reload, reloading, stopping;
+    bool whole; /* of the start: L1 has carts that lack later records, so none may wait */
     _Atomic bool running;  /* there are records that are not in L1 or L2 */
     _Atomic uint64_t left; /* chains */
     uint8_t *records;      /* struct late_record[] */
@@ -399,6 +400,8 @@ void catchup_init(struct tier *tier);
 void catchup_fini(struct tier *tier);
 /* For journal_replay, `arg` is the tier: keeps a record; when there are too many, applies all. */
 int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
+/* All was read. When it was more than is kept, the rest is applied now. As journal_replay. */
+int catchup_read(struct tier *tier) MUST_USE;
 /* Drops what was kept: the journal is read from the start again. */
 void catchup_forget(struct tier *tier);
 /* All was noted, and the journal is started: from here on what was noted has to be waited for. */

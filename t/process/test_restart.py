@@ -98,6 +98,19 @@ def test_a_kill_under_load_serves_at_once(server, options):
     check(server, SAMPLE, ROUNDS)
 
 
+MANY_ROUNDS = 16  # some 40 MB of journal with 20,000 carts, all of it written before L2 has to be
+
+
+def test_more_than_is_kept_of_a_journal_is_applied_before_anyone_is_served(server):
+    """Carts were in memory without their later records, and were served so."""
+    server.start(l3="none", m=1024)
+    fill(server)
+    add_to_all(server, MANY_ROUNDS)
+    server.kill9()
+    server.start(l3="none", m=16)  # keeps less of a journal in memory
+    check(server, SAMPLE, MANY_ROUNDS)
+
+
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_other_options_keep_every_cart(server, tmp_path, end):
     server.start()
