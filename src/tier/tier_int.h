@@ -306,8 +306,8 @@ struct catchup {
     struct cond answered; /* to those who wait */
     struct late_wait *waits;
     bool reload, reloading, stopping;
-    bool whole; /* of the start: L1 has carts that lack later records, so none may wait */
-    _Atomic bool running;  /* there are records that are not in L1 or L2 */
+    bool whole;           /* of the start: L1 has carts that lack later records, so none may wait */
+    _Atomic bool running; /* there are records that are not in L1 or L2 */
     _Atomic uint64_t left; /* chains */
     uint8_t *records;      /* struct late_record[] */
     size_t records_bytes, records_cap;

@@ -23,7 +23,7 @@ SHARED = [f"cart:shared{number}" for number in range(20)]
 QTY_MAX = 900
 # Of each writer. A cart remembers a token for 10 minutes, in some 26 bytes: without a limit the
 # carts that always change would soon be all that -m 16 has room for.
-OPERATIONS_PER_SECOND = 50
+OPERATIONS_PER_SECOND = 25
 RSS_SLACK_BYTES = 16 << 20
 FDS_SLACK = 8  # what SQLite and LevelDB have open at one moment and not at the next
 
