@@ -346,14 +346,20 @@ static int note_part(struct tier *tier, uint8_t type, struct slice payload, uint
     return tier->start.replay(tier->start.arg, &broken, slice_of(NULL, 0), &nothing);
 }
 
+/* Of a longer journal than L2 should ever lack half of L1's memory is kept, for L1 is empty yet. */
+static size_t records_bytes_max(const struct tier *tier)
+{
+    size_t usual = RECORDS_BYTES(drain_journal_bytes_max(tier)), half = l1_limit(tier->l1) / 2;
+    return half > usual ? half : usual;
+}
+
 int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
 {
     struct tier *tier = arg;
     uint32_t bytes = journal_record_bytes(payload.len);
     uint64_t len = 0;
     int rc = 0;
-    if (!tier->catchup.started &&
-        tier->catchup.records_bytes > RECORDS_BYTES(drain_journal_bytes_max(tier)))
+    if (!tier->catchup.started && tier->catchup.records_bytes > records_bytes_max(tier))
         rc = replay_all(tier);
     if (rc)
         return rc;
