@@ -8,12 +8,12 @@
 
 #define L1_BYTES (64u << 20)
 
-static void ignore_advance(void *ctx)
+void tier_rig_ignore(void *ctx)
 {
     (void)ctx;
 }
 
-static int expire_nothing(void *ctx, struct slice key)
+int tier_rig_expire_nothing(void *ctx, struct slice key)
 {
     (void)ctx, (void)key;
     return 0;
@@ -38,11 +38,12 @@ static uint64_t never_ends(struct slice state)
     return 0;
 }
 
+const struct tier_value tier_rig_any_value = {.check = check_nothing, .expiry_us = never_ends};
+
 void tier_rig_set_up(struct tier_rig *rig)
 {
-    *rig = (struct tier_rig){.env = *env_real(),
-                             .value = {.check = check_nothing, .expiry_us = never_ends},
-                             .replay = replay_nothing};
+    *rig = (struct tier_rig){
+        .env = *env_real(), .value = tier_rig_any_value, .replay = replay_nothing};
     snprintf(rig->dir, sizeof rig->dir, "/tmp/tier_rig.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(rig->dir));
     log_level_set(LOG_ERROR - 1);
@@ -68,8 +69,8 @@ void tier_rig_open(struct tier_rig *rig)
                                        .value = &rig->value,
                                        .state_record = TIER_RIG_STATE,
                                        .pair_record = TIER_RIG_PAIR,
-                                       .advanced = ignore_advance,
-                                       .expire = expire_nothing};
+                                       .advanced = tier_rig_ignore,
+                                       .expire = tier_rig_expire_nothing};
     ck_assert_int_eq(tier_open(&config, &rig->tier, message, sizeof message), 0);
     ck_assert_int_eq(tier_start(rig->tier, rig->replay, rig), 0);
 }

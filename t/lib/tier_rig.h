@@ -16,10 +16,16 @@ struct tier_rig {
     char dir[64];
     /* What tests may replace before they open it. */
     struct env env;          /* the machine's */
-    struct tier_value value; /* any state is good, and has no end */
+    struct tier_value value; /* tier_rig_any_value */
     tier_replay_fn *replay;  /* what a record makes: nothing */
     const char *l3_url;      /* none */
 };
+
+/* States that are no carts: any is good, and has no end. */
+extern const struct tier_value tier_rig_any_value;
+/* What else a tier asks its user to do. */
+void tier_rig_ignore(void *ctx);
+int tier_rig_expire_nothing(void *ctx, struct slice key);
 
 /* A fixture of Check: makes the directory, and removes it. */
 void tier_rig_set_up(struct tier_rig *rig);

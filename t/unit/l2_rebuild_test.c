@@ -4,10 +4,8 @@
 
 #include <check.h>
 #include <ftw.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -285,25 +283,15 @@ START_TEST(a_salvage_that_the_disk_fails_is_tried_again)
 }
 END_TEST
 
-/* As a disk that refuses what is larger. */
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-    signal(SIGXFSZ, SIG_IGN);
-    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes;
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 START_TEST(what_could_not_be_written_is_not_lost)
 {
     bool moved_aside;
     l2_close(&l2);
     spoil_current();
-    limit_files(8192);
+    suite_limit_files(8192);
     int first_rc = open_l2(&moved_aside);
     int again_rc = open_l2(&moved_aside);
-    limit_files(RLIM_INFINITY); /* what a test says is a file, too */
+    suite_limit_files(RLIM_INFINITY);
     ck_assert_int_eq(first_rc, CE_NODISK);
     ck_assert_int_eq(again_rc, CE_IO);
     must_open(false);

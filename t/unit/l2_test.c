@@ -4,10 +4,8 @@
 
 #include <check.h>
 #include <ftw.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -562,16 +560,6 @@ END_TEST
 /* ---- a write that fails ------------------------------------------------------------------------
  */
 
-/* Files may not grow beyond so many bytes: to LevelDB that is a failing disk. */
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-    signal(SIGXFSZ, SIG_IGN);
-    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes;
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 static void put_large(void)
 {
     size_t len = 200000;
@@ -587,13 +575,13 @@ START_TEST(failed_write_is_followed_by_a_reopen)
     put_many(5, false);
     put_large();
     size_t bytes = l2_batch_bytes(batch);
-    limit_files(50000);
+    suite_limit_files(50000);
     ck_assert_int_eq(l2_batch_commit(l2, batch), CE_IO);
     ck_assert_uint_eq(l2_batch_bytes(batch), bytes); /* not cleared */
     expect_text("cart:1", "cart:1");                 /* reading goes on */
     ck_assert_int_eq(l2_batch_commit(l2, batch), CE_IO);
     ck_assert_uint_ge(read_stat("l2_errors"), 2);
-    limit_files(RLIM_INFINITY);
+    suite_limit_files(RLIM_INFINITY);
     commit();
     ck_assert_uint_eq(read_stat("l2_reopens"), 2);
     reopen();
@@ -611,9 +599,9 @@ START_TEST(database_that_went_away_is_an_error_until_it_is_back)
     struct l2_cart got;
     put_many(5, false);
     put_large();
-    limit_files(50000);
+    suite_limit_files(50000);
     ck_assert_int_eq(l2_batch_commit(l2, batch), CE_IO);
-    limit_files(RLIM_INFINITY);
+    suite_limit_files(RLIM_INFINITY);
     snprintf(hidden, sizeof hidden, "%s.hidden", path);
     ck_assert_int_eq(rename(path, hidden), 0);
     ck_assert_int_eq(l2_batch_commit(l2, batch), CE_IO); /* no new, empty one */

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,17 +56,14 @@ END_TEST
 
 static void lift_file_limit(void)
 {
-    struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    suite_limit_files(RLIM_INFINITY);
 }
 
 START_TEST(a_failing_write_is_no_disk)
 {
     open_l3();
     flush_one(make_cart("cart:before", 0, NULL, 0), L3_DONE);
-    ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
-    struct rlimit small = {200000, RLIM_INFINITY};
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    suite_limit_files(200000);
     check_full(lift_file_limit);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include "fail_nth.h"
 #include "suite.h"
 #include "tier/tier_int.h"
+#include "tier_rig.h"
 
 #include <check.h>
 #include <errno.h>
@@ -26,33 +27,6 @@ static struct tier *tier;
 static struct cmd *cmd;
 static const char *const keys[2] = {"cart:a", "cart:b"};
 
-static void advanced(void *ctx)
-{
-    (void)ctx;
-}
-
-static int expire(void *ctx, struct slice key)
-{
-    (void)ctx, (void)key;
-    return 0;
-}
-
-/* ---- states that are no carts, for tests of putting ---- */
-
-static int any_check(struct slice state)
-{
-    (void)state;
-    return 0;
-}
-
-static uint64_t any_expiry_us(struct slice state)
-{
-    (void)state;
-    return 0;
-}
-
-static const struct tier_value any_value = {.check = any_check, .expiry_us = any_expiry_us};
-
 static void open_on(const struct tier_value *value)
 {
     char message[256];
@@ -62,8 +36,8 @@ static void open_on(const struct tier_value *value)
                                        .value = value,
                                        .state_record = CMD_RECORD_STATE,
                                        .pair_record = CMD_RECORD_PAIR,
-                                       .advanced = advanced,
-                                       .expire = expire};
+                                       .advanced = tier_rig_ignore,
+                                       .expire = tier_rig_expire_nothing};
     const struct cmd_bucket bucket = {.name = "cart", .prefixes = "cart:", .class = CMD_CART};
     const struct cmd_config cmd_config = {
         .env = env_real(), .buckets = &bucket, .buckets_count = 1, .workers = 1};
@@ -171,7 +145,7 @@ static void put_with_each_failing(int lasting)
 
 START_TEST(memory_that_fails_changes_neither_of_two_carts)
 {
-    open_on(&any_value);
+    open_on(&tier_rig_any_value);
     put_with_each_failing(0); /* neither is there before */
     put_with_each_failing(1); /* both are */
     close_all();
@@ -180,7 +154,7 @@ END_TEST
 
 START_TEST(a_journal_that_fails_changes_neither_of_two_carts)
 {
-    open_on(&any_value);
+    open_on(&tier_rig_any_value);
     ck_assert_int_eq(put_both("a", "b", ACK_RAM), 0);
     fail_nth_arm(FAIL_IN(FILE), 1, 1, EIO, "journal");
     ck_assert_int_ne(journal_flush(tier_journal(tier), ACK_SYNC, WAIT_MS), 0);
