@@ -4,9 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEGMENT_BYTES    (16u << 20) /* a start after a kill writes the last anew */
-#define SYNC_INTERVAL_MS 1000
-
 /* ---- open ---- */
 
 static char *join_path(const char *dir, const char *name)
@@ -22,9 +19,7 @@ static int make_journal(struct tier *tier)
 {
     struct journal_config config = {.env = tier->config.env,
                                     .dir = tier->journal_dir,
-                                    .segment_bytes = SEGMENT_BYTES,
                                     .history_bytes = tier->config.history_bytes,
-                                    .sync_interval_ms = SYNC_INTERVAL_MS,
                                     .advanced = tier->config.advanced,
                                     .ctx = tier->config.ctx};
     return journal_new(&config, &tier->journal);

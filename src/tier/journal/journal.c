@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define SEGMENT_BYTES    (16u << 20)
+#define SEGMENT_BYTES    (16u << 20) /* a start after a kill writes the last anew */
 #define SYNC_INTERVAL_MS 1000
 
 /* ---- open and close ----------------------------------------------------------------------------
