@@ -144,6 +144,8 @@ enum run session_hold(struct session *session, size_t start, uint64_t lsn, enum 
 /* foresee.c */
 /* Fetches what the first requests of `in` will look for, when there are several. A hint. */
 void foresee(const struct session *session, struct slice in);
+/* What the first request of each will look for. */
+void foresee_inputs(void *cmd, const struct net_input *inputs, unsigned count);
 
 /* table.c */
 enum run table_run(struct session *session, const struct request *request);

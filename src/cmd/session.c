@@ -252,6 +252,7 @@ void session_handler(struct cmd *cmd, struct net_handler *handler)
     *handler = (struct net_handler){.ctx = cmd,
                                     .conn_open = session_open,
                                     .conn_input = session_input,
+                                    .foresee = foresee_inputs,
                                     .conn_close = session_close,
                                     .hold_state = hold_state,
                                     .hold_failed = hold_failed,

@@ -1,9 +1,9 @@
 /* conn: one connection on its worker: its life and its input.
  *
- * readable -> read -> conn_run: handler uses input, appends replies -> conn_flush: send up to the
- * first held reply, then watch for what its state asks for. A connection is freed in one place only
- * (conn_free), never while parked. A datagram is a connection too: all of its input is there from
- * the beginning, and it ends when it is answered. */
+ * readable -> read -> batch.c -> conn_run_input: handler uses input, appends replies -> conn_flush:
+ * send up to the first held reply, then watch for what its state asks for. A connection is freed in
+ * one place only (conn_free), never while parked. A datagram is a connection too: all of its input
+ * is there from the beginning, and it ends when it is answered. */
 #include "net/net_int.h"
 
 #include <linux/sockios.h>
@@ -70,6 +70,7 @@ static void conn_detach(struct net_conn *conn)
     struct worker *worker = conn->worker;
     conn_unhold(conn);
     ready_unlink(conn);
+    batch_leave(conn);
     watch_read(conn, false);
     watch_write(conn, false);
     lock_take(&worker->conns_lock);
@@ -167,7 +168,7 @@ static void take_next(struct net_conn *conn, enum net_next next)
     }
 }
 
-void conn_run(struct net_conn *conn)
+void conn_run_input(struct net_conn *conn)
 {
     MUST_OBJ(conn, CONN_MAGIC);
     struct slice in = slice_from(buf_slice(&conn->in), conn->in_used);
@@ -193,6 +194,11 @@ void conn_run(struct net_conn *conn)
         conn->read_on = true;
         worker_ready(conn);
     }
+}
+
+void conn_run(struct net_conn *conn)
+{
+    conn_run_input(conn);
     conn_flush(conn);
 }
 
@@ -245,7 +251,7 @@ static bool read_some(struct net_conn *conn, bool *again)
     return true;
 }
 
-static void read_and_run(struct net_conn *conn)
+static void read_and_queue(struct net_conn *conn)
 {
     bool again;
     if (!read_some(conn, &again))
@@ -253,7 +259,7 @@ static void read_and_run(struct net_conn *conn)
     else if (conn->stream.handshaking)
         conn_watch(conn, false);
     else
-        conn_run(conn);
+        batch_add(conn);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -261,7 +267,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct net_conn *conn = arg;
     (void)fd, (void)what;
     if (may_read(conn))
-        read_and_run(conn);
+        read_and_queue(conn);
     else
         conn_flush(conn); /* TLS had to read before it could write on */
 }
@@ -272,7 +278,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     conn->writing = false;
     if (conn->stream.read_wants_write && may_read(conn))
-        read_and_run(conn);
+        read_and_queue(conn);
     else
         conn_flush(conn);
 }
@@ -282,7 +288,7 @@ void conn_turn(struct net_conn *conn)
     bool read_on = conn->read_on;
     conn->read_on = false;
     if (read_on && may_read(conn))
-        read_and_run(conn);
+        read_and_queue(conn);
     else
         conn_run(conn);
 }

@@ -34,6 +34,12 @@ enum net_next {
     NET_CLOSE, /* send what there is, then close */
 };
 
+/* What a connection has read and not used. */
+struct net_input {
+    void *session;
+    struct slice in;
+};
+
 struct net_handler {
     void *ctx;
     /* A new connection on `worker`. CE_NOMEM closes it. */
@@ -41,6 +47,9 @@ struct net_handler {
     /* Run what `in` holds; *used bytes are done with; *want (0 = unknown) is the length `in` must
      * grow to before another call makes sense. */
     enum net_next (*conn_input)(void *session, struct slice in, size_t *used, size_t *want);
+    /* These are run next, one after the other: a chance to fetch what they will need. NULL = none.
+     */
+    void (*foresee)(void *ctx, const struct net_input *inputs, unsigned count);
     /* The connection is gone. MUST NOT be parked then (net keeps a parked one until resumed). */
     void (*conn_close)(void *session);
     /* May a held reply go out? 0 yes, 1 not yet, or the CE_* it failed with. Lock-free. */

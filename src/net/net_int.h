@@ -15,6 +15,7 @@
 #define WORKER_MAGIC 0x776f726b
 
 #define CONN_KEEP_BYTES (64u << 10) /* buffers above this are given back when little is in them */
+#define NET_BATCH_MAX   32          /* connections that are run together */
 #define CONN_HOLDS_MAX  8192        /* held replies above which the handler is not called */
 
 struct worker;
@@ -88,6 +89,7 @@ struct net_conn {
     bool queued;                        /* in worker->ready ... */
     bool read_on;                       /* ... to read first */
     bool is_datagram;                   /* the conn of a struct datagram */
+    unsigned batch_place;               /* in worker->batch, from 1 on; 0 = not there */
     _Atomic bool parked, closing, held; /* these: set by the worker, seen by net_conns() */
     _Atomic uint64_t active_s;          /* worker->now_s when a byte moved */
     uint64_t active_tick;               /* worker->ticks then */
@@ -137,7 +139,9 @@ struct worker {
     pthread_t thread;
     bool started;
     struct event_base *base;
-    struct event wake_event, ready_event, deadline_event, tick_event;
+    struct event wake_event, ready_event, batch_event, deadline_event, tick_event;
+    struct net_conn *batch[NET_BATCH_MAX]; /* read in this round and not answered yet, or NULL */
+    unsigned batch_count;
     struct mailbox mailbox;
     _Atomic unsigned held_count; /* connections with held replies */
     struct lock conns_lock;      /* the list conns: changed by the worker, read by net_conns() */
@@ -200,7 +204,8 @@ struct net {
 int conn_new(struct worker *worker, int fd, SSL *ssl) MUST_USE; /* owns fd and ssl when 0 */
 /* For a conn that is part of something else, zeroed: fields, session and list. */
 int conn_open(struct net_conn *conn, struct worker *worker) MUST_USE;
-void conn_run(struct net_conn *conn);     /* may free conn */
+void conn_run_input(struct net_conn *conn);
+void conn_run(struct net_conn *conn);     /* and conn_flush; may free conn */
 void conn_turn(struct net_conn *conn);    /* conn_run in a later turn; may free conn */
 void conn_free(struct net_conn *conn);    /* not while parked */
 void conn_drop(struct net_conn *conn);    /* nothing more can be said to the peer */
@@ -216,6 +221,11 @@ void conn_time_out(struct net_conn *conn); /* it has; frees conn */
 
 /* The events that its state asks for; `unsent`: output that may go has not gone. */
 void conn_watch(struct net_conn *conn, bool unsent);
+
+/* batch.c */
+void batch_init(struct worker *worker);
+void batch_add(struct net_conn *conn);   /* it was read; may free any that are in the batch */
+void batch_leave(struct net_conn *conn); /* when it is in it */
 
 /* conn_out.c: output of a connection */
 void conn_flush(struct net_conn *conn); /* may free conn */

@@ -199,6 +199,7 @@ int worker_init(struct worker *worker, struct net *net, unsigned index)
         return CE_NOMEM;
     event_assign(&worker->wake_event, worker->base, worker->mailbox.wake_fd,
                  EV_READ | EV_PERSIST | EV_ET, on_wake, worker);
+    batch_init(worker);
     event_assign(&worker->ready_event, worker->base, -1, 0, on_ready, worker);
     event_assign(&worker->deadline_event, worker->base, -1, 0, on_deadline, worker);
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);

@@ -38,6 +38,8 @@ static _Atomic uint64_t lsn_given, lsn_reached, live_holds_max, hangups;
 static _Atomic(struct session *) parked;
 static sem_t stands, goes_on;
 static _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
+static _Atomic unsigned foreseen, foreseen_max;   /* inputs: in all, of one look */
+static _Atomic unsigned unanswered_max;           /* that an e saw run and not sent */
 
 /* ---- the handler ---- */
 
@@ -91,11 +93,37 @@ static void hold(struct net_conn *conn)
         atomic_store(&live_holds_max, live);
 }
 
+static void note_max(_Atomic unsigned *max, unsigned count)
+{
+    if (count > atomic_load(max))
+        atomic_store(max, count);
+}
+
+static void see_unanswered(const struct worker *worker)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < worker->batch_count; i++)
+        count += worker->batch[i] && worker->batch[i]->out.len > 0;
+    note_max(&unanswered_max, count);
+}
+
+static void see_inputs(void *ctx, const struct net_input *inputs, unsigned count)
+{
+    (void)ctx;
+    for (unsigned i = 0; i < count; i++) {
+        const struct session *session = inputs[i].session;
+        MUST(inputs[i].in.len > 0 && session->conn->out.len == 0); /* none has been run */
+    }
+    atomic_fetch_add(&foreseen, count);
+    note_max(&foreseen_max, count);
+}
+
 static enum net_next run_line(struct session *session, const char *line)
 {
     struct buf *out = net_out(session->conn);
     switch (line[0]) {
     case 'e':
+        see_unanswered(session->conn->worker);
         atomic_store(&in_cap, session->conn->in.cap);
         atomic_store(&out_cap, out->cap);
         atomic_store(&holds_cap, session->conn->holds_cap);
@@ -167,6 +195,7 @@ static void on_hangup(void *ctx)
 
 static const struct net_handler handler = {.conn_open = open_session,
                                            .conn_input = take_input,
+                                           .foresee = see_inputs,
                                            .conn_close = free,
                                            .hold_state = see_hold,
                                            .hold_failed = fail_hold};
@@ -343,6 +372,84 @@ static void wait_stat(const char *name, uint64_t value)
 }
 
 /* ---- holds ---- */
+
+/* Connections that the worker has served once. */
+static void connect_many(int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        fds[i] = connect_unix();
+        say(fds[i], "e\n");
+        expect(fds[i], "ok\n");
+    }
+    atomic_store(&foreseen, 0);
+    atomic_store(&foreseen_max, 0);
+    atomic_store(&unanswered_max, 0);
+}
+
+/* What the connections say next reaches the worker in one round of its loop. */
+static int stand_still(void)
+{
+    int fd = connect_unix();
+    say(fd, "s\n");
+    sem_wait(&stands);
+    return fd;
+}
+
+START_TEST(who_is_readable_together_is_foreseen_run_and_answered_together)
+{
+    int fds[3];
+    connect_many(fds, 3);
+    int still = stand_still();
+    for (unsigned i = 0; i < 3; i++)
+        say(fds[i], "e\n");
+    sem_post(&goes_on);
+    for (unsigned i = 0; i < 3; i++)
+        expect(fds[i], "ok\n");
+    ck_assert_uint_eq(atomic_load(&foreseen), 3);
+    ck_assert_uint_eq(atomic_load(&foreseen_max), 3);
+    ck_assert_uint_eq(atomic_load(&unanswered_max), 2);
+    for (unsigned i = 0; i < 3; i++)
+        close(fds[i]);
+    close(still);
+}
+END_TEST
+
+START_TEST(who_leaves_a_batch_leaves_it_to_the_others)
+{
+    int fds[4];
+    connect_many(fds, 4);
+    int still = stand_still();
+    say(fds[0], "q\n");
+    say(fds[1], "e\n");
+    close(fds[2]);
+    say(fds[3], "e\n");
+    sem_post(&goes_on);
+    expect_end(fds[0]);
+    expect(fds[1], "ok\n");
+    expect(fds[3], "ok\n");
+    close(fds[1]);
+    close(fds[3]);
+    close(still);
+}
+END_TEST
+
+START_TEST(no_batch_is_larger_than_its_limit)
+{
+    int fds[2 * NET_BATCH_MAX];
+    connect_many(fds, 2 * NET_BATCH_MAX);
+    int still = stand_still();
+    for (unsigned i = 0; i < 2 * NET_BATCH_MAX; i++)
+        say(fds[i], "e\n");
+    sem_post(&goes_on);
+    for (unsigned i = 0; i < 2 * NET_BATCH_MAX; i++)
+        expect(fds[i], "ok\n");
+    ck_assert_uint_gt(atomic_load(&foreseen_max), 1);
+    ck_assert_uint_le(atomic_load(&foreseen_max), NET_BATCH_MAX);
+    for (unsigned i = 0; i < 2 * NET_BATCH_MAX; i++)
+        close(fds[i]);
+    close(still);
+}
+END_TEST
 
 START_TEST(held_replies_wait_and_all_behind_them)
 {
@@ -611,6 +718,34 @@ START_TEST(datagrams_that_have_come_are_answered_at_a_stop)
 }
 END_TEST
 
+START_TEST(what_a_batch_has_read_is_answered_at_a_stop)
+{
+    int fds[3];
+    pthread_t stopper;
+    connect_many(fds, 3);
+    int still = stand_still();
+    for (unsigned i = 0; i < 3; i++)
+        say(fds[i], i ? "e\n" : "h\n");
+    end_run();
+    MUST(pthread_create(&stopper, NULL, stop_net, NULL) == 0);
+    while (!atomic_load(&net->workers[0].mailbox.woken)) /* the stop is behind them */
+        is_silent(fds[0], 1);
+    sem_post(&goes_on);
+    for (unsigned i = 1; i < 3; i++) {
+        expect(fds[i], "ok\n");
+        expect_end(fds[i]);
+    }
+    reach(1); /* only now may the worker end */
+    expect(fds[0], "held\n");
+    expect_end(fds[0]);
+    expect_end(still);
+    MUST(pthread_join(stopper, NULL) == 0);
+    net_free(&net);
+    fake_env_free(&fake);
+    rmdir(folder);
+}
+END_TEST
+
 START_TEST(a_stop_waits_for_answers_and_no_longer_than_told)
 {
     int udp = connect_udp(), fd = connect_unix();
@@ -635,6 +770,9 @@ int main(void)
     tcase_add_checked_fixture(cases, set_up, tear_down);
     tcase_add_checked_fixture(ends, set_up, NULL);
     tcase_set_timeout(cases, WAIT_MS / 1000);
+    tcase_add_test(cases, who_is_readable_together_is_foreseen_run_and_answered_together);
+    tcase_add_test(cases, who_leaves_a_batch_leaves_it_to_the_others);
+    tcase_add_test(cases, no_batch_is_larger_than_its_limit);
     tcase_add_test(cases, held_replies_wait_and_all_behind_them);
     tcase_add_test(cases, a_promise_that_fails_is_replaced);
     tcase_add_test(cases, no_more_than_some_replies_are_held_and_memory_comes_back);
@@ -648,6 +786,7 @@ int main(void)
     tcase_add_test(cases, a_hangup_is_told);
     tcase_add_test(ends, main_still_does_what_it_is_asked_while_all_stops);
     tcase_add_test(ends, datagrams_that_have_come_are_answered_at_a_stop);
+    tcase_add_test(ends, what_a_batch_has_read_is_answered_at_a_stop);
     tcase_add_test(ends, a_stop_waits_for_answers_and_no_longer_than_told);
     suite_add_tcase(suite, cases);
     suite_add_tcase(suite, ends);
