@@ -2,6 +2,7 @@
  * what is there is the beginning of what was appended, once and in order. */
 #include "../lib/journal_rig.h"
 #include "lib/suite.h"
+#include "tier/journal/journal_int.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -245,6 +246,136 @@ START_TEST(failed_sync_then_kill_then_power_loss_leaves_no_hole)
 }
 END_TEST
 
+/* ---- in the background --------------------------------------------------------------------------
+ */
+
+/* Calls that the syncs nobody waits for, and the next segment, consist of; in this order. */
+static const enum fake_call background_calls[] = {FAKE_SYNC, FAKE_CREATE, FAKE_DIR_SYNC,
+                                                  FAKE_TRUNCATE, FAKE_CLOSE};
+
+#define BACKGROUND_CALLS (sizeof background_calls / sizeof *background_calls)
+
+static void write_on(int records)
+{
+    for (int i = 0; i < records; i++)
+        rig_wait_reached(&rig, rig_put(&rig, "a record", ACK_OS), ACK_OS);
+}
+
+/* A record that comes after the sync that is held, and before the journal learns of its end. */
+static void write_behind_sync(void)
+{
+    bool is_done = false;
+    uint64_t writes = fake_env_calls(rig.fake, FAKE_WRITE);
+    fake_env_hold(rig.fake, FAKE_WRITE);
+    uint64_t end = rig_put(&rig, "behind the sync", ACK_OS);
+    fake_env_wait_calls(rig.fake, FAKE_WRITE, writes + 1);
+    fake_env_let_go(rig.fake, FAKE_SYNC);
+    while (!is_done) {
+        lock_take(&rig.journal->lock);
+        is_done = rig.journal->background.is_done;
+        lock_drop(&rig.journal->lock);
+    }
+    fake_env_let_go(rig.fake, FAKE_WRITE);
+    rig_wait_reached(&rig, end, ACK_OS);
+}
+
+/* So much is written that the segment is full, and some more when this call of its sync, or of its
+ * successor, is held. */
+static void write_until_held(enum fake_call call)
+{
+    uint64_t syncs = fake_env_calls(rig.fake, FAKE_SYNC), calls = fake_env_calls(rig.fake, call);
+    fake_env_hold(rig.fake, FAKE_SYNC);
+    write_on(6);
+    fake_env_wait_calls(rig.fake, FAKE_SYNC, syncs + 1);
+    if (call != FAKE_SYNC) {
+        fake_env_hold(rig.fake, call);
+        write_behind_sync();
+        fake_env_wait_calls(rig.fake, call, calls + 1);
+    }
+    write_on(3);
+}
+
+static void boot_with_short_segments(uint64_t seed)
+{
+    rig_fini(&rig);
+    rig_init(&rig, seed);
+    rig.config.segment_bytes = 100;
+    rig_boot(&rig, NULL);
+}
+
+START_TEST(who_waits_for_a_write_does_not_wait_for_a_sync)
+{
+    for (size_t i = 0; i < BACKGROUND_CALLS; i++) {
+        boot_with_short_segments(i);
+        write_until_held(background_calls[i]);
+        uint64_t sync = rig_put(&rig, "sync", ACK_SYNC);
+        ck_assert(!journal_reached(rig.journal, sync, ACK_SYNC));
+        fake_env_let_go(rig.fake, background_calls[i]);
+        rig_wait_reached(&rig, sync, ACK_SYNC);
+        rig_crash(&rig, FAKE_POWER);
+        boot_and_expect_all();
+    }
+}
+END_TEST
+
+START_TEST(a_segment_that_is_full_is_followed_by_another)
+{
+    boot_with_short_segments(1);
+    write_until_held(FAKE_CLOSE); /* of the old one, the last that is done */
+    ck_assert_uint_eq(fake_env_count_files(rig.fake, RIG_DIR), 2);
+    fake_env_let_go(rig.fake, FAKE_CLOSE);
+    rig_expect_all_after_restart(&rig);
+}
+END_TEST
+
+START_TEST(a_crash_at_any_point_of_the_background_loses_only_a_suffix)
+{
+    for (uint64_t seed = 0; seed < 30 * BACKGROUND_CALLS; seed++) {
+        boot_with_short_segments(seed);
+        write_until_held(background_calls[seed % BACKGROUND_CALLS]);
+        enum fake_crash how = (enum fake_crash)(seed / BACKGROUND_CALLS % 3);
+        uint64_t safe = 0;
+        for (size_t i = 0; i < rig.appended.count; i++) {
+            uint64_t end = rig.appended.records[i].end_lsn;
+            if (how == FAKE_KILL || journal_reached(rig.journal, end, ACK_SYNC))
+                safe = end;
+        }
+        rig_crash(&rig, how);
+        boot_and_check(safe);
+        rig_wait_reached(&rig, rig_put(&rig, "synced on top", ACK_SYNC), ACK_SYNC);
+        rig_crash(&rig, FAKE_POWER_TORN);
+        boot_and_expect_all();
+    }
+}
+END_TEST
+
+START_TEST(a_failure_behind_a_held_call_is_mended)
+{
+    for (size_t i = 0; i < BACKGROUND_CALLS; i++) {
+        boot_with_short_segments(i);
+        write_until_held(background_calls[i]);
+        fail_next(FAKE_WRITE, FAKE_ALWAYS, CE_NODISK);
+        rig_put(&rig, "meets the fault", ACK_SYNC);
+        fake_env_let_go(rig.fake, background_calls[i]);
+        rig_wait_failed(&rig);
+        mend_and_flush();
+        rig_crash(&rig, FAKE_POWER);
+        boot_and_expect_all();
+    }
+}
+END_TEST
+
+START_TEST(a_stop_ends_what_is_done_in_the_background)
+{
+    for (size_t i = 0; i < BACKGROUND_CALLS; i++) {
+        boot_with_short_segments(i);
+        write_until_held(background_calls[i]);
+        fake_env_let_go(rig.fake, background_calls[i]);
+        rig_expect_all_after_restart(&rig);
+    }
+}
+END_TEST
+
 /* ---- every call fails once ----------------------------------------------------------------------
  */
 
@@ -265,27 +396,27 @@ static void boot_through_faults(void)
     rig_boot(&rig, NULL);
 }
 
-static void append_through_faults(void)
+static void append_through_faults(enum ack_level level)
 {
     for (int i = 0; i < 8; i++) {
-        int rc = rig_append(&rig, (uint8_t)i, slice_str("a record of some length"), ACK_SYNC);
+        int rc = rig_append(&rig, (uint8_t)i, slice_str("a record of some length"), level);
         ck_assert(rc == 0 || rc == CE_NODISK);
         if (rc == CE_NODISK)
             rig_put(&rig, "into memory", ACK_RAM);
-        rc = journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS);
+        rc = journal_flush(rig.journal, level, RIG_WAIT_MS);
         ck_assert(rc == 0 || rc == CE_NODISK);
     }
 }
 
 /* Two lives on one disk whose n-th call fails; true when there were so many calls. */
-static bool live_with_fault(uint32_t n, uint32_t repeat)
+static bool live_with_fault(uint32_t n, uint32_t repeat, enum ack_level level)
 {
     struct fake_fault fault = {n, repeat, CE_NODISK};
     rig.config.segment_bytes = 100;
     fake_env_fault(rig.fake, FAKE_ANY, fault);
     for (int life = 0; life < 2; life++) {
         boot_through_faults();
-        append_through_faults();
+        append_through_faults(level);
         if (life == 0) {
             mend_and_flush();
             rig_stop(&rig);
@@ -300,25 +431,32 @@ static bool live_with_fault(uint32_t n, uint32_t repeat)
     return hit;
 }
 
-static uint32_t fail_each_call(uint32_t repeat)
+static uint32_t fail_each_call(uint32_t repeat, enum ack_level level)
 {
     for (uint32_t n = 1;; n++) {
         rig_fini(&rig);
         rig_init(&rig, n);
-        if (!live_with_fault(n, repeat))
+        if (!live_with_fault(n, repeat, level))
             return n;
     }
 }
 
 START_TEST(any_call_may_fail_once)
 {
-    ck_assert_uint_gt(fail_each_call(1), 40);
+    ck_assert_uint_gt(fail_each_call(1, ACK_SYNC), 40);
 }
 END_TEST
 
 START_TEST(any_call_may_fail_from_then_on)
 {
-    ck_assert_uint_gt(fail_each_call(FAKE_ALWAYS), 40);
+    ck_assert_uint_gt(fail_each_call(FAKE_ALWAYS, ACK_SYNC), 40);
+}
+END_TEST
+
+START_TEST(any_call_in_the_background_may_fail)
+{
+    ck_assert_uint_gt(fail_each_call(1, ACK_OS), 20);
+    ck_assert_uint_gt(fail_each_call(FAKE_ALWAYS, ACK_OS), 20);
 }
 END_TEST
 
@@ -331,11 +469,11 @@ START_TEST(released_segments_stay_gone_or_come_back_whole)
         rig.config.segment_bytes = 100;
         rig_boot(&rig, NULL);
         fake_env_fault(rig.fake, FAKE_ANY, (struct fake_fault){n, 2, CE_IO});
-        append_through_faults();
+        append_through_faults(ACK_SYNC);
         uint64_t released = rig.appended.records[3].end_lsn;
         mend_and_flush();
         journal_release(rig.journal, released);
-        append_through_faults();
+        append_through_faults(ACK_SYNC);
         mend_and_flush();
         rig_crash(&rig, FAKE_POWER);
         rig_boot(&rig, &replayed);
@@ -365,17 +503,18 @@ static uint64_t find_reached(enum ack_level level)
     return 0;
 }
 
-static void take_random_steps(void)
+/* Who never asks for a sync leaves them all to the background. */
+static void take_random_steps(uint64_t levels)
 {
     uint8_t payload[PAYLOAD_MAX];
     for (uint64_t steps = pick(STEPS_MAX); steps > 0; steps--) {
         size_t len = pick(PAYLOAD_MAX);
         memset(payload, (int)pick(256), len);
-        int rc =
-            rig_append(&rig, (uint8_t)pick(256), slice_of(payload, len), (enum ack_level)pick(3));
+        int rc = rig_append(&rig, (uint8_t)pick(256), slice_of(payload, len),
+                            (enum ack_level)pick(levels));
         ck_assert(rc == 0 || rc == CE_NODISK);
         if (pick(4) == 0)
-            rc = journal_flush(rig.journal, (enum ack_level)pick(3), RIG_WAIT_MS);
+            rc = journal_flush(rig.journal, (enum ack_level)pick(levels), RIG_WAIT_MS);
         ck_assert(rc == 0 || rc == CE_NODISK);
         if (pick(8) == 0)
             fake_env_advance_ms(rig.fake, pick(2000));
@@ -409,7 +548,7 @@ START_TEST(crash_loses_only_a_suffix)
                 fake_env_fault(rig.fake, FAKE_ANY,
                                (struct fake_fault){1 + (uint32_t)pick(40), repeat, CE_IO});
             }
-            take_random_steps();
+            take_random_steps(seed % 2 ? ACK_SYNC + 1 : ACK_OS + 1);
             crash_in_a_random_way(faults);
         }
     }
@@ -444,11 +583,20 @@ int main(void)
         failed_sync_then_kill_then_power_loss_leaves_no_hole,
         any_call_may_fail_once,
         any_call_may_fail_from_then_on,
+        any_call_in_the_background_may_fail,
         released_segments_stay_gone_or_come_back_whole,
         crash_loses_only_a_suffix,
     };
+    const TTest *const background[] = {
+        who_waits_for_a_write_does_not_wait_for_a_sync,
+        a_segment_that_is_full_is_followed_by_another,
+        a_crash_at_any_point_of_the_background_loses_only_a_suffix,
+        a_failure_behind_a_held_call_is_mended,
+        a_stop_ends_what_is_done_in_the_background,
+    };
     Suite *suite = suite_create("journal_crash");
     add_case(suite, "one_fault", one_fault, sizeof one_fault / sizeof *one_fault);
+    add_case(suite, "background", background, sizeof background / sizeof *background);
     add_case(suite, "many_faults", many_faults, sizeof many_faults / sizeof *many_faults);
     return suite_run(suite);
 }

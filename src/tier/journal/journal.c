@@ -14,6 +14,8 @@ static void destroy(struct journal *journal)
 {
     if (journal->fd >= 0)
         journal->config.env->file_close(journal->config.env->ctx, journal->fd);
+    cond_fini(&journal->background.over);
+    cond_fini(&journal->background.work);
     cond_fini(&journal->over);
     cond_fini(&journal->moved);
     cond_fini(&journal->wake);
@@ -50,6 +52,8 @@ static struct journal *create(const struct journal_config *config)
     cond_init(&journal->wake);
     cond_init(&journal->moved);
     cond_init(&journal->over);
+    cond_init(&journal->background.work);
+    cond_init(&journal->background.over);
     return journal;
 }
 
@@ -153,6 +157,19 @@ static int begin_first(struct journal *journal, uint64_t first)
     return journal_segment_begin(journal);
 }
 
+static int start_threads(struct journal *journal)
+{
+    int rc = background_start(journal);
+    if (rc)
+        return rc;
+    journal->accepting = true;
+    rc = thread_start(&journal->thread, "journal", journal_thread, journal);
+    journal->started = journal->accepting = rc == 0;
+    if (rc)
+        background_stop(journal);
+    return rc;
+}
+
 int journal_start(struct journal *journal, uint64_t lsn_min)
 {
     MUST_OBJ(journal, JOURNAL_MAGIC);
@@ -169,15 +186,10 @@ int journal_start(struct journal *journal, uint64_t lsn_min)
     if (rc)
         return rc;
     atomic_store(&journal->appended, first);
-    journal->accepting = true;
-    rc = thread_start(&journal->thread, "journal", journal_thread, journal);
-    if (rc) {
-        journal->accepting = false;
+    rc = start_threads(journal);
+    if (rc)
         journal_segment_abandon(journal);
-        return rc;
-    }
-    journal->started = true;
-    return 0;
+    return rc;
 }
 
 /* Its own condition and one time-out: rounds that fail again and again must not prolong it. */
@@ -204,6 +216,7 @@ int journal_stop(struct journal **journal, unsigned timeout_ms)
         wait_over_locked(taken, timeout_ms);
         lock_drop(&taken->lock);
         MUST(pthread_join(taken->thread, NULL) == 0);
+        background_stop(taken);
         if (taken->synced != taken->appended)
             rc = taken->failed ? CE_NODISK : CE_BUSY;
     }

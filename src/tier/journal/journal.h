@@ -5,7 +5,8 @@
  * A position (lsn) is a byte offset in the endless sequence; it never goes back, over restarts too.
  * Segments are files `<dir>/<20 digits of first lsn>.log`. Once released they are history: kept
  * while there is room for them, oldest dropped first, never replayed, read record by record.
- * Happy path: append -> lsn -> thread writes -> written -> fdatasync -> synced -> advanced().
+ * Happy path: append -> lsn -> thread writes -> written -> fdatasync -> synced -> advanced(). Syncs
+ * that nobody waits for, and new segments, are a second thread's (journal_background.c).
  * Failures: a write or sync that fails sets journal_failed(): nothing more is called written or
  * synced until all bytes since the last good sync (kept in memory until then) have been written
  * again to a new segment and synced; retried with backoff for as long as it takes. */

@@ -37,9 +37,36 @@ enum journal_sleep {
     SLEEP_LONG,  /* for any record */
 };
 
+enum background_job {
+    BACKGROUND_NONE,
+    BACKGROUND_SYNC,
+    BACKGROUND_MAKE,
+    BACKGROUND_ENTER,
+};
+
+/* What journal_background.c does. `job` and is_done change under the lock; all else belongs to its
+ * thread while a job is not done, to the journal's thread otherwise. */
+struct background {
+    pthread_t thread;
+    bool started, ending;
+    struct cond work; /* to the thread */
+    struct cond over; /* to the journal's thread */
+    enum background_job job;
+    bool is_done;
+    int rc;
+    uint64_t lsn;      /* what is synced when the job has worked */
+    uint64_t begun_ms; /* nothing behind lsn was written before */
+    int fd;            /* SYNC: the segment's. MAKE: of the new one, when it has worked */
+    uint64_t first;    /* of the new segment ... */
+    struct buf bytes;  /* ... and what it begins with, up to lsn */
+    uint64_t before;   /* ENTER: the first position of the one before, */
+    int before_fd;     /* which is closed */
+};
+
 struct journal {
     unsigned magic;
     struct journal_config config; /* with defaults filled in; dir is ours */
+    struct background background;
 
     struct lock lock;
     struct cond wake;  /* to the thread: there is work */
@@ -117,6 +144,25 @@ static inline uint64_t journal_much_bytes(const struct journal *journal)
     return journal->config.buffer_bytes_max / 4 + 1;
 }
 
+/* ---- journal_background.c: start-up, and the journal's thread ----------------------------------
+ */
+
+int background_start(struct journal *journal) MUST_USE;
+/* Ends the thread, after its job; the journal's thread runs no more. */
+void background_stop(struct journal *journal);
+/* A job was handed over and not taken back; it may be done. */
+bool background_is_busy(const struct journal *journal);
+bool background_is_done_locked(const struct journal *journal);
+/* Syncs what is written, and goes on in a new segment when this one is full then. Not while busy.
+ */
+void background_sync(struct journal *journal);
+/* Takes a job that is done back, and hands over what follows it. The code with which one failed. */
+int background_take(struct journal *journal) MUST_USE;
+/* Waits until nothing is left to do, or something failed. */
+int background_settle(struct journal *journal) MUST_USE;
+/* Waits for the job at hand and forgets it. */
+void background_discard(struct journal *journal);
+
 /* ---- journal_segment.c: the thread, or start-up ------------------------------------------------
  */
 
@@ -126,6 +172,18 @@ void journal_segment_path(const struct journal *journal, uint64_t first, const c
 int journal_segment_reserve(struct journal *journal) MUST_USE;
 /* Begins a segment at `synced` that holds all of `kept`, synced. On failure nothing has moved. */
 int journal_segment_begin(struct journal *journal) MUST_USE;
+/* The parts of it: a file of another name, whole and synced (closed again on failure); its name as
+ * a segment; its place in the list, where it begins with what of `kept` is written; the end of the
+ * segment before, which may stay as it is when the disk refuses: replay knows overlaps. */
+int journal_segment_make(const struct journal *journal, const char *path, uint64_t first,
+                         struct slice bytes, int *fd) MUST_USE;
+int journal_segment_rename(const struct journal *journal, uint64_t first) MUST_USE;
+void journal_segment_enter(struct journal *journal, uint64_t first);
+void journal_segment_cut(const struct journal *journal, uint64_t before, uint64_t first);
+/* All up to lsn is synced in the last segment; what is written behind it, since since_ms. */
+void journal_segment_note_synced(struct journal *journal, uint64_t lsn, uint64_t since_ms);
+/* So much is written to it that another should begin. */
+bool journal_segment_is_full(const struct journal *journal);
 /* Writes what of `kept` is not written yet. */
 int journal_segment_write(struct journal *journal) MUST_USE;
 /* Syncs and forgets `kept`; ends a segment that is full. */

@@ -73,64 +73,90 @@ static void close_fd(struct journal *journal)
     journal->fd = -1;
 }
 
+bool journal_segment_is_full(const struct journal *journal)
+{
+    uint64_t first = journal->segments[journal->segment_count - 1].first;
+    return journal->written - first >= journal->config.segment_bytes;
+}
+
+void journal_segment_note_synced(struct journal *journal, uint64_t lsn, uint64_t since_ms)
+{
+    size_t bytes = lsn - journal->synced;
+    MUST(bytes <= journal->kept_written);
+    atomic_store(&journal->synced, lsn);
+    buf_drop_front(&journal->kept, bytes);
+    journal->kept_written -= bytes;
+    journal->dirty_since_ms = since_ms;
+    buf_shrink(&journal->kept, KEPT_CAP_MAX);
+}
+
 /* All of `kept` is synced in the last segment: forgets it, and ends the segment when it is full. */
 static void settle_synced(struct journal *journal)
 {
-    uint64_t first = journal->segments[journal->segment_count - 1].first;
     uint64_t end = kept_end(journal);
+    journal->kept_written = journal->kept.len;
     atomic_store(&journal->written, end);
-    atomic_store(&journal->synced, end);
-    journal->kept.len = 0;
-    journal->kept_written = 0;
-    buf_shrink(&journal->kept, KEPT_CAP_MAX);
-    if (end - first >= journal->config.segment_bytes)
+    journal_segment_note_synced(journal, end, 0);
+    if (journal_segment_is_full(journal))
         close_fd(journal);
 }
 
 /* ---- begin -------------------------------------------------------------------------------------
  */
 
-static int write_whole(struct journal *journal, const char *path, uint64_t first)
+static int write_made(const struct journal *journal, int fd, uint64_t first, struct slice bytes)
 {
     const struct env *env = journal->config.env;
     uint8_t header[SEGMENT_HEADER_BYTES];
     journal_segment_header(first, header);
+    int rc = env->file_write(env->ctx, fd, slice_of(header, sizeof header));
+    if (rc == 0 && bytes.len)
+        rc = env->file_write(env->ctx, fd, bytes);
+    return rc ? rc : env->file_sync(env->ctx, fd);
+}
+
+int journal_segment_make(const struct journal *journal, const char *path, uint64_t first,
+                         struct slice bytes, int *fd)
+{
+    const struct env *env = journal->config.env;
     int rc = env->file_remove(env->ctx, path);
     if (rc && rc != CE_NOTFOUND)
         return rc;
-    rc = env->file_create(env->ctx, path, &journal->fd);
-    if (rc) {
-        journal->fd = -1;
+    rc = env->file_create(env->ctx, path, fd);
+    if (rc)
         return rc;
-    }
-    rc = env->file_write(env->ctx, journal->fd, slice_of(header, sizeof header));
-    if (rc == 0 && journal->kept.len)
-        rc = env->file_write(env->ctx, journal->fd, buf_slice(&journal->kept));
-    if (rc == 0)
-        rc = env->file_sync(env->ctx, journal->fd);
+    rc = write_made(journal, *fd, first, bytes);
+    if (rc)
+        env->file_close(env->ctx, *fd);
     return rc;
 }
 
-/* What the segment before holds behind `first` is in the new one now. It may stay when the disk
- * does not let it go: replay knows overlaps. */
-static void cut_overlap(struct journal *journal, struct segment *before, uint64_t first)
+int journal_segment_rename(const struct journal *journal, uint64_t first)
+{
+    const struct env *env = journal->config.env;
+    char tmp[JOURNAL_PATH_MAX], path[JOURNAL_PATH_MAX];
+    journal_segment_path(journal, first, SEGMENT_TMP, tmp);
+    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
+    return env->file_rename(env->ctx, tmp, path);
+}
+
+void journal_segment_cut(const struct journal *journal, uint64_t before, uint64_t first)
 {
     const struct env *env = journal->config.env;
     char path[JOURNAL_PATH_MAX];
-    journal_segment_path(journal, before->first, SEGMENT_SUFFIX, path);
-    int rc = env->file_truncate(env->ctx, path, SEGMENT_HEADER_BYTES + first - before->first);
-    if (rc)
+    journal_segment_path(journal, before, SEGMENT_SUFFIX, path);
+    int rc = env->file_truncate(env->ctx, path, SEGMENT_HEADER_BYTES + first - before);
+    if (rc && rc != CE_NOTFOUND) /* it may be history by now */
         log_warn("journal", "cannot cut %s: %s", path, err_text(rc));
-    before->end = first;
 }
 
-static void enter_segment(struct journal *journal, uint64_t first)
+void journal_segment_enter(struct journal *journal, uint64_t first)
 {
     struct segment *last =
         journal->segment_count ? &journal->segments[journal->segment_count - 1] : NULL;
-    if (last && last->first < first && last->end > first)
-        cut_overlap(journal, last, first);
     lock_take(&journal->lock);
+    if (last && last->first < first && last->end > first)
+        last->end = first;
     if (!last || last->first != first)
         last = &journal->segments[journal->segment_count++];
     *last = (struct segment){.first = first, .end = kept_end(journal)};
@@ -139,26 +165,37 @@ static void enter_segment(struct journal *journal, uint64_t first)
     journal_segment_recount(journal);
 }
 
+/* What the segment before holds behind `first` is in the new one now. */
+static void cut_overlap(const struct journal *journal, uint64_t first)
+{
+    const struct segment *last =
+        journal->segment_count ? &journal->segments[journal->segment_count - 1] : NULL;
+    if (last && last->first < first && last->end > first)
+        journal_segment_cut(journal, last->first, first);
+}
+
 int journal_segment_begin(struct journal *journal)
 {
     const struct env *env = journal->config.env;
     uint64_t first = journal->synced;
     char tmp[JOURNAL_PATH_MAX];
-    char path[JOURNAL_PATH_MAX];
+    int fd;
     journal_segment_path(journal, first, SEGMENT_TMP, tmp);
-    journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
     int rc = journal_segment_reserve(journal);
     if (rc == 0)
-        rc = write_whole(journal, tmp, first);
-    if (rc == 0)
-        rc = env->file_rename(env->ctx, tmp, path);
+        rc = journal_segment_make(journal, tmp, first, buf_slice(&journal->kept), &fd);
+    if (rc)
+        return rc;
+    rc = journal_segment_rename(journal, first);
     if (rc == 0)
         rc = env->dir_sync(env->ctx, journal->config.dir);
     if (rc) {
-        close_fd(journal);
+        env->file_close(env->ctx, fd);
         return rc;
     }
-    enter_segment(journal, first);
+    journal->fd = fd;
+    cut_overlap(journal, first);
+    journal_segment_enter(journal, first);
     settle_synced(journal);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* The journal's thread: rounds of sleep -> take what has gathered -> write -> sync when somebody
- * waits for it -> tell. Whoever appends during a round is served by the next one: group commit.
+ * waits for it (else journal_background.c does) -> tell. Whoever appends during a round is served
+ * by the next one: group commit.
  *
  * A round that fails gives up the segment, and the next, after a pause, begins a new one with all
  * bytes since the last good sync. */
@@ -32,6 +33,7 @@ static bool is_work_waiting(const struct journal *journal)
     return journal->stop || journal->taken.len || journal->wanted_os > journal->written ||
            journal->wanted_sync > journal->synced || journal->shed ||
            journal->gather.len >= journal_much_bytes(journal) ||
+           background_is_done_locked(journal) ||
            (journal->released >= journal->drop_at && !journal->drop_failed);
 }
 
@@ -55,7 +57,7 @@ static unsigned nap_ms(const struct journal *journal)
         return 0;
     if (journal->gather.len)
         return JOURNAL_GATHER_MS;
-    if (journal->kept.len)
+    if (journal->kept.len && !background_is_busy(journal))
         return (unsigned)sync_left_ms(journal);
     return journal->drop_failed ? DROP_RETRY_MS : NAP_FOREVER;
 }
@@ -87,7 +89,7 @@ static void take_locked(struct journal *journal)
     journal->round_sync = journal->wanted_sync;
     journal->round_released = journal->released;
     journal->round_stop = journal->stop;
-    journal->round_shed = journal->shed;
+    journal->round_shed |= journal->shed;
     journal->shed = false;
 }
 
@@ -107,13 +109,16 @@ static bool absorb_taken(struct journal *journal)
     return true;
 }
 
+/* Somebody waits for it, or memory does. */
+static bool is_sync_urgent(const struct journal *journal)
+{
+    return journal->round_sync > journal->synced || journal->round_stop ||
+           journal->kept.len >= journal_much_bytes(journal);
+}
+
 static bool is_sync_due(const struct journal *journal)
 {
-    uint64_t end = journal->written;
-    return journal->round_sync > journal->synced || journal->round_stop ||
-           sync_left_ms(journal) == 0 || journal->kept.len >= journal_much_bytes(journal) ||
-           end - journal->segments[journal->segment_count - 1].first >=
-               journal->config.segment_bytes;
+    return sync_left_ms(journal) == 0 || journal_segment_is_full(journal);
 }
 
 static void tell(const struct journal *journal)
@@ -122,20 +127,38 @@ static void tell(const struct journal *journal)
         journal->config.advanced(journal->config.ctx);
 }
 
+static int sync_now(struct journal *journal)
+{
+    int rc = background_settle(journal);
+    return rc || journal->kept.len == 0 ? rc : journal_segment_sync(journal);
+}
+
 static int put_to_disk(struct journal *journal)
 {
+    int rc = background_take(journal);
     bool is_all = absorb_taken(journal);
-    if (journal->kept.len == 0)
-        return 0;
+    if (rc || journal->kept.len == 0)
+        return rc;
     if (journal->fd < 0)
         return journal_segment_begin(journal);
     uint64_t before = journal->written;
-    int rc = journal_segment_write(journal);
-    if (rc || (is_all && !is_sync_due(journal)))
+    rc = journal_segment_write(journal);
+    if (rc)
         return rc;
+    if (is_all && !is_sync_urgent(journal)) {
+        if (is_sync_due(journal) && !background_is_busy(journal))
+            background_sync(journal);
+        return 0;
+    }
     if (journal->round_os > before)
         tell(journal); /* those need not wait for the sync */
-    return journal_segment_sync(journal);
+    return sync_now(journal);
+}
+
+static void give_up_segment(struct journal *journal)
+{
+    background_discard(journal);
+    journal_segment_abandon(journal);
 }
 
 /* A disk that is full is never full because of the history. */
@@ -143,7 +166,7 @@ static int put_or_shed(struct journal *journal)
 {
     int rc = put_to_disk(journal);
     while (rc == CE_NODISK && journal_history_shed(journal)) {
-        journal_segment_abandon(journal);
+        give_up_segment(journal);
         rc = put_to_disk(journal);
     }
     return rc;
@@ -151,7 +174,7 @@ static int put_or_shed(struct journal *journal)
 
 static void note_failure(struct journal *journal, int code)
 {
-    journal_segment_abandon(journal);
+    give_up_segment(journal);
     atomic_fetch_add_explicit(&journal->errors, 1, memory_order_relaxed);
     journal->failures++;
     if (!journal_failed(journal))
