@@ -20,8 +20,7 @@ static void destroy(struct journal *journal)
     cond_fini(&journal->moved);
     cond_fini(&journal->wake);
     lock_fini(&journal->lock);
-    buf_free(&journal->gather);
-    buf_free(&journal->taken);
+    buffer_fini(journal);
     buf_free(&journal->kept);
     free(journal->segments);
     free((char *)journal->config.dir);
@@ -138,17 +137,36 @@ int journal_open(struct journal *journal)
 
 static void go_to(struct journal *journal, uint64_t lsn)
 {
+    buffer_fini(journal);
     atomic_store(&journal->appended, lsn);
+    journal->taken = lsn;
     atomic_store(&journal->written, lsn);
     atomic_store(&journal->synced, lsn);
+}
+
+/* What the end of the last life wrote is as if it had just been appended. */
+static int append_kept(struct journal *journal)
+{
+    struct slice kept = buf_slice(&journal->kept);
+    go_to(journal, journal->kept_first);
+    lock_take(&journal->lock);
+    uint8_t *room = buffer_room_locked(journal, kept.len);
+    if (room) {
+        memcpy(room, kept.bytes, kept.len);
+        buffer_put_locked(journal, kept.len);
+        journal->taken = journal->appended;
+    }
+    lock_drop(&journal->lock);
+    return room ? 0 : CE_NOMEM;
 }
 
 /* The first segment of this life; in front of it the end of the last one, written again. */
 static int begin_first(struct journal *journal, uint64_t first)
 {
     if (journal->kept.len) {
-        go_to(journal, journal->kept_first);
-        int rc = journal_segment_begin(journal);
+        int rc = append_kept(journal);
+        if (rc == 0)
+            rc = journal_segment_begin(journal);
         if (rc || journal->synced == first)
             return rc;
         journal_segment_abandon(journal);
@@ -185,7 +203,7 @@ int journal_start(struct journal *journal, uint64_t lsn_min)
     while (rc == CE_NODISK && journal_history_shed(journal));
     if (rc)
         return rc;
-    atomic_store(&journal->appended, first);
+    buf_free(&journal->kept);
     rc = start_threads(journal);
     if (rc)
         journal_segment_abandon(journal);
@@ -238,15 +256,13 @@ static int refusal_locked(const struct journal *journal, enum ack_level level, s
     return 0;
 }
 
-static void gather_locked(struct journal *journal, uint8_t type, struct slice payload, uint64_t sum)
+static void put_record(uint8_t *out, uint8_t type, struct slice payload, uint64_t sum)
 {
-    uint8_t *out = journal->gather.bytes + journal->gather.len;
     journal_put_u32(out, (uint32_t)payload.len);
     journal_put_u32(out + 4, type);
     journal_put_u64(out + 8, sum);
     if (payload.len)
         memcpy(out + RECORD_HEADER_BYTES, payload.bytes, payload.len);
-    journal->gather.len += RECORD_HEADER_BYTES + payload.len;
 }
 
 /* Written under the lock only, so that it costs no more than an addition. */
@@ -277,7 +293,7 @@ static void call_thread_locked(struct journal *journal, enum ack_level level)
     uint64_t most = journal_much_bytes(journal);
     if (level > ACK_RAM && most > JOURNAL_URGE_BYTES)
         most = JOURNAL_URGE_BYTES;
-    if (journal->gather.len >= most)
+    if (journal->appended - journal->taken >= most)
         wake_unless_failed_locked(journal, SLEEP_SHORT);
     else if (level == ACK_RAM)
         wake_unless_failed_locked(journal, SLEEP_LONG);
@@ -310,12 +326,13 @@ int journal_append(struct journal *journal, uint8_t type, struct slice payload,
     uint64_t digest = journal_digest(type, payload);
     lock_take(&journal->lock);
     int rc = refusal_locked(journal, level, size);
-    if (rc == 0)
-        rc = buf_reserve(&journal->gather, size);
+    uint8_t *room = rc == 0 ? buffer_room_locked(journal, size) : NULL;
+    if (rc == 0 && !room)
+        rc = CE_NOMEM;
     if (rc == 0) {
         uint64_t end = journal->appended + size;
-        gather_locked(journal, type, payload, journal_sum(digest, end));
-        atomic_store_explicit(&journal->appended, end, memory_order_release);
+        put_record(room, type, payload, journal_sum(digest, end));
+        buffer_put_locked(journal, size);
         count_locked(&journal->records, 1);
         count_locked(&journal->bytes, size);
         want_locked(journal, level, end);

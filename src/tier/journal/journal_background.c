@@ -14,15 +14,6 @@
 /* ---- the thread --------------------------------------------------------------------------------
  */
 
-static int make_segment(struct journal *journal)
-{
-    struct background *background = &journal->background;
-    char path[JOURNAL_PATH_MAX];
-    journal_segment_path(journal, background->first, SEGMENT_TMP, path);
-    return journal_segment_make(journal, path, background->first, buf_slice(&background->bytes),
-                                &background->fd);
-}
-
 static int settle_entry(struct journal *journal)
 {
     const struct background *background = &journal->background;
@@ -36,10 +27,12 @@ static int settle_entry(struct journal *journal)
 
 static int run_job(struct journal *journal)
 {
+    struct background *background = &journal->background;
     const struct env *env = journal->config.env;
-    switch (journal->background.job) {
-    case BACKGROUND_SYNC: return env->file_sync(env->ctx, journal->background.fd);
-    case BACKGROUND_MAKE: return make_segment(journal);
+    switch (background->job) {
+    case BACKGROUND_SYNC: return env->file_sync(env->ctx, background->fd);
+    case BACKGROUND_MAKE:
+        return journal_segment_make(journal, background->first, background->lsn, &background->fd);
     case BACKGROUND_ENTER: return settle_entry(journal);
     case BACKGROUND_NONE: break;
     }
@@ -127,23 +120,13 @@ void background_sync(struct journal *journal)
     hand_over(journal, BACKGROUND_SYNC);
 }
 
-/* Bytes that are written and lie behind the job's position. */
-static struct slice written_behind(const struct journal *journal, uint64_t lsn)
-{
-    size_t before = lsn - journal->synced;
-    return slice_of(journal->kept.bytes + before, journal->kept_written - before);
-}
-
 static int begin_make(struct journal *journal)
 {
     struct background *background = &journal->background;
-    struct slice bytes = written_behind(journal, journal->synced);
     background->first = journal->synced;
     background->lsn = journal->written;
     background->begun_ms = env_mono_ms(journal->config.env);
     int rc = journal_segment_reserve(journal);
-    if (rc == 0)
-        rc = buf_append(&background->bytes, bytes.bytes, bytes.len);
     if (rc == 0)
         hand_over(journal, BACKGROUND_MAKE);
     return rc;
@@ -161,9 +144,7 @@ static int after_make(struct journal *journal)
 {
     struct background *background = &journal->background;
     const struct env *env = journal->config.env;
-    buf_free(&background->bytes);
-    struct slice rest = written_behind(journal, background->lsn);
-    int rc = rest.len ? env->file_write(env->ctx, background->fd, rest) : 0;
+    int rc = buffer_write(journal, background->fd, background->lsn, journal->written);
     if (rc == 0)
         rc = journal_segment_rename(journal, background->first);
     if (rc) {
@@ -195,10 +176,8 @@ int background_take(struct journal *journal)
     lock_drop(&journal->lock);
     if (!is_done)
         return 0;
-    if (background->rc) {
-        buf_free(&background->bytes);
+    if (background->rc)
         return background->rc;
-    }
     switch (job) {
     case BACKGROUND_SYNC: return after_sync(journal);
     case BACKGROUND_MAKE: return after_make(journal);
@@ -238,5 +217,4 @@ void background_discard(struct journal *journal)
     if (background->job == BACKGROUND_MAKE && background->rc == 0)
         env->file_close(env->ctx, background->fd); /* never was a segment */
     background->job = BACKGROUND_NONE;
-    buf_free(&background->bytes);
 }

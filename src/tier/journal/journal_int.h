@@ -17,8 +17,7 @@
 #define SEGMENT_HEADER_BYTES 32
 #define RECORD_HEADER_BYTES  JOURNAL_HEADER_BYTES
 #define JOURNAL_PATH_MAX     4096
-#define KEPT_CAP_MAX         (1u << 20) /* memory held back for the next round */
-#define JOURNAL_NAME_MAX     64         /* of "/<20 digits><suffix>" */
+#define JOURNAL_NAME_MAX     64 /* of "/<20 digits><suffix>" */
 #define SEGMENT_SUFFIX       ".log"
 #define SEGMENT_OLD          ".old" /* history: never replayed, whatever L2 says */
 #define SEGMENT_TMP          ".tmp" /* not yet a segment; removed when found */
@@ -57,10 +56,17 @@ struct background {
     uint64_t lsn;      /* what is synced when the job has worked */
     uint64_t begun_ms; /* nothing behind lsn was written before */
     int fd;            /* SYNC: the segment's. MAKE: of the new one, when it has worked */
-    uint64_t first;    /* of the new segment ... */
-    struct buf bytes;  /* ... and what it begins with, up to lsn */
+    uint64_t first;    /* of the new segment, which begins with all up to lsn */
     uint64_t before;   /* ENTER: the first position of the one before, */
     int before_fd;     /* which is closed */
+};
+
+struct chunk;
+
+struct buffer {
+    struct chunk *oldest, *newest;
+    struct chunk *spare;
+    unsigned spares;
 };
 
 struct journal {
@@ -74,7 +80,8 @@ struct journal {
     struct cond over;  /* to journal_stop: the thread has ended */
 
     /* Under the lock. */
-    struct buf gather;    /* the newest records: [appended - gather.len, appended) */
+    struct buffer buffer; /* [synced, appended) */
+    uint64_t taken;       /* up to here the thread knows of them; moved by the thread */
     uint64_t wanted_os;   /* somebody waits for this position to be written */
     uint64_t wanted_sync; /* ... to be synced */
     uint64_t released;
@@ -86,17 +93,15 @@ struct journal {
     bool abandon; /* end even when something is left */
     bool ended;
 
-    /* Moved by one thread, read by all. synced <= written <= appended. */
+    /* Moved by one thread, read by all. synced <= written <= taken <= appended. */
     _Atomic uint64_t appended; /* under the lock */
     _Atomic uint64_t written;
     _Atomic uint64_t synced;
     _Atomic bool failed;
 
     /* The thread's own, before it starts the start-up thread's. */
-    struct buf taken; /* the second gathering buffer: [synced + kept.len, ...) */
-    struct buf kept;  /* all since the last good sync: [synced, synced + kept.len) */
-    size_t kept_written;
-    uint64_t kept_first; /* before the thread runs: where `kept` begins */
+    struct buf kept;     /* before the thread runs: what is written again, from */
+    uint64_t kept_first; /* ... here on */
     int fd;              /* of the last segment, -1 when the next write begins a new one */
     /* In order; the last is never removed. The thread changes the array under the lock, so that
      * journal_read may look. */
@@ -144,6 +149,21 @@ static inline uint64_t journal_much_bytes(const struct journal *journal)
     return journal->config.buffer_bytes_max / 4 + 1;
 }
 
+/* ---- journal_buffer.c --------------------------------------------------------------------------
+ */
+
+/* Room for so many bytes at `appended`; buffer_put_locked appends what was put there. NULL: no
+ * memory. */
+uint8_t *buffer_room_locked(struct journal *journal, size_t bytes) MUST_USE;
+void buffer_put_locked(struct journal *journal, size_t bytes);
+/* Writes [from, to), which nobody drops meanwhile. */
+int buffer_write(struct journal *journal, int fd, uint64_t from, uint64_t to) MUST_USE;
+/* All before lsn is synced. */
+void buffer_drop(struct journal *journal, uint64_t lsn);
+/* There was a pause: most memory that nothing is in is given back. */
+void buffer_settle(struct journal *journal);
+void buffer_fini(struct journal *journal);
+
 /* ---- journal_background.c: start-up, and the journal's thread ----------------------------------
  */
 
@@ -170,13 +190,13 @@ void journal_segment_path(const struct journal *journal, uint64_t first, const c
                           char path[JOURNAL_PATH_MAX]);
 /* Makes room for one more. */
 int journal_segment_reserve(struct journal *journal) MUST_USE;
-/* Begins a segment at `synced` that holds all of `kept`, synced. On failure nothing has moved. */
+/* Begins a segment at `synced` that holds all up to `taken`, synced. On failure nothing has moved.
+ */
 int journal_segment_begin(struct journal *journal) MUST_USE;
-/* The parts of it: a file of another name, whole and synced (closed again on failure); its name as
- * a segment; its place in the list, where it begins with what of `kept` is written; the end of the
- * segment before, which may stay as it is when the disk refuses: replay knows overlaps. */
-int journal_segment_make(const struct journal *journal, const char *path, uint64_t first,
-                         struct slice bytes, int *fd) MUST_USE;
+/* The parts of it: a file of another name with [first, end), synced (closed again on failure); its
+ * name as a segment; its place in the list; the end of the segment before, which may stay as it is
+ * when the disk refuses: replay knows overlaps. */
+int journal_segment_make(struct journal *journal, uint64_t first, uint64_t end, int *fd) MUST_USE;
 int journal_segment_rename(const struct journal *journal, uint64_t first) MUST_USE;
 void journal_segment_enter(struct journal *journal, uint64_t first);
 void journal_segment_cut(const struct journal *journal, uint64_t before, uint64_t first);
@@ -184,11 +204,11 @@ void journal_segment_cut(const struct journal *journal, uint64_t before, uint64_
 void journal_segment_note_synced(struct journal *journal, uint64_t lsn, uint64_t since_ms);
 /* So much is written to it that another should begin. */
 bool journal_segment_is_full(const struct journal *journal);
-/* Writes what of `kept` is not written yet. */
+/* Writes up to `taken`. */
 int journal_segment_write(struct journal *journal) MUST_USE;
-/* Syncs and forgets `kept`; ends a segment that is full. */
+/* Syncs all that is written; ends a segment that is full. */
 int journal_segment_sync(struct journal *journal) MUST_USE;
-/* After a failure: the next write begins a new segment with all of `kept`. */
+/* After a failure: the next write begins a new segment with all that is not synced. */
 void journal_segment_abandon(struct journal *journal);
 /* Counts anew after `segments` changed. */
 void journal_segment_recount(struct journal *journal);

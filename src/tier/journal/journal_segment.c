@@ -60,11 +60,6 @@ void journal_segment_recount(struct journal *journal)
 /* ---- the bytes since the last good sync --------------------------------------------------------
  */
 
-static uint64_t kept_end(const struct journal *journal)
-{
-    return journal->synced + journal->kept.len;
-}
-
 static void close_fd(struct journal *journal)
 {
     const struct env *env = journal->config.env;
@@ -81,22 +76,17 @@ bool journal_segment_is_full(const struct journal *journal)
 
 void journal_segment_note_synced(struct journal *journal, uint64_t lsn, uint64_t since_ms)
 {
-    size_t bytes = lsn - journal->synced;
-    MUST(bytes <= journal->kept_written);
+    MUST(lsn >= journal->synced && lsn <= journal->written);
     atomic_store(&journal->synced, lsn);
-    buf_drop_front(&journal->kept, bytes);
-    journal->kept_written -= bytes;
+    buffer_drop(journal, lsn);
     journal->dirty_since_ms = since_ms;
-    buf_shrink(&journal->kept, KEPT_CAP_MAX);
 }
 
-/* All of `kept` is synced in the last segment: forgets it, and ends the segment when it is full. */
+/* All that was taken is synced in the last segment, which ends when it is full. */
 static void settle_synced(struct journal *journal)
 {
-    uint64_t end = kept_end(journal);
-    journal->kept_written = journal->kept.len;
-    atomic_store(&journal->written, end);
-    journal_segment_note_synced(journal, end, 0);
+    atomic_store(&journal->written, journal->taken);
+    journal_segment_note_synced(journal, journal->taken, 0);
     if (journal_segment_is_full(journal))
         close_fd(journal);
 }
@@ -104,28 +94,29 @@ static void settle_synced(struct journal *journal)
 /* ---- begin -------------------------------------------------------------------------------------
  */
 
-static int write_made(const struct journal *journal, int fd, uint64_t first, struct slice bytes)
+static int write_made(struct journal *journal, int fd, uint64_t first, uint64_t end)
 {
     const struct env *env = journal->config.env;
     uint8_t header[SEGMENT_HEADER_BYTES];
     journal_segment_header(first, header);
     int rc = env->file_write(env->ctx, fd, slice_of(header, sizeof header));
-    if (rc == 0 && bytes.len)
-        rc = env->file_write(env->ctx, fd, bytes);
+    if (rc == 0)
+        rc = buffer_write(journal, fd, first, end);
     return rc ? rc : env->file_sync(env->ctx, fd);
 }
 
-int journal_segment_make(const struct journal *journal, const char *path, uint64_t first,
-                         struct slice bytes, int *fd)
+int journal_segment_make(struct journal *journal, uint64_t first, uint64_t end, int *fd)
 {
     const struct env *env = journal->config.env;
+    char path[JOURNAL_PATH_MAX];
+    journal_segment_path(journal, first, SEGMENT_TMP, path);
     int rc = env->file_remove(env->ctx, path);
     if (rc && rc != CE_NOTFOUND)
         return rc;
     rc = env->file_create(env->ctx, path, fd);
     if (rc)
         return rc;
-    rc = write_made(journal, *fd, first, bytes);
+    rc = write_made(journal, *fd, first, end);
     if (rc)
         env->file_close(env->ctx, *fd);
     return rc;
@@ -159,7 +150,7 @@ void journal_segment_enter(struct journal *journal, uint64_t first)
         last->end = first;
     if (!last || last->first != first)
         last = &journal->segments[journal->segment_count++];
-    *last = (struct segment){.first = first, .end = kept_end(journal)};
+    *last = (struct segment){.first = first, .end = journal->taken};
     lock_drop(&journal->lock);
     journal->begun = true;
     journal_segment_recount(journal);
@@ -178,12 +169,10 @@ int journal_segment_begin(struct journal *journal)
 {
     const struct env *env = journal->config.env;
     uint64_t first = journal->synced;
-    char tmp[JOURNAL_PATH_MAX];
     int fd;
-    journal_segment_path(journal, first, SEGMENT_TMP, tmp);
     int rc = journal_segment_reserve(journal);
     if (rc == 0)
-        rc = journal_segment_make(journal, tmp, first, buf_slice(&journal->kept), &fd);
+        rc = journal_segment_make(journal, first, journal->taken, &fd);
     if (rc)
         return rc;
     rc = journal_segment_rename(journal, first);
@@ -205,19 +194,16 @@ int journal_segment_begin(struct journal *journal)
 
 int journal_segment_write(struct journal *journal)
 {
-    const struct env *env = journal->config.env;
-    if (journal->kept_written == journal->kept.len)
+    if (journal->written == journal->taken)
         return 0;
-    struct slice rest = slice_from(buf_slice(&journal->kept), journal->kept_written);
-    journal->segments[journal->segment_count - 1].end = kept_end(journal); /* even if it fails */
+    journal->segments[journal->segment_count - 1].end = journal->taken; /* even if it fails */
     atomic_fetch_add_explicit(&journal->writes, 1, memory_order_relaxed);
-    int rc = env->file_write(env->ctx, journal->fd, rest);
+    int rc = buffer_write(journal, journal->fd, journal->written, journal->taken);
     if (rc)
         return rc;
-    if (journal->kept_written == 0)
-        journal->dirty_since_ms = env_mono_ms(env);
-    journal->kept_written = journal->kept.len;
-    atomic_store(&journal->written, kept_end(journal));
+    if (journal->written == journal->synced)
+        journal->dirty_since_ms = env_mono_ms(journal->config.env);
+    atomic_store(&journal->written, journal->taken);
     return 0;
 }
 

@@ -30,9 +30,9 @@ void journal_wake_locked(struct journal *journal, enum journal_sleep depth)
 
 static bool is_work_waiting(const struct journal *journal)
 {
-    return journal->stop || journal->taken.len || journal->wanted_os > journal->written ||
+    return journal->stop || journal->wanted_os > journal->written ||
            journal->wanted_sync > journal->synced || journal->shed ||
-           journal->gather.len >= journal_much_bytes(journal) ||
+           journal->appended - journal->taken >= journal_much_bytes(journal) ||
            background_is_done_locked(journal) ||
            (journal->released >= journal->drop_at && !journal->drop_failed);
 }
@@ -55,9 +55,9 @@ static unsigned nap_ms(const struct journal *journal)
     }
     if (is_work_waiting(journal))
         return 0;
-    if (journal->gather.len)
+    if (journal->appended != journal->taken)
         return JOURNAL_GATHER_MS;
-    if (journal->kept.len && !background_is_busy(journal))
+    if (journal->taken != journal->synced && !background_is_busy(journal))
         return (unsigned)sync_left_ms(journal);
     return journal->drop_failed ? DROP_RETRY_MS : NAP_FOREVER;
 }
@@ -67,7 +67,7 @@ static void sleep_locked(struct journal *journal)
     bool woken = true;
     unsigned nap = nap_ms(journal);
     while (nap && woken) {
-        bool is_short = journal->failures || journal->gather.len;
+        bool is_short = journal->failures || journal->appended != journal->taken;
         journal->sleep = is_short ? SLEEP_SHORT : SLEEP_LONG;
         woken = cond_wait(&journal->wake, &journal->lock, nap == NAP_FOREVER ? 0 : nap);
         nap = nap_ms(journal);
@@ -80,11 +80,7 @@ static void sleep_locked(struct journal *journal)
 
 static void take_locked(struct journal *journal)
 {
-    if (journal->taken.len == 0) {
-        struct buf empty = journal->taken;
-        journal->taken = journal->gather;
-        journal->gather = empty;
-    }
+    journal->taken = journal->appended;
     journal->round_os = journal->wanted_os;
     journal->round_sync = journal->wanted_sync;
     journal->round_released = journal->released;
@@ -93,27 +89,11 @@ static void take_locked(struct journal *journal)
     journal->shed = false;
 }
 
-/* Moves `taken` behind `kept`; false when memory is short: then what is kept must go first. */
-static bool absorb_taken(struct journal *journal)
-{
-    if (journal->kept.len == 0) {
-        struct buf empty = journal->kept;
-        journal->kept = journal->taken;
-        journal->taken = empty;
-        return true;
-    }
-    if (buf_append(&journal->kept, journal->taken.bytes, journal->taken.len))
-        return false;
-    journal->taken.len = 0;
-    buf_shrink(&journal->taken, KEPT_CAP_MAX);
-    return true;
-}
-
 /* Somebody waits for it, or memory does. */
 static bool is_sync_urgent(const struct journal *journal)
 {
     return journal->round_sync > journal->synced || journal->round_stop ||
-           journal->kept.len >= journal_much_bytes(journal);
+           journal->taken - journal->synced >= journal_much_bytes(journal);
 }
 
 static bool is_sync_due(const struct journal *journal)
@@ -130,14 +110,13 @@ static void tell(const struct journal *journal)
 static int sync_now(struct journal *journal)
 {
     int rc = background_settle(journal);
-    return rc || journal->kept.len == 0 ? rc : journal_segment_sync(journal);
+    return rc || journal->taken == journal->synced ? rc : journal_segment_sync(journal);
 }
 
 static int put_to_disk(struct journal *journal)
 {
     int rc = background_take(journal);
-    bool is_all = absorb_taken(journal);
-    if (rc || journal->kept.len == 0)
+    if (rc || journal->taken == journal->synced)
         return rc;
     if (journal->fd < 0)
         return journal_segment_begin(journal);
@@ -145,7 +124,7 @@ static int put_to_disk(struct journal *journal)
     rc = journal_segment_write(journal);
     if (rc)
         return rc;
-    if (is_all && !is_sync_urgent(journal)) {
+    if (!is_sync_urgent(journal)) {
         if (is_sync_due(journal) && !background_is_busy(journal))
             background_sync(journal);
         return 0;
@@ -203,6 +182,8 @@ static void do_round(struct journal *journal)
     if (written != journal->written || synced != journal->synced || failed != journal->failed)
         tell(journal);
     journal_history_settle(journal);
+    if (journal->synced == journal->taken)
+        buffer_settle(journal);
 }
 
 static bool is_over(const struct journal *journal)
