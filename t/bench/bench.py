@@ -37,7 +37,7 @@ QUICK = {"rounds": 2, "warm": 0.25, "cpu": 0.6, "wall": 1.2, "part": 0.2, "stead
          "keys": dict(KEYS, items=50_000, carts=20_000, many=1_000_000)}
 
 COLUMNS = ("row server work depth round ops errors seconds ops_s p50_us p90_us p99_us p999_us "
-           "max_us cpu_s cpu_us_op load_cpu_s bytes_key hit_ratio").split()
+           "max_us cpu_s cpu_us_op later_us_op total_us_op load_cpu_s bytes_key hit_ratio").split()
 
 
 class Bench:
@@ -105,14 +105,17 @@ class Bench:
 # ---- one row -----------------------------------------------------------------------------------
 
 def measure(bench, row, server, side, *how):
-    """One run: what the generator saw and what the server used for it, put-off work included."""
+    """One run: what the generator saw, and what the server used for it meanwhile and later."""
     before = server.cpu_seconds()
     result = bench.ask(server, side, "--depth", row.depth, "--seed", bench.next_seed(), *how,
                        keys=bench.keys_of(row, side))
+    after = server.cpu_seconds()
     if row.settle and not server.settle(QUIET_SECONDS, SETTLE_SECONDS_MAX):
         print(f"  {server.name} was still busy {SETTLE_SECONDS_MAX} s after the run", flush=True)
-    result["cpu_s"] = max(server.cpu_seconds() - before, 1 / TICKS)
+    result["cpu_s"] = max(after - before, 1 / TICKS)
     result["cpu_us_op"] = result["cpu_s"] / result["ops"] * 1e6
+    result["later_us_op"] = (server.cpu_seconds() - after) / result["ops"] * 1e6
+    result["total_us_op"] = result["cpu_us_op"] + result["later_us_op"]
     return result
 
 
@@ -147,7 +150,7 @@ def middle(results, column):
 
 
 def print_heading():
-    print(f"{'row':14}{'CPU us/op':>9}{'peer':>8}{'ratio':>7}{'target':>8}    "
+    print(f"{'row':14}{'CPU us/op':>9}{'peer':>8}{'ratio':>7}{'target':>8}    {'later':>6}{'peer':>6}   "
           f"{'kop/s':>7}{'peer':>7}   {'p50 us':>7}{'peer':>7}   {'p99 us':>7}{'peer':>7}   peer")
 
 
@@ -163,9 +166,11 @@ def print_row(bench, row, ours, peer):
         bench.summary.append((row.name, row.peer.server, row.metric, value, row.target))
         if row.target:
             verdict = f"{row.target:.2f} {'ok' if value <= row.target else '--'}"
-    print(f"{row.name:14}{cells('cpu_us_op', 9, 2)[:9]}{cells('cpu_us_op', 8, 2)[8:]:>8}{ratio:>7}"
-          f"{verdict:>8}    {cells('ops_s', 7, 0, 1e-3)}   {cells('p50_us', 7, 0)}   "
-          f"{cells('p99_us', 7, 0)}   {row.peer.server if row.peer else ''}", flush=True)
+    cpu = "total_us_op" if row.metric == "total_us_op" else "cpu_us_op"
+    print(f"{row.name:14}{cells(cpu, 9, 2)[:9]}{cells(cpu, 8, 2)[8:]:>8}{ratio:>7}{verdict:>8}    "
+          f"{cells('later_us_op', 6, 2)}   {cells('ops_s', 7, 0, 1e-3)}   "
+          f"{cells('p50_us', 7, 0)}   {cells('p99_us', 7, 0)}   "
+          f"{row.peer.server if row.peer else ''}", flush=True)
 
 
 # ---- the groups --------------------------------------------------------------------------------
@@ -238,7 +243,7 @@ def read_tsv(path):
     return results
 
 
-COMPARED = ("cpu_us_op", "ops_s", "p99_us", "bytes_key", "hit_ratio")
+COMPARED = ("cpu_us_op", "total_us_op", "ops_s", "p99_us", "bytes_key", "hit_ratio")
 
 
 def compare(old_path, new_path):

@@ -1,6 +1,7 @@
 """chart: the ratios of a run as a picture: a bar a row, the peer is 1, the target a tick."""
 
-NAMES = {"cpu_us_op": "CPU per operation", "p99_us": "p99 at half of the peak",
+NAMES = {"cpu_us_op": "CPU per operation", "total_us_op": "CPU with all that is put off",
+         "p99_us": "p99 at half of the peak",
          "bytes_key": "resident bytes", "hit_ratio": "hit ratio"}
 ROW_PX, LEFT_PX, SCALE_PX, TOP_PX, RATIO_MAX = 22, 250, 300, 60, 1.6
 
