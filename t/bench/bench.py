@@ -150,7 +150,8 @@ def middle(results, column):
 
 
 def print_heading():
-    print(f"{'row':14}{'CPU us/op':>9}{'peer':>8}{'ratio':>7}{'target':>8}    {'later':>6}{'peer':>6}   "
+    print(f"{'row':14}{'CPU us/op':>9}{'peer':>8}{'ratio':>7}{'target':>8}    "
+          f"{'later':>6}{'peer':>6}   "
           f"{'kop/s':>7}{'peer':>7}   {'p50 us':>7}{'peer':>7}   {'p99 us':>7}{'peer':>7}   peer")
 
 
