@@ -24,6 +24,7 @@ struct env {
     /* Appends `bytes` bytes of the file from `offset` on; fewer only where it ends. CE_NOMEM. */
     int (*file_read_part)(void *ctx, const char *path, uint64_t offset, size_t bytes,
                           struct buf *out);
+    int (*file_size)(void *ctx, const char *path, uint64_t *bytes);
     int (*file_truncate)(void *ctx, const char *path, uint64_t len); /* and fsyncs it */
     int (*file_rename)(void *ctx, const char *from, const char *to);
     int (*file_remove)(void *ctx, const char *path);

@@ -162,6 +162,16 @@ static int real_file_read_part(void *ctx, const char *path, uint64_t offset, siz
     return rc;
 }
 
+static int real_file_size(void *ctx, const char *path, uint64_t *bytes)
+{
+    (void)ctx;
+    struct stat of;
+    if (stat(path, &of))
+        return errno_code();
+    *bytes = (uint64_t)of.st_size;
+    return 0;
+}
+
 static int sync_and_close(int fd, int rc)
 {
     if (rc == 0)
@@ -289,6 +299,7 @@ static const struct env real = {
     .file_close = real_file_close,
     .file_read = real_file_read,
     .file_read_part = real_file_read_part,
+    .file_size = real_file_size,
     .file_truncate = real_file_truncate,
     .file_rename = real_file_rename,
     .file_remove = real_file_remove,

@@ -17,27 +17,29 @@
 
 #include <stdlib.h>
 
-#define CARTS_CAP_MIN    65536
-#define RECORDS_CAP_MIN  ((size_t)32 << 20)
+#define CHAINS_CAP_MIN   65536
+#define RECORDS_CHUNK    65536 /* records that get memory at once: 2 MiB */
 #define RETRY_MS         500
-#define RECORD_ALIGN     8
 #define RECORDS_BYTES(n) (2 * (n)) /* kept of so much journal: each record has a head in memory */
+#define RECORDS_MAX      ((size_t)UINT32_MAX)
 
-/* A record in `records`; offsets there are multiples of RECORD_ALIGN, 0 = none. */
+/* A record, where journal_replay has left it. Records have numbers; 0 = none. */
 struct late_record {
+    const uint8_t *payload; /* a tier_head and the body */
     uint64_t end_lsn;
-    size_t next; /* of the same chain */
-    uint32_t record_bytes;
     uint32_t payload_bytes;
+    uint32_t record_bytes;
+    uint32_t other; /* of the same chain: the one before; while it is applied the one behind */
     uint8_t type;
-    uint8_t payload[]; /* a tier_head and the body */
 };
 
-/* A place in `carts`; last 0 = free, first 0 = the chain is done. */
+/* A place in `chains`; last 0 = free. The hash is the end of that of a key. */
 struct late_chain {
-    uint64_t hash;
-    size_t first, last;
+    uint32_t hash;
+    uint32_t last; /* a record, or CHAIN_DONE */
 };
+
+#define CHAIN_DONE UINT32_MAX
 
 struct late_wait {
     struct late_wait *next;
@@ -56,13 +58,17 @@ void catchup_init(struct tier *tier)
 void catchup_forget(struct tier *tier)
 {
     struct catchup *catchup = &tier->catchup;
-    huge_free(catchup->records, catchup->records_cap);
+    for (size_t i = 0; i < catchup->chunk_count; i++)
+        huge_free(catchup->chunks[i], RECORDS_CHUNK * sizeof **catchup->chunks);
+    free(catchup->chunks);
     huge_free(catchup->chains, catchup->chains_cap * sizeof *catchup->chains);
-    catchup->records = NULL;
+    catchup->chunks = NULL;
     catchup->chains = NULL;
-    catchup->records_bytes = catchup->records_cap = 0;
-    catchup->chains_cap = catchup->chains_used = 0;
+    catchup->chunk_count = catchup->records_count = catchup->kept_bytes = 0;
+    catchup->chains_cap = catchup->chains_used = catchup->new_count = 0;
     atomic_store(&catchup->left, 0);
+    if (tier->journal)
+        journal_forget_read(tier->journal);
 }
 
 void catchup_fini(struct tier *tier)
@@ -77,13 +83,13 @@ void catchup_fini(struct tier *tier)
 
 /* ---- chains ---- */
 
-static struct late_record *record_at(const struct catchup *catchup, size_t at)
+static struct late_record *record_at(const struct catchup *catchup, uint32_t number)
 {
-    return (struct late_record *)(void *)(catchup->records + at);
+    return &catchup->chunks[number / RECORDS_CHUNK][number % RECORDS_CHUNK];
 }
 
 /* The chain of a hash, or the free place where it would stand. There is always a free one. */
-static struct late_chain *find_chain(struct late_chain *chains, size_t cap, uint64_t hash)
+static struct late_chain *find_chain(struct late_chain *chains, size_t cap, uint32_t hash)
 {
     size_t at = hash & (cap - 1);
     while (chains[at].last && chains[at].hash != hash)
@@ -91,11 +97,16 @@ static struct late_chain *find_chain(struct late_chain *chains, size_t cap, uint
     return &chains[at];
 }
 
-static int reserve_chain(struct catchup *catchup)
+static bool is_late(const struct late_chain *chain)
 {
-    if (catchup->chains_used * 2 < catchup->chains_cap)
+    return chain->last && chain->last != CHAIN_DONE;
+}
+
+static int reserve_chains(struct catchup *catchup, size_t more)
+{
+    if ((catchup->chains_used + more) * 2 < catchup->chains_cap)
         return 0;
-    size_t cap = catchup->chains_cap ? catchup->chains_cap * 2 : CARTS_CAP_MIN;
+    size_t cap = catchup->chains_cap ? catchup->chains_cap * 2 : CHAINS_CAP_MIN;
     struct late_chain *chains = huge_new(cap * sizeof *chains);
     if (!chains)
         return CE_NOMEM;
@@ -103,62 +114,56 @@ static int reserve_chain(struct catchup *catchup)
         if (catchup->chains[i].last)
             *find_chain(chains, cap, catchup->chains[i].hash) = catchup->chains[i];
     }
-    huge_free(catchup->chains, catchup->chains_cap * sizeof *chains);
+    huge_free(catchup->chains, catchup->chains_cap * sizeof *catchup->chains);
     catchup->chains = chains;
     catchup->chains_cap = cap;
     return 0;
 }
 
-static void link_record(struct catchup *catchup, uint64_t hash, size_t at)
+/* Brings the newest records into their chains: a batch at a time, for each place is far away in
+ * memory, and was prefetched when its record came. */
+static int link_new(struct catchup *catchup)
 {
-    struct late_chain *chain = find_chain(catchup->chains, catchup->chains_cap, hash);
-    if (chain->last)
-        record_at(catchup, chain->last)->next = at;
-    if (!chain->last)
-        catchup->chains_used++;
-    if (!chain->first) {
-        chain->first = at;
-        atomic_fetch_add(&catchup->left, 1);
-    }
-    chain->hash = hash;
-    chain->last = at;
-}
-
-static int reserve_record(struct catchup *catchup, size_t bytes)
-{
-    if (catchup->records_cap - catchup->records_bytes >= bytes)
-        return 0;
-    size_t cap = catchup->records_cap ? catchup->records_cap * 2 : RECORDS_CAP_MIN;
-    while (cap - catchup->records_bytes < bytes)
-        cap *= 2;
-    uint8_t *records = huge_new(cap);
-    if (!records)
+    if (reserve_chains(catchup, LATE_NEW_MAX))
         return CE_NOMEM;
-    if (catchup->records)
-        memcpy(records, catchup->records, catchup->records_bytes);
-    huge_free(catchup->records, catchup->records_cap);
-    catchup->records = records;
-    catchup->records_cap = cap;
+    uint32_t number = (uint32_t)(catchup->records_count - catchup->new_count);
+    for (size_t i = 0; i < catchup->new_count; i++) {
+        uint32_t hash = catchup->new_hashes[i];
+        struct late_chain *chain = find_chain(catchup->chains, catchup->chains_cap, hash);
+        catchup->chains_used += chain->last == 0;
+        record_at(catchup, ++number)->other = is_late(chain) ? chain->last : 0;
+        *chain = (struct late_chain){hash, number};
+    }
+    catchup->new_count = 0;
     return 0;
 }
 
-static int keep_record(struct catchup *catchup, uint64_t hash, uint8_t type, struct slice payload,
-                       uint64_t end_lsn, uint32_t record_bytes)
+static int reserve_record(struct catchup *catchup)
 {
-    size_t bytes = offsetof(struct late_record, payload) + payload.len;
-    bytes += RECORD_ALIGN - bytes % RECORD_ALIGN;
-    if (reserve_chain(catchup) || reserve_record(catchup, RECORD_ALIGN + bytes))
+    size_t chunk = (catchup->records_count + 1) / RECORDS_CHUNK, count = catchup->chunk_count;
+    if (chunk < count)
+        return 0;
+    struct late_record **chunks = realloc(catchup->chunks, (count + 1) * sizeof *chunks);
+    if (!chunks)
         return CE_NOMEM;
-    if (catchup->records_bytes == 0)
-        catchup->records_bytes = RECORD_ALIGN;
-    struct late_record *record = record_at(catchup, catchup->records_bytes);
-    *record = (struct late_record){.end_lsn = end_lsn,
-                                   .record_bytes = record_bytes,
-                                   .payload_bytes = (uint32_t)payload.len,
-                                   .type = type};
-    memcpy(record->payload, payload.bytes, payload.len);
-    link_record(catchup, hash, catchup->records_bytes);
-    catchup->records_bytes += bytes;
+    catchup->chunks = chunks;
+    chunks[count] = huge_new(RECORDS_CHUNK * sizeof **chunks);
+    catchup->chunk_count += chunks[count] != NULL;
+    return chunks[count] ? 0 : CE_NOMEM;
+}
+
+static int keep_record(struct catchup *catchup, uint64_t key_hash, struct late_record record)
+{
+    uint32_t hash = (uint32_t)key_hash;
+    if (catchup->records_count + 1 >= RECORDS_MAX || reserve_record(catchup))
+        return CE_NOMEM;
+    if (catchup->new_count == LATE_NEW_MAX && link_new(catchup))
+        return CE_NOMEM;
+    if (catchup->chains)
+        __builtin_prefetch(&catchup->chains[hash & (catchup->chains_cap - 1)], 1);
+    catchup->new_hashes[catchup->new_count++] = hash;
+    *record_at(catchup, (uint32_t)++catchup->records_count) = record;
+    catchup->kept_bytes += sizeof record + record.record_bytes;
     return 0;
 }
 
@@ -275,12 +280,12 @@ static struct tier_replayed open_record(const struct late_record *record)
 }
 
 /* Applies the records of the chain's next cart; *at moves behind them. */
-static int replay_cart(struct tier *tier, size_t *at, struct late_cart *cart, struct buf *after)
+static int replay_cart(struct tier *tier, uint32_t *at, struct late_cart *cart, struct buf *after)
 {
     const struct catchup *catchup = &tier->catchup;
     const struct late_record *record = record_at(catchup, *at);
     struct tier_replayed replayed = open_record(record);
-    size_t next = *at;
+    uint32_t next = *at;
     cart->key = replayed.key;
     int rc = read_base(tier, cart, record->type);
     while (rc == 0 && slice_eq(replayed.key, cart->key)) {
@@ -292,7 +297,7 @@ static int replay_cart(struct tier *tier, size_t *at, struct late_cart *cart, st
             *after = before;
             cart->link = (struct tier_link){record->end_lsn, record->record_bytes};
         }
-        next = record->next;
+        next = record->other;
         if (next == 0)
             break;
         record = record_at(catchup, next);
@@ -305,13 +310,30 @@ static int replay_cart(struct tier *tier, size_t *at, struct late_cart *cart, st
     return rc == CE_BUSY ? 0 : rc;
 }
 
-static int replay_chain(struct tier *tier, size_t first)
+/* Turns a chain round: what began with its last record begins with its first, or back. */
+static uint32_t turn_chain(const struct catchup *catchup, uint32_t at)
+{
+    uint32_t turned = 0;
+    while (at) {
+        struct late_record *record = record_at(catchup, at);
+        uint32_t other = record->other;
+        record->other = turned;
+        turned = at;
+        at = other;
+    }
+    return turned;
+}
+
+static int replay_chain(struct tier *tier, uint32_t last)
 {
     struct late_cart cart = {.base_hash = 0};
     struct buf after = {0};
+    uint32_t first = turn_chain(&tier->catchup, last);
     int rc = 0;
-    for (size_t at = first; at && rc == 0;)
+    for (uint32_t at = first; at && rc == 0;)
         rc = replay_cart(tier, &at, &cart, &after);
+    if (rc)
+        turn_chain(&tier->catchup, first); /* as it was, for the next try */
     buf_free(&cart.state);
     buf_free(&after);
     return rc;
@@ -323,11 +345,11 @@ static int replay_chain(struct tier *tier, size_t first)
 static int replay_all(struct tier *tier)
 {
     struct catchup *catchup = &tier->catchup;
-    int rc = 0;
+    int rc = link_new(catchup);
     catchup->whole = true;
     for (size_t i = 0; i < catchup->chains_cap && rc == 0; i++) {
-        if (catchup->chains[i].first)
-            rc = replay_chain(tier, catchup->chains[i].first);
+        if (is_late(&catchup->chains[i]))
+            rc = replay_chain(tier, catchup->chains[i].last);
     }
     if (rc == 0)
         catchup_forget(tier);
@@ -341,13 +363,18 @@ static int note_part(struct tier *tier, uint8_t type, struct slice payload, uint
     struct buf nothing = {0};
     struct slice body = payload;
     if (tier_head_take(&body, &head))
-        return keep_record(&tier->catchup, hash_64(head.key), type, payload, end_lsn, record_bytes);
+        return keep_record(&tier->catchup, hash_64(head.key),
+                           (struct late_record){.payload = payload.bytes,
+                                                .end_lsn = end_lsn,
+                                                .payload_bytes = (uint32_t)payload.len,
+                                                .record_bytes = record_bytes,
+                                                .type = type});
     const struct tier_replayed broken = {.type = type, .body = payload, .end_lsn = end_lsn};
     return tier->start.replay(tier->start.arg, &broken, slice_of(NULL, 0), &nothing);
 }
 
 /* Of a longer journal than L2 should ever lack half of L1's memory is kept, for L1 is empty yet. */
-static size_t records_bytes_max(const struct tier *tier)
+static size_t kept_bytes_max(const struct tier *tier)
 {
     size_t usual = RECORDS_BYTES(drain_journal_bytes_max(tier)), half = l1_limit(tier->l1) / 2;
     return half > usual ? half : usual;
@@ -359,7 +386,7 @@ int catchup_note(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn
     uint32_t bytes = journal_record_bytes(payload.len);
     uint64_t len = 0;
     int rc = 0;
-    if (!tier->catchup.started && tier->catchup.records_bytes > records_bytes_max(tier))
+    if (!tier->catchup.started && tier->catchup.kept_bytes > kept_bytes_max(tier))
         rc = replay_all(tier);
     if (rc)
         return rc;
@@ -381,7 +408,7 @@ static bool is_late_locked(const struct catchup *catchup, uint64_t hash)
     if (!atomic_load(&catchup->running))
         return false;
     return catchup->reload || catchup->reloading ||
-           find_chain(catchup->chains, catchup->chains_cap, hash)->first;
+           is_late(find_chain(catchup->chains, catchup->chains_cap, (uint32_t)hash));
 }
 
 int catchup_await(struct tier *tier, uint64_t hash)
@@ -427,13 +454,13 @@ static void answer_locked(struct catchup *catchup, struct late_wait *wait, int r
 static int do_chain_locked(struct tier *tier, struct late_chain *chain)
 {
     struct catchup *catchup = &tier->catchup;
-    if (!chain->first)
+    if (!is_late(chain))
         return 0;
     lock_drop(&catchup->lock);
-    int rc = replay_chain(tier, chain->first);
+    int rc = replay_chain(tier, chain->last);
     lock_take(&catchup->lock);
     if (rc == 0) {
-        chain->first = 0;
+        chain->last = CHAIN_DONE;
         atomic_fetch_sub(&catchup->left, 1);
     } else if (!catchup->told) {
         log_error("tier", "records of the journal can't be applied now: %s; trying again",
@@ -451,9 +478,10 @@ static int do_reload_locked(struct tier *tier)
     catchup->reloading = true;
     lock_drop(&catchup->lock);
     catchup_forget(tier);
-    int rc = reserve_chain(catchup);
+    int rc = journal_reread(tier->journal, catchup->end_lsn, catchup_note, tier);
     if (rc == 0)
-        rc = journal_reread(tier->journal, catchup->end_lsn, catchup_note, tier);
+        rc = link_new(catchup);
+    atomic_store(&catchup->left, catchup->chains_used);
     lock_take(&catchup->lock);
     catchup->reloading = false;
     catchup->reload |= rc != 0;
@@ -470,14 +498,14 @@ static bool step_locked(struct tier *tier, int *rc)
     if (wait) {
         catchup->waits = wait->next;
         if (*rc == 0)
-            *rc =
-                do_chain_locked(tier, find_chain(catchup->chains, catchup->chains_cap, wait->hash));
+            *rc = do_chain_locked(
+                tier, find_chain(catchup->chains, catchup->chains_cap, (uint32_t)wait->hash));
         answer_locked(catchup, wait, *rc);
         *rc = 0; /* told to whoever asked */
         return true;
     }
     while (*rc == 0 && catchup->cursor < catchup->chains_cap &&
-           !catchup->chains[catchup->cursor].first)
+           !is_late(&catchup->chains[catchup->cursor]))
         catchup->cursor++;
     if (*rc == 0 && catchup->cursor == catchup->chains_cap)
         return false;
@@ -521,12 +549,13 @@ static void *run_catchup(void *arg)
 /* A cart that L1 has is served at once: no record of it may be left for the thread. */
 int catchup_read(struct tier *tier)
 {
-    return tier->catchup.whole ? replay_all(tier) : 0;
+    return tier->catchup.whole ? replay_all(tier) : link_new(&tier->catchup);
 }
 
 void catchup_begin(struct tier *tier)
 {
     tier->catchup.end_lsn = journal_end(tier->journal);
+    atomic_store(&tier->catchup.left, tier->catchup.chains_used);
     atomic_store(&tier->catchup.running, tier->catchup.chains_used > 0);
 }
 

@@ -296,6 +296,8 @@ struct histories {
     unsigned waiting;
 };
 
+#define LATE_NEW_MAX 16
+
 /* catchup.c: records that L2 may lack, on their way into L1. */
 struct catchup {
     pthread_t thread;
@@ -308,11 +310,14 @@ struct catchup {
     bool reload, reloading, stopping;
     bool whole;           /* of the start: L1 has carts that lack later records, so none may wait */
     _Atomic bool running; /* there are records that are not in L1 or L2 */
-    _Atomic uint64_t left; /* chains */
-    uint8_t *records;      /* struct late_record[] */
-    size_t records_bytes, records_cap;
-    struct late_chain *chains; /* this and `records`: huge.h */
+    _Atomic uint64_t left;       /* chains */
+    struct late_record **chunks; /* these and `chains`: huge.h */
+    size_t chunk_count, records_count;
+    size_t kept_bytes; /* of records, where they lie and what is known of them */
+    struct late_chain *chains;
     size_t chains_cap, chains_used;
+    uint32_t new_hashes[LATE_NEW_MAX]; /* of the newest records, which are in no chain yet */
+    size_t new_count;
     uint64_t end_lsn; /* of the last record that an earlier process made */
     /* The thread's own. */
     size_t cursor;

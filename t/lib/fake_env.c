@@ -292,6 +292,18 @@ static int fake_file_read_part(void *ctx, const char *path, uint64_t offset, siz
     return end_call(fake, rc);
 }
 
+static int fake_file_size(void *ctx, const char *path, uint64_t *bytes)
+{
+    struct fake_env *fake = ctx;
+    int rc = begin_call(fake, FAKE_SIZE);
+    struct fake_file *file = find_file(fake, path);
+    if (rc == 0 && !file)
+        rc = CE_NOTFOUND;
+    if (rc == 0)
+        *bytes = file->data.len;
+    return end_call(fake, rc);
+}
+
 static int fake_file_truncate(void *ctx, const char *path, uint64_t len)
 {
     struct fake_env *fake = ctx;
@@ -404,6 +416,7 @@ static const struct env fake_vtable = {
     .file_close = fake_file_close,
     .file_read = fake_file_read,
     .file_read_part = fake_file_read_part,
+    .file_size = fake_file_size,
     .file_truncate = fake_file_truncate,
     .file_rename = fake_file_rename,
     .file_remove = fake_file_remove,

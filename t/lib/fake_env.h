@@ -16,6 +16,7 @@
     X(CLOSE)                                                                                       \
     X(READ)                                                                                        \
     X(READ_PART)                                                                                   \
+    X(SIZE)                                                                                        \
     X(TRUNCATE)                                                                                    \
     X(RENAME)                                                                                      \
     X(REMOVE)                                                                                      \

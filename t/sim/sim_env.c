@@ -79,6 +79,17 @@ static int read_file(void *ctx, const char *path, struct buf *out)
     return read_part(ctx, path, 0, SIZE_MAX, out);
 }
 
+static int size_of_file(void *ctx, const char *path, uint64_t *bytes)
+{
+    (void)ctx;
+    struct slice found;
+    struct sim_file *file = sim_file_find(path);
+    int rc = file ? sim_file_read(file, 0, SIZE_MAX, &found) : CE_NOTFOUND;
+    if (rc == 0)
+        *bytes = found.len;
+    return rc;
+}
+
 static int truncate_file(void *ctx, const char *path, uint64_t len)
 {
     (void)ctx;
@@ -141,6 +152,7 @@ const struct env *sim_env(void)
         .file_close = close_file,
         .file_read = read_file,
         .file_read_part = read_part,
+        .file_size = size_of_file,
         .file_truncate = truncate_file,
         .file_rename = rename_name,
         .file_remove = remove_name,

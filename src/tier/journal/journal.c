@@ -22,6 +22,7 @@ static void destroy(struct journal *journal)
     lock_fini(&journal->lock);
     buffer_fini(journal);
     buf_free(&journal->kept);
+    journal_forget_read(journal);
     free(journal->segments);
     free((char *)journal->config.dir);
     journal->magic = 0;

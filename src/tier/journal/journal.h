@@ -72,6 +72,10 @@ int journal_reread(struct journal *journal, uint64_t until_lsn,
                    int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn),
                    void *arg) MUST_USE;
 
+/* Frees what these two have read: until then all payloads that `each` was given stay where they
+ * are. `each` may call it, and keeps only what it is just given. One thread at a time with them. */
+void journal_forget_read(struct journal *journal);
+
 /* Starts the thread, and a new segment at max(end of what was found, lsn_min); a gap below lsn_min
  * is legal. What was replayed of the last segment is written again, for it may never have been
  * synced (journal_replay.c), and goes on there when there is no gap. CE_NODISK, CE_IO, CE_NOMEM;

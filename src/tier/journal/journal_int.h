@@ -69,6 +69,8 @@ struct buffer {
     unsigned spares;
 };
 
+struct shelf; /* journal_shelf.c */
+
 struct journal {
     unsigned magic;
     struct journal_config config; /* with defaults filled in; dir is ours */
@@ -122,6 +124,8 @@ struct journal {
     bool scanned; /* replayed to the end */
     bool started;
     uint64_t found_end;
+    struct shelf *shelves; /* this and `reading`: who replays or rereads */
+    bool reading;
     pthread_t thread;
 
     _Atomic uint64_t drop_at; /* the next position whose release makes a segment history */
@@ -227,6 +231,13 @@ int journal_history_open(struct journal *journal) MUST_USE;
 void journal_history_settle(struct journal *journal);
 /* Removes the oldest segment of the history; false when there is none, or it won't go. */
 bool journal_history_shed(struct journal *journal);
+
+/* ---- journal_shelf.c: who replays or rereads ---------------------------------------------------
+ */
+
+/* Reads a whole file into memory, where it stays until journal_forget_read. CE_NOTFOUND, CE_IO,
+ * CE_NODISK, CE_NOMEM. */
+int journal_shelf_read(struct journal *journal, const char *path, struct slice *file) MUST_USE;
 
 /* ---- bytes -------------------------------------------------------------------------------------
  */

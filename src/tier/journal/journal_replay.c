@@ -28,10 +28,10 @@ struct replay {
     uint64_t from_lsn;
     int (*each)(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn);
     void *arg;
-    uint64_t at;     /* everything up to here was delivered */
-    uint64_t end;    /* nothing was ever written behind this */
-    uint64_t whole;  /* records without a gap from here to the end of the segment at hand */
-    struct buf file; /* the segment at hand */
+    uint64_t at;       /* everything up to here was delivered */
+    uint64_t end;      /* nothing was ever written behind this */
+    uint64_t whole;    /* records without a gap from here to the end of the segment at hand */
+    struct slice file; /* the segment at hand */
 };
 
 enum verdict {
@@ -95,11 +95,10 @@ static bool is_anything_later(const struct replay *replay, size_t index)
     const struct env *env = journal->config.env;
     bool found = false;
     for (size_t i = index + 1; i < journal->segment_count && !found; i++) {
-        struct buf file = {0};
+        uint64_t bytes;
         char path[JOURNAL_PATH_MAX];
         journal_segment_path(journal, journal->segments[i].first, SEGMENT_SUFFIX, path);
-        found = env->file_read(env->ctx, path, &file) || file.len > SEGMENT_HEADER_BYTES;
-        buf_free(&file);
+        found = env->file_size(env->ctx, path, &bytes) || bytes > SEGMENT_HEADER_BYTES;
     }
     return found;
 }
@@ -171,7 +170,7 @@ static int settle_segment(struct replay *replay, size_t index, size_t good)
 {
     struct journal *journal = replay->journal;
     const struct segment *segment = &journal->segments[index];
-    struct slice rest = slice_from(buf_slice(&replay->file), good);
+    struct slice rest = slice_from(replay->file, good);
     enum ending ending = judge_ending(replay, index, rest);
     if (ending == ENDS_TORN)
         log_warn("journal", "torn at %" PRIu64 ", %zu bytes cut off", segment->end, rest.len);
@@ -235,7 +234,7 @@ static int read_records(struct replay *replay, size_t index, size_t *good)
     *good = SEGMENT_HEADER_BYTES;
     replay->whole = first;
     for (;;) {
-        struct slice rest = slice_from(buf_slice(&replay->file), *good);
+        struct slice rest = slice_from(replay->file, *good);
         uint64_t lsn = first + (*good - SEGMENT_HEADER_BYTES);
         size_t size = journal_measure_record(rest, lsn, &hashed);
         size_t rot = size ? 0 : pass_rot(replay, index, rest, lsn);
@@ -270,7 +269,6 @@ static int keep_tail(struct replay *replay, size_t index)
 static int replay_segment(struct replay *replay, size_t index, enum verdict *verdict)
 {
     struct journal *journal = replay->journal;
-    const struct env *env = journal->config.env;
     struct segment *segment = &journal->segments[index];
     uint8_t header[SEGMENT_HEADER_BYTES];
     char path[JOURNAL_PATH_MAX];
@@ -278,12 +276,11 @@ static int replay_segment(struct replay *replay, size_t index, enum verdict *ver
     *verdict = SEGMENT_KEPT;
     raise_end(replay, segment->first);
     journal_segment_path(journal, segment->first, SEGMENT_SUFFIX, path);
-    replay->file.len = 0;
-    int rc = env->file_read(env->ctx, path, &replay->file);
+    int rc = journal_shelf_read(journal, path, &replay->file);
     if (rc)
         return rc == CE_NOTFOUND ? CE_IO : rc; /* CE_NOTFOUND is no result of a replay */
     journal_segment_header(segment->first, header);
-    if (!slice_starts(buf_slice(&replay->file), slice_of(header, sizeof header)))
+    if (!slice_starts(replay->file, slice_of(header, sizeof header)))
         return settle_headless(replay, segment->first, verdict);
     rc = read_records(replay, index, &good);
     if (rc)
@@ -314,15 +311,18 @@ int journal_replay(struct journal *journal, uint64_t from_lsn,
                             .arg = arg,
                             .end = journal->found_end};
     int rc = 0;
+    journal->reading = true;
     for (size_t i = journal->history_count; i < journal->segment_count && rc == 0;) {
         enum verdict verdict;
+        if (!each)
+            journal_forget_read(journal);
         rc = replay_segment(&replay, i, &verdict);
         if (rc == 0 && verdict == SEGMENT_GONE)
             forget_segment(journal, i);
         else
             i++;
     }
-    buf_free(&replay.file);
+    journal->reading = false;
     journal->found_end = replay.end;
     journal->scanned = rc == 0;
     journal_segment_recount(journal);
@@ -347,7 +347,7 @@ static bool next_live(struct journal *journal, uint64_t from, uint64_t *first)
 
 static int deliver_again(struct replay *replay, uint64_t first)
 {
-    struct slice rest = slice_from(buf_slice(&replay->file), SEGMENT_HEADER_BYTES);
+    struct slice rest = slice_from(replay->file, SEGMENT_HEADER_BYTES);
     uint64_t hashed = 0, lsn = first;
     bool gave_up;
     int rc = 0;
@@ -369,19 +369,18 @@ int journal_reread(struct journal *journal, uint64_t until_lsn,
                    void *arg)
 {
     MUST_OBJ(journal, JOURNAL_MAGIC);
-    const struct env *env = journal->config.env;
     struct replay replay = {.journal = journal, .each = each, .arg = arg, .end = until_lsn};
     uint64_t first = 0;
     int rc = 0;
+    journal->reading = true;
     for (uint64_t from = 0; rc == 0 && next_live(journal, from, &first) && first < until_lsn;
          from = first + 1) {
         char path[JOURNAL_PATH_MAX];
         journal_segment_path(journal, first, SEGMENT_SUFFIX, path);
-        replay.file.len = 0;
-        rc = env->file_read(env->ctx, path, &replay.file);
+        rc = journal_shelf_read(journal, path, &replay.file);
         if (rc == 0 && replay.file.len > SEGMENT_HEADER_BYTES)
             rc = deliver_again(&replay, first);
     }
-    buf_free(&replay.file);
+    journal->reading = false;
     return rc == CE_NOTFOUND ? CE_IO : rc;
 }
