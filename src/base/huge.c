@@ -1,8 +1,10 @@
 #include "base/huge.h"
 
+#include "base/err.h"
 #include "base/must.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 static size_t whole_pages(size_t bytes)
@@ -34,6 +36,18 @@ void *huge_new(size_t bytes)
 void *huge_reserve(size_t bytes)
 {
     return map_aligned(bytes, PROT_NONE, MAP_NORESERVE);
+}
+
+int huge_buf(struct buf *buf, size_t bytes)
+{
+    MUST(buf->len == 0);
+    buf_free(buf);
+    buf->bytes = aligned_alloc(HUGE_BYTES, whole_pages(bytes));
+    if (!buf->bytes)
+        return CE_NOMEM;
+    buf->cap = whole_pages(bytes);
+    (void)madvise(buf->bytes, buf->cap, MADV_HUGEPAGE);
+    return 0;
 }
 
 void huge_free(void *mem, size_t bytes)

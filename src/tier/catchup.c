@@ -1,12 +1,12 @@
 /* catchup: what the journal has and L2 lacks, brought together cart by cart while clients are
  * served.
  *
- * The start reads the journal once and keeps the records that L2 may lack in memory, in a chain per
- * cart (by the hash of its key). Then carts are served: a thread takes chain after chain, applies
- * it to what L2 has and puts the cart into L1, dirty. A request for a cart whose chain is still to
- * come is a miss in L1, and its fill waits until the thread has taken that chain, which it does
- * first. So nobody ever sees a cart without its records, and the start takes a time that grows with
- * the journal's bytes only, not with reads of L2.
+ * The start reads the journal once and keeps the records that L2 may lack where they were read, in
+ * a chain per cart (by the hash of its key), the last first. Then carts are served: a thread takes
+ * chain after chain, applies it to what L2 has and puts the cart into L1, dirty. A request for a
+ * cart whose chain is still to come is a miss in L1, and its fill waits until the thread has taken
+ * that chain, which it does first. So nobody ever sees a cart without its records, and the start
+ * takes a time that grows with the journal's bytes only, not with reads of L2.
  *
  * Until the last chain is done L2's checkpoint stays where it was: a crash meanwhile begins all
  * anew, and a record that a state has already is passed over. When L2 turns out to be damaged, the
@@ -310,13 +310,15 @@ static int replay_cart(struct tier *tier, uint32_t *at, struct late_cart *cart, 
     return rc == CE_BUSY ? 0 : rc;
 }
 
-/* Turns a chain round: what began with its last record begins with its first, or back. */
+/* Turns a chain round: what began with its last record begins with its first, or back. What each
+ * record says is far away in memory, and soon wanted. */
 static uint32_t turn_chain(const struct catchup *catchup, uint32_t at)
 {
     uint32_t turned = 0;
     while (at) {
         struct late_record *record = record_at(catchup, at);
         uint32_t other = record->other;
+        __builtin_prefetch(record->payload);
         record->other = turned;
         turned = at;
         at = other;
@@ -557,6 +559,8 @@ void catchup_begin(struct tier *tier)
     tier->catchup.end_lsn = journal_end(tier->journal);
     atomic_store(&tier->catchup.left, tier->catchup.chains_used);
     atomic_store(&tier->catchup.running, tier->catchup.chains_used > 0);
+    if (tier->catchup.chains_used == 0)
+        catchup_forget(tier); /* segments were read all the same */
 }
 
 int catchup_start(struct tier *tier)

@@ -7,25 +7,25 @@
 #include "tier/tier.h"
 
 #define TIER_MAGIC          0x74696572
-#define DRAIN_DELAY_MS      700         /* a dirty cart waits so long for more changes */
-#define DRAIN_CART_US       200         /* ... for each dirty cart so much longer ... */
-#define DRAIN_DELAY_MAX_MS  40000       /* ... but no longer, */
-#define DRAIN_QUIET_BYTES   (64u << 10) /* and not while the journal grows by less in a delay */
-#define DRAIN_JOURNAL_PART  2           /* nor while the journal has such a part of memory, */
-#define DRAIN_JOURNAL_MIN   (12u << 20) /* for a start brings its carts there; at least so much */
-#define DRAIN_JOURNAL_MAX   (64u << 20) /* and at most: it is read before anyone is served */
-#define DRAIN_MEMORY_PART   4           /* nor while dirty carts take such a part of memory */
-#define BEHIND_CART_US      100         /* the same for L3, for each cart that waits for it ... */
-#define BEHIND_DELAY_MAX_MS 20000       /* ... but no longer, */
-#define BEHIND_HOT_MS       60000       /* and is written so often at most */
-#define DRAIN_SETTLE_MS     600         /* nothing to write for so long: see l2_settle */
-#define DRAIN_RETRY_MS      500         /* after a failed write to L2 */
-#define DRAIN_BATCH_BYTES   (1u << 20)  /* of states in one L2 batch */
-#define DRAIN_DUE_BYTES     (4u << 20)  /* of carts that a sweep puts in order at once */
-#define DRAIN_STRIPE_CARTS  32          /* taken under one hold of a stripe's lock */
-#define JOURNAL_LATE_BYTES  (2u << 20)  /* not synced: the journal is what all wait for */
-#define JOURNAL_WAIT_MS     5000        /* for the sync that must come before a write to L2 */
-#define HISTORY_STORAGE_MAX (1u << 20)  /* memory for a record, held back for the next question */
+#define DRAIN_DELAY_MS      700          /* a dirty cart waits so long for more changes */
+#define DRAIN_CART_US       200          /* ... for each dirty cart so much longer ... */
+#define DRAIN_DELAY_MAX_MS  40000        /* ... but no longer, */
+#define DRAIN_QUIET_BYTES   (64u << 10)  /* and not while the journal grows by less in a delay */
+#define DRAIN_JOURNAL_PART  2            /* nor while the journal has such a part of memory, */
+#define DRAIN_JOURNAL_MIN   (12u << 20)  /* for a start brings its carts there; at least so much */
+#define DRAIN_JOURNAL_MAX   (192u << 20) /* and at most: it is read before anyone is served */
+#define DRAIN_MEMORY_PART   4            /* nor while dirty carts take such a part of memory */
+#define BEHIND_CART_US      100          /* the same for L3, for each cart that waits for it ... */
+#define BEHIND_DELAY_MAX_MS 20000        /* ... but no longer, */
+#define BEHIND_HOT_MS       60000        /* and is written so often at most */
+#define DRAIN_SETTLE_MS     600          /* nothing to write for so long: see l2_settle */
+#define DRAIN_RETRY_MS      500          /* after a failed write to L2 */
+#define DRAIN_BATCH_BYTES   (1u << 20)   /* of states in one L2 batch */
+#define DRAIN_DUE_BYTES     (4u << 20)   /* of carts that a sweep puts in order at once */
+#define DRAIN_STRIPE_CARTS  32           /* taken under one hold of a stripe's lock */
+#define JOURNAL_LATE_BYTES  (2u << 20)   /* not synced: the journal is what all wait for */
+#define JOURNAL_WAIT_MS     5000         /* for the sync that must come before a write to L2 */
+#define HISTORY_STORAGE_MAX (1u << 20)   /* memory for a record, held back for the next question */
 
 #define SQL_WAITS_RETRY_MS   500  /* L3 did not answer */
 #define SQL_WAITS_HURRY_MS   1000 /* what somebody waits for is hurried so often */

@@ -284,11 +284,15 @@ START_TEST(real_files_say_what_is_wrong)
     ck_assert(env->file_read_part(NULL, path, 2, 9, &out) == 0); /* to its end */
     ck_assert(env->file_read_part(NULL, path, 3, 9, &out) == 0); /* behind it */
     ck_assert(slice_eq(buf_slice(&out), text("ne")));
+    uint64_t bytes = 0;
+    ck_assert(env->file_size(NULL, path, &bytes) == 0 && bytes == 3);
     ck_assert(env->file_truncate(NULL, path, 1) == 0);
+    ck_assert(env->file_size(NULL, path, &bytes) == 0 && bytes == 1);
     out.len = 0;
     ck_assert(env->file_read(NULL, path, &out) == 0 && slice_eq(buf_slice(&out), text("o")));
     ck_assert(env->file_remove(NULL, path) == 0);
     ck_assert(env->file_read_part(NULL, path, 0, 1, &out) == CE_NOTFOUND);
+    ck_assert(env->file_size(NULL, path, &bytes) == CE_NOTFOUND);
     ck_assert(env->dir_sync(NULL, dir) == 0);
     uint64_t room = 0;
     ck_assert(env->dir_free(NULL, dir, &room) == 0 && room > 0);

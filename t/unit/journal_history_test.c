@@ -1,4 +1,5 @@
-/* Released segments: kept while there is room, read record by record, never replayed. */
+/* Released segments: kept while there is room, read record by record, never replayed. And what a
+ * start reads: kept until it is forgotten. */
 #include "../lib/journal_rig.h"
 #include "lib/suite.h"
 #include "tier/journal/journal_int.h"
@@ -337,6 +338,52 @@ START_TEST(others_that_find_no_room_are_given_some)
 }
 END_TEST
 
+/* ---- what a start reads ---- */
+
+struct given {
+    struct journal *forgets; /* before it looks at each */
+    struct slice payloads[9];
+    size_t count;
+};
+
+static int keep_payload(void *arg, uint8_t type, struct slice payload, uint64_t end_lsn)
+{
+    struct given *given = arg;
+    (void)type, (void)end_lsn;
+    if (given->forgets)
+        journal_forget_read(given->forgets);
+    ck_assert_uint_eq(payload.bytes[0], 'a' + given->count);
+    given->payloads[given->count++] = payload;
+    return 0;
+}
+
+START_TEST(what_was_read_stays_until_it_is_forgotten)
+{
+    struct given given = {0}, again = {0}, forgetful = {0};
+    char text[85] = {0}; /* each record has a segment of its own */
+    rig_boot(&rig, NULL);
+    for (size_t i = 0; i < 9; i++) {
+        memset(text, 'a' + (int)i, sizeof text - 1);
+        rig_put(&rig, text, ACK_SYNC);
+        ck_assert_int_eq(journal_flush(rig.journal, ACK_SYNC, RIG_WAIT_MS), 0);
+    }
+    rig_stop(&rig);
+    ck_assert_int_eq(rig_open(&rig), 0);
+    ck_assert_int_eq(journal_replay(rig.journal, 0, keep_payload, &given), 0);
+    ck_assert_int_eq(rig_start(&rig, 0), 0);
+    ck_assert_int_eq(journal_reread(rig.journal, 900, keep_payload, &again), 0);
+    for (size_t i = 0; i < 9; i++) {
+        memset(text, 'a' + (int)i, sizeof text - 1);
+        ck_assert(slice_eq(given.payloads[i], slice_str(text)));
+        ck_assert(slice_eq(again.payloads[i], slice_str(text)));
+    }
+    forgetful.forgets = rig.journal;
+    ck_assert_int_eq(journal_reread(rig.journal, 900, keep_payload, &forgetful), 0);
+    ck_assert_uint_eq(forgetful.count, 9);
+    journal_forget_read(rig.journal);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     const TTest *const all[] = {
@@ -354,6 +401,7 @@ static void add_tests(TCase *tests)
         other_errors_take_nothing,
         a_start_on_a_full_disk_takes_the_oldest,
         others_that_find_no_room_are_given_some,
+        what_was_read_stays_until_it_is_forgotten,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         tcase_add_test(tests, all[i]);

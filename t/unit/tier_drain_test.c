@@ -4,6 +4,7 @@
 #include "cart_kit.h"
 #include "cmd/cmd.h"
 #include "suite.h"
+#include "tier/journal/journal_int.h"
 #include "tier_rig.h"
 
 #include <sched.h>
@@ -57,23 +58,35 @@ END_TEST
 
 /* ---- records that are still to be applied ---- */
 
-/* A process that died when its journal had the step. */
-static void leave_step(const char *key)
+static void append_step(struct journal *journal, const char *key, const char *body, size_t bytes)
 {
-    char path[96];
-    struct journal *journal;
     struct buf record = {0};
     uint64_t end_lsn;
-    snprintf(path, sizeof path, "%s/journal", rig.dir);
-    const struct journal_config config = {.env = &rig.env, .dir = path};
+    ck_assert_int_eq(tier_head_put(slice_str(key), (struct tier_link){0, 0}, &record), 0);
+    ck_assert_int_eq(buf_append(&record, body, bytes), 0);
+    ck_assert_int_eq(journal_append(journal, TIER_RIG_STEP, buf_slice(&record), ACK_SYNC, &end_lsn),
+                     0);
+    buf_free(&record);
+}
+
+/* A process that died when its journal had a step for each letter, of one cart or of each of so
+ * many. */
+static void leave_steps(const char *key, const char *letters, int carts)
+{
+    char text[96];
+    struct journal *journal;
+    snprintf(text, sizeof text, "%s/journal", rig.dir);
+    const struct journal_config config = {.env = &rig.env, .dir = text};
     ck_assert_int_eq(journal_new(&config, &journal), 0);
     ck_assert_int_eq(journal_open(journal), 0);
     ck_assert_int_eq(journal_start(journal, 0), 0);
-    ck_assert_int_eq(tier_head_put(slice_str(key), (struct tier_link){0, 0}, &record), 0);
-    ck_assert_int_eq(journal_append(journal, TIER_RIG_STEP, buf_slice(&record), ACK_SYNC, &end_lsn),
-                     0);
+    for (; *letters; letters++) {
+        for (int i = 0; i < carts; i++) {
+            snprintf(text, sizeof text, "%s%.0d", key, i); /* nothing for 0 */
+            append_step(journal, text, letters, 1);
+        }
+    }
     ck_assert_int_eq(journal_stop(&journal, TIER_RIG_WAIT_MS), 0);
-    buf_free(&record);
 }
 
 static int fail_to_apply(void *arg, const struct tier_replayed *record, struct slice state,
@@ -92,7 +105,7 @@ static int apply(void *arg, const struct tier_replayed *record, struct slice sta
 
 START_TEST(the_checkpoint_waits_for_records_that_cannot_be_applied_yet)
 {
-    leave_step("cart:a");
+    leave_steps("cart:a", "x", 1);
     rig.replay = fail_to_apply;
     tier_rig_open(&rig);
     tier_rig_put(&rig, "cart:b", slice_str("state"));
@@ -103,6 +116,71 @@ START_TEST(the_checkpoint_waits_for_records_that_cannot_be_applied_yet)
     ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
     tier_rig_drain(&rig);
     ck_assert(tier_rig_is_in_l2(&rig, "cart:a", slice_str("applied")));
+}
+END_TEST
+
+static _Atomic bool refuses_b;
+
+/* The state becomes all bodies, one behind the other. */
+static int add_body(void *arg, const struct tier_replayed *record, struct slice state,
+                    struct buf *after)
+{
+    (void)arg;
+    if (atomic_load(&refuses_b) && slice_eq(record->body, slice_str("b")))
+        return CE_DB;
+    int rc = buf_append(after, state.bytes, state.len);
+    return rc ? rc : buf_append(after, record->body.bytes, record->body.len);
+}
+
+START_TEST(records_are_applied_in_order_also_after_a_try_that_failed)
+{
+    leave_steps("cart:a", "abc", 1);
+    rig.replay = add_body;
+    atomic_store(&refuses_b, true);
+    tier_rig_open(&rig);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), CE_DB);
+    atomic_store(&refuses_b, false);
+    ck_assert_int_eq(fill_now(rig.tier, slice_str("cart:a")), 0);
+    tier_rig_drain(&rig);
+    ck_assert(tier_rig_is_in_l2(&rig, "cart:a", slice_str("abc")));
+}
+END_TEST
+
+#define MANY 3000
+
+START_TEST(every_cart_of_many_gets_its_own_records)
+{
+    char key[24];
+    leave_steps("cart:", "abc", MANY);
+    rig.replay = add_body;
+    tier_rig_open(&rig);
+    for (int i = 0; i < MANY; i += 7) {
+        snprintf(key, sizeof key, "cart:%.0d", i);
+        ck_assert_int_eq(fill_now(rig.tier, slice_str(key)), 0);
+    }
+    while (!catchup_is_over(rig.tier))
+        sched_yield();
+    tier_rig_drain(&rig);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(key, sizeof key, "cart:%.0d", i);
+        ck_assert(tier_rig_is_in_l2(&rig, key, slice_str("abc")));
+    }
+}
+END_TEST
+
+START_TEST(what_was_read_leaves_memory_when_all_is_applied)
+{
+    leave_steps("cart:a", "abc", 1);
+    rig.replay = add_body;
+    tier_rig_open(&rig);
+    while (!catchup_is_over(rig.tier))
+        sched_yield();
+    ck_assert_ptr_null(rig.tier->journal->shelves);
+    tier_rig_drain(&rig);
+    ck_assert_int_eq(tier_stop(&rig.tier, TIER_RIG_WAIT_MS), 0);
+    tier_rig_open(&rig); /* the last segment is looked at, and has nothing that L2 lacks */
+    ck_assert(catchup_is_over(rig.tier));
+    ck_assert_ptr_null(rig.tier->journal->shelves);
 }
 END_TEST
 
@@ -121,7 +199,7 @@ START_TEST(a_step_waits_for_the_database_that_may_have_its_cart)
 {
     char url[96];
     snprintf(url, sizeof url, "sqlite:%s", rig.dir); /* which is no file */
-    leave_step("cart:a");
+    leave_steps("cart:a", "x", 1);
     rig.l3_url = url;
     rig.replay = count_bare;
     tier_rig_open(&rig);
@@ -286,6 +364,9 @@ int main(void)
     tcase_set_timeout(drains, 60);
     tcase_add_test(drains, what_the_journal_has_not_synced_does_not_come_to_l2);
     tcase_add_test(drains, the_checkpoint_waits_for_records_that_cannot_be_applied_yet);
+    tcase_add_test(drains, records_are_applied_in_order_also_after_a_try_that_failed);
+    tcase_add_test(drains, what_was_read_leaves_memory_when_all_is_applied);
+    tcase_add_test(drains, every_cart_of_many_gets_its_own_records);
     tcase_add_test(drains, a_step_waits_for_the_database_that_may_have_its_cart);
     tcase_add_test(drains, an_entry_that_comes_before_the_end_is_followed_by_another);
     tcase_add_test(drains, a_mark_is_there_while_l3_has_another_state);

@@ -258,6 +258,9 @@ static int keep_tail(struct replay *replay, size_t index)
     journal->kept_first = replay->whole;
     if (index + 1 < journal->segment_count)
         return 0;
+    if (segment->end - replay->whole >= HUGE_BYTES &&
+        huge_buf(&journal->kept, segment->end - replay->whole))
+        return CE_NOMEM;
     return buf_append(&journal->kept,
                       replay->file.bytes + SEGMENT_HEADER_BYTES + (replay->whole - segment->first),
                       segment->end - replay->whole);
