@@ -1,7 +1,7 @@
 #include "base/base.h"
 
-#include <openssl/evp.h>
-#include <pthread.h>
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/md5.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -15,21 +15,12 @@ uint64_t hash_64_seed(struct slice bytes, uint64_t seed)
     return XXH3_64bits_withSeed(bytes.bytes, bytes.len, seed);
 }
 
-/* Found once: looking the algorithm up costs more than a digest. */
-static EVP_MD *md5;
-
-static void find_md5(void)
-{
-    md5 = EVP_MD_fetch(NULL, "MD5", NULL);
-    MUST(md5 != NULL);
-}
-
+/* OpenSSL's newer way to a digest first loads tables of all algorithms: 2 MB that stay resident. */
 uint32_t hash_ring(struct slice bytes)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    uint8_t md[EVP_MAX_MD_SIZE];
-    unsigned md_len = 0;
-    MUST(pthread_once(&once, find_md5) == 0);
-    MUST(EVP_Digest(bytes.bytes, bytes.len, md, &md_len, md5, NULL) == 1 && md_len == 16);
+    MD5_CTX md5;
+    uint8_t md[MD5_DIGEST_LENGTH];
+    MUST(MD5_Init(&md5) == 1 && MD5_Update(&md5, bytes.bytes, bytes.len) == 1);
+    MUST(MD5_Final(md, &md5) == 1);
     return (uint32_t)md[0] | (uint32_t)md[1] << 8 | (uint32_t)md[2] << 16 | (uint32_t)md[3] << 24;
 }

@@ -8,8 +8,8 @@
 uint64_t hash_64(struct slice bytes);
 uint64_t hash_64_seed(struct slice bytes, uint64_t seed);
 
-/* First little-endian word of MD5(bytes): libmemcached's ring hash (cluster-notes 1.1). About a
- * microsecond: for background threads, not for the reply path. */
+/* First little-endian word of MD5(bytes): libmemcached's ring hash (cluster-notes 1.1). Some
+ * 0.13 us: for background threads, not for the reply path. */
 uint32_t hash_ring(struct slice bytes);
 
 #endif
