@@ -2,6 +2,7 @@
  * errors as text only, and after a failed write refuses all others until it was closed. */
 #include "tier/l2/l2_int.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #define WRITE_BUFFER_BYTES (8u << 20)
@@ -307,6 +308,7 @@ void l2_settle(struct l2 *l2)
     l2->settled_bytes = written;
     leveldb_compact_range(l2->db, behind_all, 1, behind_all, 1);
     l2_leave(l2);
+    malloc_trim(0); /* the buffer was in small pieces, which the C library would keep */
 }
 
 int l2_reopen(struct l2 *l2)
