@@ -8,7 +8,7 @@
 #define WRITE_BUFFER_BYTES (8u << 20)
 #define BLOCK_BYTES        (32u << 10) /* LevelDB asks the kernel to write each block */
 #define CACHE_BYTES        (1u << 20)  /* only for what can not be mapped */
-#define BLOOM_BITS         16          /* each miss that passes makes a block resident */
+#define BLOOM_BITS         20          /* each miss that passes makes a block resident */
 #define FILE_BYTES                                                                                 \
     (8u << 20) /* of each the index, and what the kernel maps around it, is resident */
 #define SETTLE_BYTES_MIN (512u << 10) /* a table of less is not worth its file */
