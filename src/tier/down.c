@@ -120,10 +120,10 @@ static unsigned lane_of(const struct down *down, struct slice key)
     return (unsigned)((hash_64(key) >> 40) % down->count);
 }
 
-void down_add(struct tier *tier, struct slice key)
+void down_add(struct tier *tier, struct slice key, uint64_t since_ms)
 {
     if (tier->down.count)
-        behind_add(tier->down.behinds[lane_of(&tier->down, key)], key);
+        behind_add(tier->down.behinds[lane_of(&tier->down, key)], key, since_ms);
 }
 
 void down_hurry(struct tier *tier, struct slice key)
@@ -144,7 +144,7 @@ static void add_marked(void *arg, struct slice key)
     struct down *down = &lane->tier->down;
     unsigned number = lane_of(down, key);
     if (lane == &down->lanes[number])
-        behind_add(down->behinds[number], key);
+        behind_add(down->behinds[number], key, env_mono_ms(lane->tier->config.env));
 }
 
 /* As the L2 writer sees it: the journal grows fast. */

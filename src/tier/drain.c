@@ -61,9 +61,11 @@ static void unpin_taken(struct tier *tier, bool ok)
 {
     struct slice rest = buf_slice(&tier->drain.gather), key, state;
     struct taken taken;
+    uint64_t since_ms = atomic_load(&tier->drain.waiting_since_ms);
+    since_ms = since_ms ? since_ms : env_mono_ms(tier->config.env);
     while (next_taken(&rest, &taken, &key, &state)) {
         if (ok) /* first, so that at every instant some count shows the cart */
-            down_add(tier, key);
+            down_add(tier, key, since_ms);
         l1_unpin(tier->l1, taken.hash, key, ok);
     }
     tier->drain.gather.len = 0;

@@ -139,7 +139,7 @@ void orders_committed(struct tier *tier)
     struct slice rest = buf_slice(&tier->orders.writing);
     while (next_order(&rest, &order, &key))
         if (order.kind == ORDER_MARK)
-            down_add(tier, key);
+            down_add(tier, key, env_mono_ms(tier->config.env));
     atomic_fetch_add(&tier->trim.trimmed, tier->orders.dropping);
     tier->orders.dropping = 0;
     tier->orders.writing.len = 0;

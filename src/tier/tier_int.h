@@ -15,9 +15,9 @@
 #define DRAIN_JOURNAL_MIN   (12u << 20)  /* for a start brings its carts there; at least so much */
 #define DRAIN_JOURNAL_MAX   (192u << 20) /* and at most: it is read before anyone is served */
 #define DRAIN_MEMORY_PART   4            /* nor while dirty carts take such a part of memory */
-#define BEHIND_CART_US      100          /* the same for L3, for each cart that waits for it ... */
-#define BEHIND_DELAY_MAX_MS 20000        /* ... but no longer, */
-#define BEHIND_HOT_MS       60000        /* and is written so often at most */
+#define BEHIND_CART_US      300          /* the same for L3, for each cart that waits for it ... */
+#define BEHIND_DELAY_MAX_MS 60000        /* ... but no longer, what it waited for L2 included; */
+#define BEHIND_HOT_MS       60000        /* one that was written lately waits so long */
 #define DRAIN_SETTLE_MS     600          /* nothing to write for so long: see l2_settle */
 #define DRAIN_RETRY_MS      500          /* after a failed write to L2 */
 #define DRAIN_BATCH_BYTES   (1u << 20)   /* of states in one L2 batch */
@@ -632,7 +632,7 @@ void down_resume(struct tier *tier);
 int down_start(struct tier *tier) MUST_USE;
 void down_stop(struct tier *tier);
 /* As behind_add, to the connection that the cart belongs to. */
-void down_add(struct tier *tier, struct slice key);
+void down_add(struct tier *tier, struct slice key, uint64_t since_ms);
 /* Somebody waits until L3 has it: see behind_hurry. */
 void down_hurry(struct tier *tier, struct slice key);
 /* As behind_events_add. All events take one connection, so they keep their order. */

@@ -175,7 +175,7 @@ void world_change(uint32_t cart, uint64_t mask)
     held->present = true;
     held->marked = true;
     held->mask |= mask;
-    behind_add(world->behind, world_key(cart, key));
+    behind_add(world->behind, world_key(cart, key), env_mono_ms(world->behind->env));
 }
 
 /* The state that a merge made reaches L2. */
@@ -272,7 +272,7 @@ static int refill_marks(void *ctx, size_t max)
             result = 0;
             break;
         }
-        behind_add(world->behind, world_key(world->cursor, key));
+        behind_add(world->behind, world_key(world->cursor, key), env_mono_ms(world->behind->env));
     }
     if (world->after_refill)
         world->after_refill();

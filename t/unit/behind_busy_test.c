@@ -51,20 +51,48 @@ START_TEST(nobody_waits_for_clients_that_have_become_quiet)
 }
 END_TEST
 
-START_TEST(a_queue_that_is_half_full_waits_for_nobody)
+START_TEST(a_queue_that_is_nearly_full_waits_for_nobody)
 {
     world_remake(&world->env, 10, WORLD_DELAY_MS);
     world->behind->cart_us = 1000000;
     world->behind->delay_max_ms = 40000;
     world->behind->queue_max = 40;
     world->busy = true;
-    world_change_all(0, 19);
+    world_change_all(0, 34);
     world_run_for(2 * WORLD_DELAY_MS);
     ck_assert_uint_eq(world->batches_count, 0);
-    world_change(19, 1);
+    world_change(34, 1);
     world_run_for(2 * WORLD_DELAY_MS);
-    world_expect_all_in_l3(0, 20);
+    world_expect_all_in_l3(0, 35);
     ck_assert_uint_eq(world_stat("behind_overflow"), 0);
+}
+END_TEST
+
+/* A minute is a minute from the change on, wherever it was spent; the usual delay is for the queue.
+ */
+START_TEST(what_a_cart_waited_for_l2_counts)
+{
+    char key[WORLD_KEY_MAX];
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    world->behind->cart_us = 1000000000;
+    world->behind->delay_max_ms = 60000;
+    world->behind->hot_ms = 60000;
+    world->busy = true;
+    for (int again = 0; again < 2; again++) { /* then the cart is hot */
+        uint64_t changed_ms = world->now_ms;
+        world->now_ms += 40000;
+        world->held[1] = (struct world_held){.present = true, .marked = true, .mask = 1 + again};
+        behind_add(world->behind, world_key(1, key), changed_ms);
+        ck_assert_uint_eq(behind_age_ms(&world->behind, 1), 40000);
+        world_run_for(19999);
+        ck_assert_uint_ne(world->rows[1].mask, world->held[1].mask);
+        world_run_for(1 + WORLD_DELAY_MS);
+        ck_assert_uint_eq(world->rows[1].mask, world->held[1].mask);
+    }
+    uint64_t now_ms = world->now_ms;
+    behind_add(world->behind, world_key(1, key), now_ms - 100000); /* L2 did not come on */
+    world_run_for(0);
+    ck_assert_uint_eq(world->rows[1].rev, 3);
 }
 END_TEST
 
@@ -184,7 +212,8 @@ static Suite *make_suite(void)
     tcase_add_checked_fixture(tcase, set_up, world_tear_down);
     tcase_add_test(tcase, the_more_carts_wait_the_longer_up_to_a_bound);
     tcase_add_test(tcase, nobody_waits_for_clients_that_have_become_quiet);
-    tcase_add_test(tcase, a_queue_that_is_half_full_waits_for_nobody);
+    tcase_add_test(tcase, a_queue_that_is_nearly_full_waits_for_nobody);
+    tcase_add_test(tcase, what_a_cart_waited_for_l2_counts);
     tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
     tcase_add_test(tcase, a_cart_that_becomes_hot_is_looked_at_while_another_is_parked);
     tcase_add_test(tcase, a_cart_that_somebody_waits_for_is_the_next);

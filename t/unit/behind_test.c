@@ -95,6 +95,41 @@ START_TEST(a_long_queue_is_written_in_the_order_of_keys)
 }
 END_TEST
 
+/* Keys of all kinds: with much, little or nothing in common, in front of one another, with bytes of
+ * the lowest and highest value. */
+START_TEST(keys_are_sorted_as_bytes)
+{
+    static const uint8_t bytes[] = {0x00, 0x01, 'a', 0xff};
+    static const size_t common[] = {0, 1, 12, 40};
+    for (size_t round = 0; round < 40; round++) {
+        struct behind_queue queue = {0};
+        uint8_t key[60] = {'c', 'a', 'r', 't', 0};
+        size_t pushed = 0;
+        for (int i = 0; i < 200; i++) {
+            size_t len = common[round % 4];
+            size_t end = len + 1 + (size_t)rand() % 18;
+            while (len < end)
+                key[len++] = bytes[(size_t)rand() % sizeof bytes];
+            if (behind_queue_find(&queue, slice_of(key, len)))
+                continue;
+            ck_assert_ptr_nonnull(behind_queue_push(&queue, slice_of(key, len), 1, 1));
+            pushed++;
+        }
+        behind_queue_sort(&queue);
+        struct behind_entry *entry = queue.places[BEHIND_QUEUED];
+        ck_assert_ptr_null(entry->prev->next);
+        for (; entry->next; entry = entry->next, pushed--) {
+            ck_assert_ptr_eq(entry->next->prev, entry);
+            ck_assert_int_lt(slice_cmp(slice_of(entry->key, entry->key_len),
+                                       slice_of(entry->next->key, entry->next->key_len)),
+                             0);
+        }
+        ck_assert_uint_eq(pushed, 1);
+        behind_queue_clear(&queue);
+    }
+}
+END_TEST
+
 START_TEST(batches_are_bounded_in_bytes)
 {
     world->pad_bytes = BEHIND_BATCH_BYTES / 2; /* the second state passes the limit */
@@ -124,7 +159,7 @@ END_TEST
 START_TEST(a_cart_in_no_tier_is_dropped)
 {
     char key[WORLD_KEY_MAX];
-    behind_add(world->behind, world_key(3, key));
+    behind_add(world->behind, world_key(3, key), world->now_ms);
     world_change(4, 1);
     world_run_dry();
     ck_assert_uint_eq(world->batches_count, 1);
@@ -605,11 +640,11 @@ START_TEST(a_full_queue_holds_as_many_as_promised)
 {
     char key[WORLD_KEY_MAX];
     for (uint32_t i = 0; i < BEHIND_QUEUE_MAX; i++)
-        behind_add(world->behind, world_key(i, key));
+        behind_add(world->behind, world_key(i, key), world->now_ms);
     ck_assert_uint_eq(world_stat("behind_overflow"), 0);
-    behind_add(world->behind, world_key(5, key)); /* known: no room needed */
+    behind_add(world->behind, world_key(5, key), world->now_ms); /* known: no room needed */
     ck_assert_uint_eq(world_stat("behind_overflow"), 0);
-    behind_add(world->behind, world_key(BEHIND_QUEUE_MAX, key));
+    behind_add(world->behind, world_key(BEHIND_QUEUE_MAX, key), world->now_ms);
     ck_assert_uint_eq(world_stat("behind_overflow"), 1);
     ck_assert_uint_eq(world_stat("behind_queue"), BEHIND_QUEUE_MAX);
 }
@@ -652,6 +687,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, a_cart_is_written_once_after_its_delay);
     tcase_add_test(tcase, batches_are_bounded);
     tcase_add_test(tcase, a_long_queue_is_written_in_the_order_of_keys);
+    tcase_add_test(tcase, keys_are_sorted_as_bytes);
     tcase_add_test(tcase, batches_are_bounded_in_bytes);
     tcase_add_test(tcase, the_database_is_opened_without_work);
     tcase_add_test(tcase, a_cart_in_no_tier_is_dropped);

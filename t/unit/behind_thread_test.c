@@ -303,7 +303,7 @@ static void *add_numbers(void *arg)
     char key[WORLD_KEY_MAX];
     uint32_t from = *(uint32_t *)arg;
     for (uint32_t i = from; i < from + 500; i++)
-        behind_add(world->behind, world_key(i, key));
+        behind_add(world->behind, world_key(i, key), env_mono_ms(env_real()));
     return NULL;
 }
 

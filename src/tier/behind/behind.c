@@ -105,14 +105,14 @@ static void drop_key_locked(struct behind *behind)
     behind_stat_set(behind, BEHIND_STAT_behind_overflow, 1);
 }
 
-static void show_waiting_locked(struct behind *behind, uint64_t now_ms)
+static void show_waiting_locked(struct behind *behind, uint64_t since_ms)
 {
     if (atomic_load_explicit(&behind->oldest_ms, memory_order_relaxed) == UINT64_MAX)
-        atomic_store_explicit(&behind->oldest_ms, now_ms, memory_order_relaxed);
+        atomic_store_explicit(&behind->oldest_ms, since_ms, memory_order_relaxed);
     behind_stat_set(behind, BEHIND_STAT_behind_queue, behind_queue_count(&behind->queue));
 }
 
-static void push_key_locked(struct behind *behind, struct slice key)
+static void push_key_locked(struct behind *behind, struct slice key, uint64_t since_ms)
 {
     struct behind_queue *queue = &behind->queue;
     uint64_t now_ms = env_mono_ms(behind->env);
@@ -120,28 +120,28 @@ static void push_key_locked(struct behind *behind, struct slice key)
     if (HASH_COUNT(queue->table) >= behind->queue_max)
         behind_queue_forget(queue);
     if (behind_queue_count(queue) >= behind->queue_max ||
-        !behind_queue_push(queue, key, now_ms, now_ms + behind->delay_ms)) {
+        !behind_queue_push(queue, key, since_ms, now_ms + behind->delay_ms)) {
         drop_key_locked(behind);
         return;
     }
-    show_waiting_locked(behind, now_ms);
+    show_waiting_locked(behind, since_ms);
     if (was_empty) /* otherwise the thread sleeps no longer than until the head is due */
         wake_locked(behind);
 }
 
 /* A warm cart becomes hot. */
-static void change_again_locked(struct behind *behind, struct behind_entry *entry)
+static void change_again_locked(struct behind *behind, struct behind_entry *entry,
+                                uint64_t since_ms)
 {
     const struct behind_queue *queue = &behind->queue;
     entry->version++;
     if (entry->place != BEHIND_WARM)
         return;
-    uint64_t now_ms = env_mono_ms(behind->env);
     /* Carts that are parked or in flight don't make the thread look at hot ones. */
     bool was_empty = queue->counts[BEHIND_QUEUED] + queue->counts[BEHIND_HOT] == 0;
-    entry->since_ms = now_ms;
-    behind_queue_heat(&behind->queue, entry, now_ms + behind->hot_ms);
-    show_waiting_locked(behind, now_ms);
+    entry->since_ms = since_ms;
+    behind_queue_heat(&behind->queue, entry, since_ms + behind->hot_ms);
+    show_waiting_locked(behind, since_ms);
     if (was_empty)
         wake_locked(behind);
 }
@@ -161,16 +161,16 @@ void behind_hurry(struct behind *behind, struct slice key)
     lock_drop(&behind->lock);
 }
 
-void behind_add(struct behind *behind, struct slice key)
+void behind_add(struct behind *behind, struct slice key, uint64_t since_ms)
 {
     MUST_OBJ(behind, BEHIND_MAGIC);
     MUST(key.len > 0);
     lock_take(&behind->lock);
     struct behind_entry *entry = behind_queue_find(&behind->queue, key);
     if (entry)
-        change_again_locked(behind, entry);
+        change_again_locked(behind, entry, since_ms);
     else
-        push_key_locked(behind, key);
+        push_key_locked(behind, key, since_ms);
     lock_drop(&behind->lock);
 }
 

@@ -59,12 +59,12 @@ struct behind_owner {
 struct behind_config {
     const struct env *env;
     const struct behind_owner *owner;
-    const char *url;   /* as l3_open; the thread opens it and opens it again after failures */
-    unsigned delay_ms; /* a cart waits so long for more changes before it is written, ... */
-    unsigned cart_us;  /* ... while clients are busy for each cart that waits so much longer ... */
-    unsigned delay_max_ms; /* ... but no longer, and not when the queue is half full */
+    const char *url;       /* as l3_open; the thread opens it and opens it again after failures */
+    unsigned delay_ms;     /* a cart waits so long for more changes before it is written; ... */
+    unsigned cart_us;      /* ... while clients are busy for each cart that waits so long, ... */
+    unsigned delay_max_ms; /* ... but no longer, and not when the queue is nearly full */
     unsigned hot_ms;       /* busy clients: a cart that changes so soon after it was written is hot,
-                              and waits so long */
+                              and waits so long. These three from the change on */
     size_t batch_max;      /* 1..BEHIND_BATCH_MAX */
     size_t queue_max;      /* keys; 1..BEHIND_QUEUE_MAX */
 };
@@ -80,8 +80,9 @@ int behind_start(struct behind *behind) MUST_USE;
 void behind_hurry(struct behind *behind, struct slice key);
 
 /* L3 is older than the daemon for this key, whose mark MUST be in L2 already: a full queue drops
- * the key and finds it there again. Coalesces. Any thread; never blocks on the database. */
-void behind_add(struct behind *behind, struct slice key);
+ * the key and finds it there again. since_ms: when it may have changed first (env_mono_ms).
+ * Coalesces. Any thread; never blocks on the database. */
+void behind_add(struct behind *behind, struct slice key, uint64_t since_ms);
 
 /* There are marked keys, too many to be added: they are found in L2. Any thread. */
 void behind_missed(struct behind *behind);

@@ -42,7 +42,7 @@ struct behind_entry {
     UT_hash_handle hh;
     enum behind_place place;
     uint64_t version;  /* counts adds. A flight settles the adds it started with, no others */
-    uint64_t since_ms; /* oldest add that may not be in L3 */
+    uint64_t since_ms; /* oldest change that may not be in L3 */
     uint64_t due_ms;   /* queued, hot: not before; parked: next try; warm: forgotten then */
     unsigned failures; /* times failed alone */
     uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued or merged */
@@ -68,7 +68,7 @@ static inline size_t behind_queue_count(const struct behind_queue *queue)
 struct behind_entry *behind_queue_find(const struct behind_queue *queue, struct slice key);
 /* A new key at the end. NULL when memory is out; nothing changed then. MUST NOT be known. */
 struct behind_entry *behind_queue_push(struct behind_queue *queue, struct slice key,
-                                       uint64_t now_ms, uint64_t due_ms);
+                                       uint64_t since_ms, uint64_t due_ms);
 /* To the front or the end of the queue, into flight, or by its new due time among the parked. */
 void behind_queue_front(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_back(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);

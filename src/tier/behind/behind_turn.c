@@ -98,17 +98,17 @@ static void take_off_locked(struct behind *behind, size_t at, struct behind_entr
     behind_queue_fly(&behind->queue, entry);
 }
 
-static bool is_half_full_locked(const struct behind *behind)
+/* New carts need room, and what finds none is looked for in L2. */
+static bool is_nearly_full_locked(const struct behind *behind)
 {
-    return behind_queue_count(&behind->queue) >= behind->queue_max / 2;
+    return behind_queue_count(&behind->queue) >= behind->queue_max - behind->queue_max / 8;
 }
 
-/* How much longer than its delay the head waits for more changes while clients are busy: the more
- * carts wait, the more one writing of them all costs, and the less often it shall be. Not so long
- * that the queue, which also grows by new carts, becomes full. */
+/* How long after its change the head waits for more of them while clients are busy: the more carts
+ * wait, the more one writing of them all costs, and the less often it shall be. */
 static uint64_t patience_ms_locked(const struct behind *behind)
 {
-    if (!behind->busy || is_half_full_locked(behind))
+    if (!behind->busy || is_nearly_full_locked(behind))
         return 0;
     uint64_t ms = behind->queue.counts[BEHIND_QUEUED] * behind->cart_us / 1000;
     return ms < behind->delay_max_ms ? ms : behind->delay_max_ms;
@@ -119,7 +119,10 @@ static uint64_t due_ms_locked(const struct behind *behind, const struct behind_e
 {
     if (queued->joins)
         return queued->due_ms;
-    return behind->drains || behind->run ? 0 : queued->due_ms + patience_ms_locked(behind);
+    if (behind->drains || behind->run)
+        return 0;
+    uint64_t patient_ms = queued->since_ms + behind->delay_ms + patience_ms_locked(behind);
+    return queued->due_ms && patient_ms > queued->due_ms ? patient_ms : queued->due_ms;
 }
 
 /* Carts that are neighbours in the database go together: a page of it is written once for all of
@@ -491,7 +494,7 @@ static void look_at_clients(struct behind *behind)
     bool busy = behind->owner->busy(behind->owner->ctx);
     lock_take(&behind->lock);
     behind->busy = busy;
-    bool all = !busy || behind->drains || is_half_full_locked(behind);
+    bool all = !busy || behind->drains || is_nearly_full_locked(behind);
     behind_queue_cool(&behind->queue, env_mono_ms(behind->env), all, behind->delay_ms);
     lock_drop(&behind->lock);
 }
