@@ -12,13 +12,13 @@ struct behind_entry *behind_queue_find(const struct behind_queue *queue, struct 
 }
 
 struct behind_entry *behind_queue_push(struct behind_queue *queue, struct slice key,
-                                       uint64_t now_ms, uint64_t due_ms)
+                                       uint64_t since_ms, uint64_t due_ms)
 {
     struct behind_entry *entry = calloc(1, sizeof *entry + key.len);
     if (!entry)
         return NULL;
     entry->version = 1;
-    entry->since_ms = now_ms;
+    entry->since_ms = since_ms;
     entry->due_ms = due_ms;
     entry->key_len = key.len;
     memcpy(entry->key, key.bytes, key.len);
@@ -96,15 +96,86 @@ void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, bool all, un
         behind_queue_forget(queue);
 }
 
+/* ---- sorting ------------------------------------------------------------------------- */
+
+static struct slice key_of(const struct behind_entry *entry)
+{
+    return slice_of(entry->key, entry->key_len);
+}
+
 static int order_by_key(const struct behind_entry *a, const struct behind_entry *b)
 {
-    return slice_cmp(slice_of(a->key, a->key_len), slice_of(b->key, b->key_len));
+    return slice_cmp(key_of(a), key_of(b));
+}
+
+/* An entry with what tells most keys apart, so that the entries, which lie anywhere in memory, are
+ * hardly looked at while they are sorted. */
+struct ranked {
+    uint64_t rank;
+    struct behind_entry *entry;
+};
+
+static int order_by_rank(const void *a, const void *b)
+{
+    const struct ranked *one = a;
+    const struct ranked *two = b;
+    if (one->rank != two->rank)
+        return one->rank < two->rank ? -1 : 1;
+    return order_by_key(one->entry, two->entry);
+}
+
+/* How many bytes in front all keys of the list have in common: "cart:user:", say. */
+static size_t measure_common(const struct behind_entry *head)
+{
+    struct slice common = key_of(head);
+    const struct behind_entry *entry;
+    DL_FOREACH(head, entry)
+    {
+        size_t len = 0;
+        while (len < common.len && len < entry->key_len && common.bytes[len] == entry->key[len])
+            len++;
+        common.len = len;
+    }
+    return common.len;
+}
+
+/* The bytes of a key behind `common` as a number that has their order. */
+static uint64_t rank_key(struct slice key, size_t common)
+{
+    uint64_t rank = 0;
+    for (size_t i = common; i < common + sizeof rank; i++)
+        rank = rank << 8 | (i < key.len ? key.bytes[i] : 0);
+    return rank;
+}
+
+static void link_in_order(struct behind_entry **head, const struct ranked *ranked, size_t count)
+{
+    *head = NULL;
+    for (size_t i = 0; i < count; i++)
+        DL_APPEND(*head, ranked[i].entry);
 }
 
 void behind_queue_sort(struct behind_queue *queue)
 {
-    DL_SORT(queue->places[BEHIND_QUEUED], order_by_key);
+    struct behind_entry **head = &queue->places[BEHIND_QUEUED];
+    size_t count = queue->counts[BEHIND_QUEUED], at = 0;
+    if (count < 2)
+        return;
+    struct ranked *ranked = malloc(count * sizeof *ranked);
+    if (!ranked) {
+        DL_SORT(*head, order_by_key);
+        return;
+    }
+    size_t common = measure_common(*head);
+    struct behind_entry *entry;
+    DL_FOREACH(*head, entry)
+    ranked[at++] = (struct ranked){rank_key(key_of(entry), common), entry};
+    qsort(ranked, count, sizeof *ranked, order_by_rank);
+    link_in_order(head, ranked, count);
+    free(ranked);
 }
+
+/* ---- parked -------------------------------------------------------------------------- */
 
 static int order_by_due(const struct behind_entry *a, const struct behind_entry *b)
 {
