@@ -31,7 +31,8 @@ static size_t measure_char(struct slice text)
 bool l3_is_utf8(struct slice text)
 {
     while (text.len > 0) {
-        size_t len = measure_char(text);
+        bool is_ascii = text.len >= WORD_BYTES && !(word_load(text.bytes) & WORD_HIGHS);
+        size_t len = is_ascii ? WORD_BYTES : measure_char(text);
         if (len == 0)
             return false;
         text = slice_from(text, len);

@@ -146,9 +146,9 @@ static int put_row(struct l3 *l3, const struct l3_cart *cart, bool *written)
     struct call call = l3_lite_call(l3, is_new ? STATEMENT_CART_INSERT : STATEMENT_CART_UPDATE);
     l3_lite_put_text(&call, cart->key);
     l3_lite_put_i64(&call, cart->state);
-    l3_lite_put_copy(&call, cart->currency);
+    l3_lite_put_string(&call, cart->currency);
     l3_lite_put_i64(&call, cart->version > INT64_MAX ? INT64_MAX : (int64_t)cart->version);
-    l3_lite_put_copy(&call, cas);
+    l3_lite_put_string(&call, cas);
     l3_lite_put_i64(&call, cart->lines_count);
     l3_lite_put_i64(&call, cart->qty);
     l3_lite_put_known_i64(&call, cart->amount_known, cart->amount);
@@ -198,9 +198,9 @@ static bool refused_values(const struct l3 *l3)
 static int put_event(struct l3 *l3, struct l3_event *event)
 {
     struct call call = l3_lite_call(l3, STATEMENT_EVENT_PUT);
-    l3_lite_put_copy(&call, event->id);
+    l3_lite_put_string(&call, event->id);
     l3_lite_put_text(&call, event->key);
-    l3_lite_put_copy(&call, event->type);
+    l3_lite_put_string(&call, event->type);
     l3_lite_put_text(&call, event->payload);
     l3_lite_put_i64(&call, event->version > INT64_MAX ? INT64_MAX : (int64_t)event->version);
     l3_lite_put_time(&call, event->created_us);

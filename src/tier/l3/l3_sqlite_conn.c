@@ -3,6 +3,7 @@
  * cart still has to be written goes right after it. */
 #include "tier/l3/l3_sqlite_int.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -98,10 +99,10 @@ void l3_lite_put_text(struct call *call, struct slice text)
                                        SQLITE_STATIC, SQLITE_UTF8);
 }
 
-void l3_lite_put_copy(struct call *call, const char *text)
+void l3_lite_put_string(struct call *call, const char *text)
 {
     if (!call->rc)
-        call->rc = sqlite3_bind_text(call->statement, ++call->column, text, -1, SQLITE_TRANSIENT);
+        call->rc = sqlite3_bind_text(call->statement, ++call->column, text, -1, SQLITE_STATIC);
 }
 
 static void write_two_digits(char *out, unsigned number)
@@ -134,9 +135,9 @@ struct slice l3_lite_write_time(struct sqlite *conn, uint64_t time_us, char out[
 
 void l3_lite_put_time(struct call *call, uint64_t time_us)
 {
-    char text[TIME_BYTES_MAX];
-    l3_lite_write_time(call->l3->conn, time_us, text);
-    l3_lite_put_copy(call, text);
+    MUST(call->times_count < CALL_TIMES_MAX);
+    l3_lite_put_text(call,
+                     l3_lite_write_time(call->l3->conn, time_us, call->times[call->times_count++]));
 }
 
 int l3_lite_run(struct call *call)
@@ -331,8 +332,18 @@ static int prepare_statements(struct l3 *l3)
     return 0;
 }
 
+/* Without counting its memory SQLite takes no lock of the whole process at each malloc. Too late,
+ * when somebody else uses it already: then it counts. */
+static void set_up_library(void)
+{
+    int rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    MUST(rc == SQLITE_OK || rc == SQLITE_MISUSE);
+}
+
 int l3_lite_open(struct l3 *l3, const char *path)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    MUST(pthread_once(&once, set_up_library) == 0);
     if (path[0] == '\0')
         return l3_fail(l3, CE_INVAL, "sqlite: needs the path of a file");
     struct sqlite *conn = calloc(1, sizeof *conn);

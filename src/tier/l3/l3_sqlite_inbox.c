@@ -7,7 +7,7 @@ static int read_inbox(struct l3 *l3, const char *status, int64_t after, struct l
     struct call call = l3_lite_call(l3, STATEMENT_INBOX_READ);
     int err;
     *count = 0;
-    l3_lite_put_copy(&call, status);
+    l3_lite_put_string(&call, status);
     l3_lite_put_i64(&call, after);
     l3_lite_put_i64(&call, (int64_t)max);
     while (!(err = l3_lite_next_row(&call))) {
@@ -66,7 +66,7 @@ static int settle_one(struct l3 *l3, const struct l3_inbox_row *row)
     struct call call = l3_lite_call(l3, is_done ? STATEMENT_INBOX_DONE : STATEMENT_INBOX_FAILED);
     l3_lite_put_i64(&call, row->id);
     if (!is_done)
-        l3_lite_put_copy(&call, row->reason);
+        l3_lite_put_string(&call, row->reason);
     return l3_lite_run(&call);
 }
 

@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 
 #define TIME_BYTES_MAX 32
+#define CALL_TIMES_MAX 2
 
 /* They live as long as the connection. */
 #define STATEMENTS(X)                                                                              \
@@ -79,6 +80,8 @@ struct call {
     sqlite3_stmt *statement;
     int column;
     int rc;
+    unsigned times_count;
+    char times[CALL_TIMES_MAX][TIME_BYTES_MAX];
 };
 
 struct call l3_lite_call(struct l3 *l3, enum statement which);
@@ -90,8 +93,9 @@ void l3_lite_put_blob(struct call *call, struct slice bytes);
 /* Text where the bytes are text. Others become a blob with the same bytes: readers in other
  * languages decode text columns and would stumble. Borrows as l3_lite_put_blob. */
 void l3_lite_put_text(struct call *call, struct slice text);
-/* A string that ends with a NUL. */
-void l3_lite_put_copy(struct call *call, const char *text);
+/* A string that ends with a NUL. Borrows as l3_lite_put_blob. */
+void l3_lite_put_string(struct call *call, const char *text);
+/* At most CALL_TIMES_MAX in a call, which keeps their text: it must not be moved afterwards. */
 void l3_lite_put_time(struct call *call, uint64_t time_us);
 /* ISO 8601 in UTC with milliseconds, so that text order is time order. Lies in `out`. */
 struct slice l3_lite_write_time(struct sqlite *conn, uint64_t time_us, char out[TIME_BYTES_MAX]);
