@@ -148,18 +148,27 @@ static void add_marked(void *arg, struct slice key)
 }
 
 /* As the L2 writer sees it: the journal grows fast. */
-static bool is_busy(void *ctx)
+static void look_at_journal(struct down_lane *lane)
 {
-    struct down_lane *lane = ctx;
     uint64_t now_ms = env_mono_ms(lane->tier->config.env);
     uint64_t passed_ms = now_ms - lane->looked_ms;
     if (passed_ms < DRAIN_DELAY_MS)
-        return lane->busy;
+        return;
     uint64_t end = journal_end(lane->tier->journal);
-    lane->busy = (end - lane->end) * DRAIN_DELAY_MS / passed_ms > DRAIN_QUIET_BYTES;
+    lane->grows = (end - lane->end) * DRAIN_DELAY_MS / passed_ms > DRAIN_QUIET_BYTES;
+    lane->busy_ms = lane->grows ? now_ms : lane->busy_ms;
     lane->looked_ms = now_ms;
     lane->end = end;
-    return lane->busy;
+}
+
+/* Clients are not over with as long as L2 lacks changes of theirs: with what it has now many carts
+ * would be written, and once more when it has all. */
+static bool is_busy(void *ctx)
+{
+    struct down_lane *lane = ctx;
+    look_at_journal(lane);
+    uint64_t lacks_since_ms = atomic_load(&lane->tier->drain.waiting_since_ms);
+    return lane->grows || (lacks_since_ms && lacks_since_ms <= lane->busy_ms);
 }
 
 static int refill(void *ctx, size_t max)

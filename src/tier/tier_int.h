@@ -337,10 +337,11 @@ struct starter {
 /* down.c: a connection of write-behind; a cart belongs to one by the hash of its key. */
 struct down_lane {
     struct tier *tier;
-    bool busy;               /* its thread's own, as what follows but for the owner */
+    bool grows;              /* the journal, fast; its thread's own, as what follows */
     uint64_t looked_ms, end; /* when it looked at the journal's end */
+    uint64_t busy_ms;        /* when it last saw it grow */
+    struct buf refill_cursor;
     struct behind_owner owner;
-    struct buf refill_cursor; /* its thread's own */
 };
 
 struct down {

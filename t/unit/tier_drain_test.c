@@ -1,6 +1,6 @@
 /* What the L2 writer must not do before its time: be ahead of the journal, let go of records that
- * are still to be applied, drop the entry of a life that goes on, take a mark away, hide that a
- * cart has left. */
+ * are still to be applied, drop the entry of a life that goes on, take a mark away, leave L3 to
+ * write what is old, hide that a cart has left. */
 #include "cart_kit.h"
 #include "cmd/cmd.h"
 #include "suite.h"
@@ -330,6 +330,66 @@ START_TEST(a_mark_is_there_while_l3_has_another_state)
 }
 END_TEST
 
+/* ---- who is busy ---- */
+
+#define LONG_MS 10000
+
+static _Atomic uint64_t ahead_ms; /* how far our clock is */
+
+static uint64_t read_clock_ahead(void *ctx)
+{
+    return env_real()->mono_ms(ctx) + atomic_load(&ahead_ms);
+}
+
+static bool is_busy(void)
+{
+    const struct behind_owner *owner = &rig.tier->down.lanes[0].owner;
+    return owner->busy(owner->ctx);
+}
+
+static void change_much(void)
+{
+    static uint8_t state[16 * DRAIN_QUIET_BYTES];
+    tier_rig_put(&rig, "cart:a", slice_of(state, sizeof state));
+}
+
+/* Write-behind has no thread here: the test asks in its place. */
+START_TEST(clients_are_busy_until_l2_has_all_of_theirs)
+{
+    static char url[] = "sqlite:unused";
+    rig.env.mono_ms = read_clock_ahead;
+    rig.env.file_sync = sync_or_fail;
+    tier_rig_open(&rig);
+    rig.tier->l3_url = url;
+    ck_assert_int_eq(down_new(rig.tier), 0);
+    ck_assert(!is_busy());
+    atomic_store(&syncs_fail, true);
+    change_much();
+    atomic_fetch_add(&ahead_ms, DRAIN_DELAY_MS);
+    ck_assert(is_busy());
+    for (int i = 0; i < 3; i++) { /* quiet, but L2 has nothing */
+        atomic_fetch_add(&ahead_ms, LONG_MS);
+        ck_assert(is_busy());
+    }
+    atomic_store(&syncs_fail, false);
+    tier_rig_drain(&rig);
+    while (atomic_load(&rig.tier->drain.waiting_since_ms))
+        sched_yield();
+    ck_assert(!is_busy());
+    atomic_fetch_add(&ahead_ms, LONG_MS);
+    atomic_store(&syncs_fail, true);
+    tier_rig_put(&rig, "cart:b", slice_str("one quiet change"));
+    while (!atomic_load(&rig.tier->drain.waiting_since_ms))
+        sched_yield();
+    ck_assert(!is_busy());
+    atomic_store(&syncs_fail, false);
+    tier_rig_drain(&rig);
+    down_stop(rig.tier);
+    rig.tier->l3_url = NULL;
+    tier_rig_close(&rig);
+}
+END_TEST
+
 /* ---- carts that leave ---- */
 
 START_TEST(a_cart_that_left_for_l3_is_known_to_be_there)
@@ -370,6 +430,7 @@ int main(void)
     tcase_add_test(drains, a_step_waits_for_the_database_that_may_have_its_cart);
     tcase_add_test(drains, an_entry_that_comes_before_the_end_is_followed_by_another);
     tcase_add_test(drains, a_mark_is_there_while_l3_has_another_state);
+    tcase_add_test(drains, clients_are_busy_until_l2_has_all_of_theirs);
     tcase_add_test(drains, a_cart_that_left_for_l3_is_known_to_be_there);
     suite_add_tcase(suite, drains);
     return suite_run(suite);
