@@ -68,6 +68,37 @@ START_TEST(a_queue_that_is_nearly_full_waits_for_nobody)
 }
 END_TEST
 
+static void expect_in_time(void)
+{
+    ck_assert(!behind_is_late(&world->behind, 1));
+}
+
+/* Carts that wait for more changes as they shall are no reason to call the database slow. */
+START_TEST(patience_is_not_lateness)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    world->behind->cart_us = 1000000;
+    world->behind->delay_max_ms = 40000;
+    world->busy = true;
+    world_change_all(0, 30);
+    world_run_for(30000);
+    ck_assert(!behind_is_late(&world->behind, 1));
+    world->now_ms += BEHIND_LATE_MS + WORLD_DELAY_MS;
+    ck_assert(!behind_is_late(&world->behind, 1));
+    world->now_ms += 1; /* no turn came */
+    ck_assert(behind_is_late(&world->behind, 1));
+    behind_turn(world->behind); /* ten of them */
+    world->now_ms += 1;
+    ck_assert(behind_is_late(&world->behind, 1));
+    world_run_dry();
+    ck_assert(!behind_is_late(&world->behind, 1));
+    world->during_flush = expect_in_time;
+    world_change_all(0, 10);
+    world_run_for(60000);
+    world_expect_all_in_l3(0, 10);
+}
+END_TEST
+
 /* A minute is a minute from the change on, wherever it was spent; the usual delay is for the queue.
  */
 START_TEST(what_a_cart_waited_for_l2_counts)
@@ -213,6 +244,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, the_more_carts_wait_the_longer_up_to_a_bound);
     tcase_add_test(tcase, nobody_waits_for_clients_that_have_become_quiet);
     tcase_add_test(tcase, a_queue_that_is_nearly_full_waits_for_nobody);
+    tcase_add_test(tcase, patience_is_not_lateness);
     tcase_add_test(tcase, what_a_cart_waited_for_l2_counts);
     tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
     tcase_add_test(tcase, a_cart_that_becomes_hot_is_looked_at_while_another_is_parked);

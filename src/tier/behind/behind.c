@@ -343,19 +343,15 @@ static void tell_connection(const struct behind *behind, size_t number,
     }
 }
 
-/* Since when the first of these carts is due; UINT64_MAX when there is none. */
-static uint64_t first_due_ms(const struct behind_queue *queue, enum behind_place place)
-{
-    return queue->places[place] ? queue->places[place]->due_ms : UINT64_MAX;
-}
-
 static bool is_late(struct behind *behind)
 {
     uint64_t now_ms = env_mono_ms(behind->env);
     lock_take(&behind->lock);
-    uint64_t queued_ms = first_due_ms(&behind->queue, BEHIND_QUEUED);
-    uint64_t flying_ms = first_due_ms(&behind->queue, BEHIND_FLYING);
-    uint64_t due_ms = queued_ms < flying_ms ? queued_ms : flying_ms;
+    const struct behind_entry *queued = behind->queue.places[BEHIND_QUEUED];
+    const struct behind_entry *flying = behind->queue.places[BEHIND_FLYING];
+    uint64_t due_ms = queued ? behind_due_ms_locked(behind, queued) : UINT64_MAX;
+    if (flying && flying->due_ms < due_ms)
+        due_ms = flying->due_ms;
     bool late = behind->failing || (due_ms < now_ms && now_ms - due_ms > BEHIND_LATE_MS);
     lock_drop(&behind->lock);
     return late;

@@ -43,7 +43,8 @@ struct behind_entry {
     enum behind_place place;
     uint64_t version;  /* counts adds. A flight settles the adds it started with, no others */
     uint64_t since_ms; /* oldest change that may not be in L3 */
-    uint64_t due_ms;   /* queued, hot: not before; parked: next try; warm: forgotten then */
+    uint64_t due_ms;   /* queued, hot: not before; 0: somebody waits for it. Flying: since when;
+                          parked: next try; warm: forgotten then */
     unsigned failures; /* times failed alone */
     uint32_t rev;      /* of the row as we last wrote it; 0 = not since it was queued or merged */
     bool joins;        /* queued: merged, due_ms holds even for a drain */
@@ -191,6 +192,9 @@ struct behind {
  * is work again, 0 = at once, or BEHIND_IDLE. The thread calls it; tests do so with a fake clock.
  */
 unsigned behind_turn(struct behind *behind);
+
+/* When a queued cart has waited for more changes as long as it shall. */
+uint64_t behind_due_ms_locked(const struct behind *behind, const struct behind_entry *queued);
 
 /* first_ms doubling up to max_ms with every repeat; random between half of it and all of it, so
  * that nodes don't come back in step. */

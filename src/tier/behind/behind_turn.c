@@ -88,13 +88,15 @@ static bool connect_database(struct behind *behind)
 
 /* ---- take-off ------------------------------------------------------------------------ */
 
-static void take_off_locked(struct behind *behind, size_t at, struct behind_entry *entry)
+static void take_off_locked(struct behind *behind, size_t at, struct behind_entry *entry,
+                            uint64_t now_ms)
 {
     struct behind_item *item = &behind->items[at];
     item->entry = entry;
     item->version = entry->version;
     item->fate = BEHIND_FATE_BACK;
     entry->joins = false;
+    entry->due_ms = entry->due_ms ? now_ms : 0;
     behind_queue_fly(&behind->queue, entry);
 }
 
@@ -114,15 +116,18 @@ static uint64_t patience_ms_locked(const struct behind *behind)
     return ms < behind->delay_max_ms ? ms : behind->delay_max_ms;
 }
 
+uint64_t behind_due_ms_locked(const struct behind *behind, const struct behind_entry *queued)
+{
+    uint64_t patient_ms = queued->since_ms + behind->delay_ms + patience_ms_locked(behind);
+    return queued->due_ms && patient_ms > queued->due_ms ? patient_ms : queued->due_ms;
+}
+
 /* A drain ignores the delay, but not the time that a joined state needs to reach L2. */
 static uint64_t due_ms_locked(const struct behind *behind, const struct behind_entry *queued)
 {
     if (queued->joins)
         return queued->due_ms;
-    if (behind->drains || behind->run)
-        return 0;
-    uint64_t patient_ms = queued->since_ms + behind->delay_ms + patience_ms_locked(behind);
-    return queued->due_ms && patient_ms > queued->due_ms ? patient_ms : queued->due_ms;
+    return behind->drains || behind->run ? 0 : behind_due_ms_locked(behind, queued);
 }
 
 /* Carts that are neighbours in the database go together: a page of it is written once for all of
@@ -172,7 +177,7 @@ static size_t take_due(struct behind *behind)
         if (!head)
             break;
         behind->run -= behind->run > 0;
-        take_off_locked(behind, count++, head);
+        take_off_locked(behind, count++, head, now_ms);
     }
     lock_drop(&behind->lock);
     return count;
@@ -182,9 +187,10 @@ static size_t take_parked(struct behind *behind)
 {
     lock_take(&behind->lock);
     struct behind_entry *head = behind->queue.places[BEHIND_PARKED];
-    bool takes = head && head->due_ms <= env_mono_ms(behind->env) && !behind->stopping;
+    uint64_t now_ms = env_mono_ms(behind->env);
+    bool takes = head && head->due_ms <= now_ms && !behind->stopping;
     if (takes)
-        take_off_locked(behind, 0, head);
+        take_off_locked(behind, 0, head, now_ms);
     lock_drop(&behind->lock);
     return takes;
 }
