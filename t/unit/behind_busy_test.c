@@ -63,7 +63,7 @@ START_TEST(a_queue_that_is_nearly_full_waits_for_nobody)
     ck_assert_uint_eq(world->batches_count, 0);
     world_change(34, 1);
     world_run_for(2 * WORLD_DELAY_MS);
-    world_expect_all_in_l3(0, 35);
+    world_expect_all_in_l3(0, 34);
     ck_assert_uint_eq(world_stat("behind_overflow"), 0);
 }
 END_TEST
@@ -151,6 +151,29 @@ START_TEST(a_hot_cart_is_written_seldom_while_clients_are_busy)
 END_TEST
 
 /* It would sleep until the parked one is tried again, a minute later. */
+/* More than a batch of each kind, so that they could become one run. */
+START_TEST(hot_carts_neither_wait_for_new_ones_nor_take_them_along)
+{
+    world_remake(&world->env, 10, WORLD_DELAY_MS);
+    world->busy = true;
+    world_change_all(0, 12);
+    world_run_for(WORLD_DELAY_MS);
+    world_expect_all_in_l3(0, 12);
+    for (uint32_t i = 0; i < 12; i++)
+        world_change(i, 2);
+    world->behind->cart_us = 1000000;
+    world->behind->delay_max_ms = WORLD_HOT_MS;
+    world_run_for(WORLD_HOT_MS / 2);
+    world_change_all(100, 112);
+    world_run_for(WORLD_HOT_MS / 2 + WORLD_DELAY_MS);
+    world_expect_all_in_l3(0, 12);
+    for (uint32_t i = 100; i < 112; i++)
+        ck_assert(!world->rows[i].present);
+    world_run_for(WORLD_HOT_MS / 2);
+    world_expect_all_in_l3(100, 112);
+}
+END_TEST
+
 START_TEST(a_cart_that_becomes_hot_is_looked_at_while_another_is_parked)
 {
     world->busy = true;
@@ -247,6 +270,7 @@ static Suite *make_suite(void)
     tcase_add_test(tcase, patience_is_not_lateness);
     tcase_add_test(tcase, what_a_cart_waited_for_l2_counts);
     tcase_add_test(tcase, a_hot_cart_is_written_seldom_while_clients_are_busy);
+    tcase_add_test(tcase, hot_carts_neither_wait_for_new_ones_nor_take_them_along);
     tcase_add_test(tcase, a_cart_that_becomes_hot_is_looked_at_while_another_is_parked);
     tcase_add_test(tcase, a_cart_that_somebody_waits_for_is_the_next);
     tcase_add_test(tcase, a_hot_cart_waits_no_longer_when_clients_become_quiet);

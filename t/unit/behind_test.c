@@ -115,7 +115,7 @@ START_TEST(keys_are_sorted_as_bytes)
             ck_assert_ptr_nonnull(behind_queue_push(&queue, slice_of(key, len), 1, 1));
             pushed++;
         }
-        behind_queue_sort(&queue);
+        behind_queue_sort(&queue, pushed);
         struct behind_entry *entry = queue.places[BEHIND_QUEUED];
         ck_assert_ptr_null(entry->prev->next);
         for (; entry->next; entry = entry->next, pushed--) {

@@ -76,17 +76,20 @@ void behind_queue_back(struct behind_queue *queue, struct behind_entry *entry, u
 /* Behind the hot ones; a cart that was written, behind the warm ones. */
 void behind_queue_heat(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
 void behind_queue_warm(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
-/* Hot carts that are due, or all, are queued, each with this delay since it changed; warm ones that
- * are due, or all, are forgotten. */
-void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, bool all, unsigned delay_ms);
+/* Hot carts are queued, each with this delay since it changed: those that are due in front, for
+ * they have waited longest; or all of them at the end. */
+void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, unsigned delay_ms);
+void behind_queue_cool_all(struct behind_queue *queue, unsigned delay_ms);
+/* Those that are due, or all. */
+void behind_queue_forget_warm(struct behind_queue *queue, uint64_t now_ms, bool all);
 /* Forgets the warm cart that was written first, if there is one. */
 void behind_queue_forget(struct behind_queue *queue);
 void behind_queue_fly(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_park(struct behind_queue *queue, struct behind_entry *entry, uint64_t due_ms);
 /* All parked carts may be tried again now. */
 void behind_queue_recall(struct behind_queue *queue, uint64_t now_ms);
-/* All queued carts are a run from now on. */
-void behind_queue_sort(struct behind_queue *queue);
+/* The first `count` of the queued carts are put in order of keys. */
+void behind_queue_sort(struct behind_queue *queue, size_t count);
 void behind_queue_remove(struct behind_queue *queue, struct behind_entry *entry);
 void behind_queue_clear(struct behind_queue *queue);
 /* since_ms of the oldest queued, hot or parked cart, UINT64_MAX when there is none. */

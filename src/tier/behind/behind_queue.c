@@ -86,12 +86,27 @@ void behind_queue_forget(struct behind_queue *queue)
         behind_queue_remove(queue, queue->places[BEHIND_WARM]);
 }
 
-void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, bool all, unsigned delay_ms)
+void behind_queue_cool(struct behind_queue *queue, uint64_t now_ms, unsigned delay_ms)
 {
-    struct behind_entry *const *hot = &queue->places[BEHIND_HOT];
+    struct behind_entry *last = NULL, *hot;
+    while ((hot = queue->places[BEHIND_HOT]) != NULL && hot->due_ms <= now_ms) {
+        enter_place(queue, hot, BEHIND_QUEUED);
+        hot->due_ms = hot->since_ms + delay_ms;
+        DL_APPEND_ELEM(queue->places[BEHIND_QUEUED], last, hot); /* NULL: in front of all */
+        last = hot;
+    }
+}
+
+void behind_queue_cool_all(struct behind_queue *queue, unsigned delay_ms)
+{
+    struct behind_entry *hot;
+    while ((hot = queue->places[BEHIND_HOT]) != NULL)
+        behind_queue_back(queue, hot, hot->since_ms + delay_ms);
+}
+
+void behind_queue_forget_warm(struct behind_queue *queue, uint64_t now_ms, bool all)
+{
     struct behind_entry *const *warm = &queue->places[BEHIND_WARM];
-    while (*hot && (all || (*hot)->due_ms <= now_ms))
-        behind_queue_back(queue, *hot, (*hot)->since_ms + delay_ms);
     while (*warm && (all || (*warm)->due_ms <= now_ms))
         behind_queue_forget(queue);
 }
@@ -124,13 +139,12 @@ static int order_by_rank(const void *a, const void *b)
     return order_by_key(one->entry, two->entry);
 }
 
-/* How many bytes in front all keys of the list have in common: "cart:user:", say. */
-static size_t measure_common(const struct behind_entry *head)
+/* How many bytes in front all keys have in common: "cart:user:", say. */
+static size_t measure_common(const struct ranked *ranked, size_t count)
 {
-    struct slice common = key_of(head);
-    const struct behind_entry *entry;
-    DL_FOREACH(head, entry)
-    {
+    struct slice common = key_of(ranked[0].entry);
+    for (size_t i = 1; i < count; i++) {
+        const struct behind_entry *entry = ranked[i].entry;
         size_t len = 0;
         while (len < common.len && len < entry->key_len && common.bytes[len] == entry->key[len])
             len++;
@@ -148,30 +162,23 @@ static uint64_t rank_key(struct slice key, size_t common)
     return rank;
 }
 
-static void link_in_order(struct behind_entry **head, const struct ranked *ranked, size_t count)
-{
-    *head = NULL;
-    for (size_t i = 0; i < count; i++)
-        DL_APPEND(*head, ranked[i].entry);
-}
-
-void behind_queue_sort(struct behind_queue *queue)
+void behind_queue_sort(struct behind_queue *queue, size_t count)
 {
     struct behind_entry **head = &queue->places[BEHIND_QUEUED];
-    size_t count = queue->counts[BEHIND_QUEUED], at = 0;
-    if (count < 2)
+    MUST(count <= queue->counts[BEHIND_QUEUED]);
+    struct ranked *ranked = count > 1 ? malloc(count * sizeof *ranked) : NULL;
+    if (!ranked) /* nothing to sort; or no memory: any order is right, only slower */
         return;
-    struct ranked *ranked = malloc(count * sizeof *ranked);
-    if (!ranked) {
-        DL_SORT(*head, order_by_key);
-        return;
+    for (size_t i = 0; i < count; i++) {
+        ranked[i].entry = *head;
+        DL_DELETE(*head, ranked[i].entry);
     }
-    size_t common = measure_common(*head);
-    struct behind_entry *entry;
-    DL_FOREACH(*head, entry)
-    ranked[at++] = (struct ranked){rank_key(key_of(entry), common), entry};
+    size_t common = measure_common(ranked, count);
+    for (size_t i = 0; i < count; i++)
+        ranked[i].rank = rank_key(key_of(ranked[i].entry), common);
     qsort(ranked, count, sizeof *ranked, order_by_rank);
-    link_in_order(head, ranked, count);
+    for (size_t i = count; i-- > 0;)
+        DL_PREPEND(*head, ranked[i].entry);
     free(ranked);
 }
 

@@ -131,15 +131,20 @@ static uint64_t due_ms_locked(const struct behind *behind, const struct behind_e
 }
 
 /* Carts that are neighbours in the database go together: a page of it is written once for all of
- * its carts. So all that wait become a run, and those that come meanwhile wait behind it. */
-static void begin_run_locked(struct behind *behind)
+ * its carts. So all that are due become a run; the others wait behind it. */
+static void begin_run_locked(struct behind *behind, uint64_t now_ms)
 {
-    size_t waiting = behind->queue.counts[BEHIND_QUEUED];
-    if (behind->run || waiting <= behind->batch_max)
+    const struct behind_entry *entry = behind->queue.places[BEHIND_QUEUED];
+    size_t due = 0;
+    if (behind->run || behind->queue.counts[BEHIND_QUEUED] <= behind->batch_max)
         return;
-    behind->run = waiting;
+    for (; entry && due_ms_locked(behind, entry) <= now_ms; entry = entry->next)
+        due++;
+    if (due <= behind->batch_max)
+        return;
+    behind->run = due;
     behind->run_since_ms = behind_queue_oldest(&behind->queue);
-    behind_queue_sort(&behind->queue);
+    behind_queue_sort(&behind->queue, due);
 }
 
 /* A cart of the run that has been merged meanwhile has to wait after all. */
@@ -160,7 +165,7 @@ static struct behind_entry *next_due_locked(struct behind *behind, uint64_t now_
         ;
     if (!*head || due_ms_locked(behind, *head) > now_ms)
         return NULL;
-    begin_run_locked(behind);
+    begin_run_locked(behind, now_ms);
     while (*head && leaves_run_locked(behind, *head, now_ms))
         ;
     return *head && due_ms_locked(behind, *head) <= now_ms ? *head : NULL;
@@ -501,7 +506,12 @@ static void look_at_clients(struct behind *behind)
     lock_take(&behind->lock);
     behind->busy = busy;
     bool all = !busy || behind->drains || is_nearly_full_locked(behind);
-    behind_queue_cool(&behind->queue, env_mono_ms(behind->env), all, behind->delay_ms);
+    uint64_t now_ms = env_mono_ms(behind->env);
+    if (behind->run == 0)
+        behind_queue_cool(&behind->queue, all ? UINT64_MAX : now_ms, behind->delay_ms);
+    else if (all) /* what is in front of a run would be of it */
+        behind_queue_cool_all(&behind->queue, behind->delay_ms);
+    behind_queue_forget_warm(&behind->queue, now_ms, all);
     lock_drop(&behind->lock);
 }
 
