@@ -20,7 +20,7 @@ static void foresee(struct worker *worker)
         handler->foresee(handler->ctx, inputs, count);
 }
 
-static void run(struct worker *worker)
+void batch_run(struct worker *worker)
 {
     foresee(worker);
     for (unsigned i = 0; i < worker->batch_count; i++) {
@@ -40,7 +40,7 @@ static void run(struct worker *worker)
 static void on_batch(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    run(arg);
+    batch_run(arg);
 }
 
 void batch_init(struct worker *worker)
@@ -56,7 +56,7 @@ void batch_add(struct net_conn *conn)
     worker->batch[worker->batch_count++] = conn;
     conn->batch_place = worker->batch_count;
     if (worker->batch_count == NET_BATCH_MAX)
-        run(worker);
+        batch_run(worker);
     else if (worker->batch_count == 1) /* libevent runs it behind the events of this round */
         event_active(&worker->batch_event, 0, 0);
 }

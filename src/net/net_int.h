@@ -47,7 +47,7 @@ static inline ssize_t stream_read(struct stream *stream, void *bytes, size_t roo
 {
     if (stream->ssl)
         return stream_read_tls(stream, bytes, room);
-    ssize_t got = read(stream->fd, bytes, room);
+    ssize_t got = recv(stream->fd, bytes, room, 0); /* less in the kernel than read */
     if (got >= 0)
         return got;
     return errno == EAGAIN || errno == EINTR ? STREAM_AGAIN : STREAM_BROKEN;
@@ -226,6 +226,7 @@ void conn_watch(struct net_conn *conn, bool unsent);
 void batch_init(struct worker *worker);
 void batch_add(struct net_conn *conn);   /* it was read; may free any that are in the batch */
 void batch_leave(struct net_conn *conn); /* when it is in it */
+void batch_run(struct worker *worker);   /* runs and answers all that is in it, now */
 
 /* conn_out.c: output of a connection */
 void conn_flush(struct net_conn *conn); /* may free conn */

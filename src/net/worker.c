@@ -46,6 +46,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     struct worker *worker = arg;
     (void)fd, (void)what;
     struct net_conn *last = NULL;
+    batch_run(worker); /* those who were read just now have not had their turn yet */
     for (struct net_conn *conn = worker->ready; conn; conn = conn->ready_next)
         last = conn;
     while (worker->ready) {

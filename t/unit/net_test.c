@@ -1,6 +1,7 @@
 /* net against a handler of its own: what is held, parked, too much or too late, at will of the
  * test. Requests are lines: e = echo, h = held echo, p = park once, m = ask the main thread once,
- * b N = N bytes, s = the worker stands still until it is let go, q = close. */
+ * b N = N bytes, s = the worker stands still until it is let go, t = tells how many e were run, q =
+ * close. */
 #include "lib/fake_env.h"
 #include "lib/suite.h"
 #include "net/net_int.h"
@@ -39,7 +40,8 @@ static _Atomic(struct session *) parked;
 static sem_t stands, goes_on;
 static _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
 static _Atomic unsigned foreseen, foreseen_max;   /* inputs: in all, of one look */
-static _Atomic unsigned unanswered_max;           /* that an e saw run and not sent */
+static _Atomic unsigned echoes;
+static _Atomic unsigned unanswered_max; /* that an e saw run and not sent */
 
 /* ---- the handler ---- */
 
@@ -122,7 +124,9 @@ static enum net_next run_line(struct session *session, const char *line)
 {
     struct buf *out = net_out(session->conn);
     switch (line[0]) {
+    case 't': MUST(buf_printf(out, "%u\n", atomic_load(&echoes)) == 0); return NET_MORE;
     case 'e':
+        atomic_fetch_add(&echoes, 1);
         see_unanswered(session->conn->worker);
         atomic_store(&in_cap, session->conn->in.cap);
         atomic_store(&out_cap, out->cap);
@@ -451,6 +455,26 @@ START_TEST(no_batch_is_larger_than_its_limit)
 }
 END_TEST
 
+/* Between two answers to one there is one turn of another, not two. */
+START_TEST(who_was_read_goes_before_who_had_a_turn)
+{
+    char lines[2 * (1 + 2 * NET_TURN_REQUESTS) + 1] = "s\n";
+    int greedy = connect_unix(), other;
+    connect_many(&other, 1);
+    for (unsigned i = 0; i < 2 * NET_TURN_REQUESTS; i++)
+        strcat(lines, "e\n");
+    unsigned before = atomic_load(&echoes);
+    say(greedy, lines);
+    sem_wait(&stands);
+    say(other, "t\n");
+    sem_post(&goes_on);
+    snprintf(lines, sizeof lines, "%u\n", before + NET_TURN_REQUESTS - 1);
+    expect(other, lines);
+    close(greedy);
+    close(other);
+}
+END_TEST
+
 START_TEST(held_replies_wait_and_all_behind_them)
 {
     int fd = connect_unix();
@@ -773,6 +797,7 @@ int main(void)
     tcase_add_test(cases, who_is_readable_together_is_foreseen_run_and_answered_together);
     tcase_add_test(cases, who_leaves_a_batch_leaves_it_to_the_others);
     tcase_add_test(cases, no_batch_is_larger_than_its_limit);
+    tcase_add_test(cases, who_was_read_goes_before_who_had_a_turn);
     tcase_add_test(cases, held_replies_wait_and_all_behind_them);
     tcase_add_test(cases, a_promise_that_fails_is_replaced);
     tcase_add_test(cases, no_more_than_some_replies_are_held_and_memory_comes_back);
