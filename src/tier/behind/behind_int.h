@@ -52,6 +52,11 @@ struct behind_entry {
     uint8_t key[];
 };
 
+static inline struct slice behind_key(const struct behind_entry *entry)
+{
+    return slice_of(entry->key, entry->key_len);
+}
+
 struct behind_queue {
     struct behind_entry *table;
     struct behind_entry *places[BEHIND_PLACES];

@@ -113,14 +113,9 @@ void behind_queue_forget_warm(struct behind_queue *queue, uint64_t now_ms, bool 
 
 /* ---- sorting ------------------------------------------------------------------------- */
 
-static struct slice key_of(const struct behind_entry *entry)
-{
-    return slice_of(entry->key, entry->key_len);
-}
-
 static int order_by_key(const struct behind_entry *a, const struct behind_entry *b)
 {
-    return slice_cmp(key_of(a), key_of(b));
+    return slice_cmp(behind_key(a), behind_key(b));
 }
 
 /* An entry with what tells most keys apart, so that the entries, which lie anywhere in memory, are
@@ -142,7 +137,7 @@ static int order_by_rank(const void *a, const void *b)
 /* How many bytes in front all keys have in common: "cart:user:", say. */
 static size_t measure_common(const struct ranked *ranked, size_t count)
 {
-    struct slice common = key_of(ranked[0].entry);
+    struct slice common = behind_key(ranked[0].entry);
     for (size_t i = 1; i < count; i++) {
         const struct behind_entry *entry = ranked[i].entry;
         size_t len = 0;
@@ -175,7 +170,7 @@ void behind_queue_sort(struct behind_queue *queue, size_t count)
     }
     size_t common = measure_common(ranked, count);
     for (size_t i = 0; i < count; i++)
-        ranked[i].rank = rank_key(key_of(ranked[i].entry), common);
+        ranked[i].rank = rank_key(behind_key(ranked[i].entry), common);
     qsort(ranked, count, sizeof *ranked, order_by_rank);
     for (size_t i = count; i-- > 0;)
         DL_PREPEND(*head, ranked[i].entry);

@@ -13,11 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct slice key_of(const struct behind_entry *entry)
-{
-    return slice_of(entry->key, entry->key_len);
-}
-
 uint64_t behind_pause_ms(const struct behind *behind, unsigned repeats, uint64_t first_ms,
                          uint64_t max_ms)
 {
@@ -214,7 +209,7 @@ static void blame_cart(struct behind_item *item, const char *words)
 static bool describe_cart(struct behind *behind, struct behind_item *item)
 {
     const struct behind_owner *owner = behind->owner;
-    struct slice key = key_of(item->entry);
+    struct slice key = behind_key(item->entry);
     uint32_t l3_rev = 0;
     item->cart = (struct l3_cart){0};
     int err = owner->snapshot(owner->ctx, key, &item->state, &l3_rev);
