@@ -225,13 +225,37 @@ void net_rig_end_run(void)
     MUST(pthread_join(net_rig.runner, NULL) == 0);
 }
 
+void net_rig_free(void)
+{
+    net_free(&net_rig.net);
+    fake_env_free(&net_rig.fake);
+    ck_assert_int_eq(rmdir(net_rig.folder), 0); /* the socket is gone */
+}
+
 void net_rig_tear_down(void)
 {
     net_rig_end_run();
     ck_assert(net_stop(net_rig.net, WAIT_MS));
-    net_free(&net_rig.net);
-    fake_env_free(&net_rig.fake);
-    ck_assert_int_eq(rmdir(net_rig.folder), 0); /* the socket is gone */
+    net_rig_free();
+}
+
+static void *stop_net(void *arg)
+{
+    (void)arg;
+    ck_assert(net_stop(net_rig.net, WAIT_MS));
+    return NULL;
+}
+
+void net_rig_begin_stop(pthread_t *stopper)
+{
+    net_rig_end_run();
+    MUST(pthread_create(stopper, NULL, stop_net, NULL) == 0);
+}
+
+void net_rig_end_stop(pthread_t stopper)
+{
+    MUST(pthread_join(stopper, NULL) == 0);
+    net_rig_free();
 }
 
 void net_rig_reach(uint64_t lsn)

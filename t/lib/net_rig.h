@@ -44,6 +44,11 @@ void net_rig_set_up(void);
 /* The thread that listens ends; the worker goes on. */
 void net_rig_end_run(void);
 void net_rig_tear_down(void);
+/* A stop on a thread of its own, for tests of what happens meanwhile. */
+void net_rig_begin_stop(pthread_t *stopper);
+void net_rig_end_stop(pthread_t stopper);
+/* What is left of a net that was stopped. */
+void net_rig_free(void);
 
 /* Takes up what p has parked. */
 void net_rig_resume(struct session *session);

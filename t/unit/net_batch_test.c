@@ -1,5 +1,4 @@
 /* net: what is readable together is run together, and nobody gets more than a turn by it. */
-#include "lib/fake_env.h"
 #include "lib/net_rig.h"
 #include "lib/suite.h"
 
@@ -97,13 +96,6 @@ START_TEST(who_was_read_goes_before_who_had_a_turn)
 }
 END_TEST
 
-static void *stop_net(void *arg)
-{
-    (void)arg;
-    ck_assert(net_stop(net_rig.net, WAIT_MS));
-    return NULL;
-}
-
 START_TEST(what_a_batch_has_read_is_answered_at_a_stop)
 {
     int fds[3];
@@ -112,8 +104,7 @@ START_TEST(what_a_batch_has_read_is_answered_at_a_stop)
     int still = net_rig_stand_still();
     for (unsigned i = 0; i < 3; i++)
         net_rig_say(fds[i], i ? "e\n" : "h\n");
-    net_rig_end_run();
-    MUST(pthread_create(&stopper, NULL, stop_net, NULL) == 0);
+    net_rig_begin_stop(&stopper);
     while (!atomic_load(&net_rig.net->workers[0].mailbox.woken)) /* the stop is behind them */
         net_rig_is_silent(fds[0], 1);
     sem_post(&net_rig.goes_on);
@@ -125,10 +116,7 @@ START_TEST(what_a_batch_has_read_is_answered_at_a_stop)
     net_rig_expect(fds[0], "held\n");
     net_rig_expect_end(fds[0]);
     net_rig_expect_end(still);
-    MUST(pthread_join(stopper, NULL) == 0);
-    net_free(&net_rig.net);
-    fake_env_free(&net_rig.fake);
-    rmdir(net_rig.folder);
+    net_rig_end_stop(stopper);
 }
 END_TEST
 

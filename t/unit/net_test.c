@@ -246,30 +246,19 @@ START_TEST(main_still_does_what_it_is_asked_while_all_stops)
     ck_assert(net_stop(net_rig.net, WAIT_MS));
     net_rig_expect(fd, "woken\nok\n");
     net_rig_expect_end(fd);
-    net_free(&net_rig.net);
-    fake_env_free(&net_rig.fake);
-    rmdir(net_rig.folder);
+    net_rig_free();
 }
 END_TEST
-
-static void *stop_net(void *arg)
-{
-    (void)arg;
-    ck_assert(net_stop(net_rig.net, WAIT_MS));
-    return NULL;
-}
 
 START_TEST(datagrams_that_have_come_are_answered_at_a_stop)
 {
     enum { DATAGRAMS = 200 }; /* more than a worker takes in one turn */
     pthread_t stopper;
-    int fd = net_rig_connect_unix(), udp = net_rig_connect_udp();
-    net_rig_say(fd, "s\n");
-    sem_wait(&net_rig.stands);
+    int udp = net_rig_connect_udp();
+    net_rig_stand_still();
     for (int i = 0; i < DATAGRAMS; i++)
         net_rig_send_datagram(udp, "e\n");
-    net_rig_end_run();
-    MUST(pthread_create(&stopper, NULL, stop_net, NULL) == 0);
+    net_rig_begin_stop(&stopper);
     while (access(net_rig.path, F_OK) ==
            0) /* it does not listen any more: it is about to tell the worker */
         net_rig_is_silent(udp, 1);
@@ -277,10 +266,7 @@ START_TEST(datagrams_that_have_come_are_answered_at_a_stop)
     sem_post(&net_rig.goes_on);
     for (int i = 0; i < DATAGRAMS; i++)
         net_rig_expect_datagram(udp, "ok\n");
-    MUST(pthread_join(stopper, NULL) == 0);
-    net_free(&net_rig.net);
-    fake_env_free(&net_rig.fake);
-    rmdir(net_rig.folder);
+    net_rig_end_stop(stopper);
 }
 END_TEST
 
@@ -295,9 +281,7 @@ START_TEST(a_stop_waits_for_answers_and_no_longer_than_told)
     ck_assert(!net_stop(net_rig.net, SILENCE_MS)); /* what is held is cut off */
     net_rig_expect_end(fd);
     ck_assert(net_rig_is_silent(udp, 0));
-    net_free(&net_rig.net);
-    fake_env_free(&net_rig.fake);
-    rmdir(net_rig.folder);
+    net_rig_free();
 }
 END_TEST
 
