@@ -1,6 +1,5 @@
 #include "base/huge.h"
 
-#include "base/err.h"
 #include "base/must.h"
 
 #include <stdint.h>
@@ -38,16 +37,14 @@ void *huge_reserve(size_t bytes)
     return map_aligned(bytes, PROT_NONE, MAP_NORESERVE);
 }
 
-int huge_buf(struct buf *buf, size_t bytes)
+void *huge_malloc(size_t bytes)
 {
-    MUST(buf->len == 0);
-    buf_free(buf);
-    buf->bytes = aligned_alloc(HUGE_BYTES, whole_pages(bytes));
-    if (!buf->bytes)
-        return CE_NOMEM;
-    buf->cap = whole_pages(bytes);
-    (void)madvise(buf->bytes, buf->cap, MADV_HUGEPAGE);
-    return 0;
+    if (bytes < HUGE_BYTES)
+        return malloc(bytes);
+    void *mem = aligned_alloc(HUGE_BYTES, whole_pages(bytes));
+    if (mem)
+        (void)madvise(mem, whole_pages(bytes), MADV_HUGEPAGE);
+    return mem;
 }
 
 void huge_free(void *mem, size_t bytes)

@@ -4,8 +4,6 @@
 #ifndef BASE_HUGE_H
 #define BASE_HUGE_H
 
-#include "base/buf.h"
-
 #include <stddef.h>
 
 #define HUGE_BYTES ((size_t)2 << 20)
@@ -15,9 +13,8 @@
 void *huge_new(size_t bytes);
 /* The same, but addresses only, without memory behind them. */
 void *huge_reserve(size_t bytes);
-/* Makes room for so many bytes in an empty buffer that is to be large. What it had before is freed.
- * CE_NOMEM. */
-int huge_buf(struct buf *buf, size_t bytes) MUST_USE;
+/* As malloc, for free(); on huge pages when that is worth it. */
+void *huge_malloc(size_t bytes);
 /* Of huge_new or huge_reserve. NULL is fine. */
 void huge_free(void *mem, size_t bytes);
 

@@ -21,7 +21,6 @@ static void destroy(struct journal *journal)
     cond_fini(&journal->wake);
     lock_fini(&journal->lock);
     buffer_fini(journal);
-    buf_free(&journal->kept);
     journal_forget_read(journal);
     free(journal->segments);
     free((char *)journal->config.dir);
@@ -136,43 +135,27 @@ int journal_open(struct journal *journal)
     return rc;
 }
 
-static void go_to(struct journal *journal, uint64_t lsn)
+static void go_to(struct journal *journal, uint64_t synced, uint64_t appended)
 {
-    buffer_fini(journal);
-    atomic_store(&journal->appended, lsn);
-    journal->taken = lsn;
-    atomic_store(&journal->written, lsn);
-    atomic_store(&journal->synced, lsn);
+    atomic_store(&journal->appended, appended);
+    journal->taken = appended;
+    atomic_store(&journal->written, synced);
+    atomic_store(&journal->synced, synced);
 }
 
-/* What the end of the last life wrote is as if it had just been appended. */
-static int append_kept(struct journal *journal)
-{
-    struct slice kept = buf_slice(&journal->kept);
-    go_to(journal, journal->kept_first);
-    lock_take(&journal->lock);
-    uint8_t *room = buffer_room_locked(journal, kept.len);
-    if (room) {
-        memcpy(room, kept.bytes, kept.len);
-        buffer_put_locked(journal, kept.len);
-        journal->taken = journal->appended;
-    }
-    lock_drop(&journal->lock);
-    return room ? 0 : CE_NOMEM;
-}
-
-/* The first segment of this life; in front of it the end of the last one, written again. */
+/* The first segment of this life; in front of it the end of the last one, which the replay has left
+ * in the buffer and which is written again. */
 static int begin_first(struct journal *journal, uint64_t first)
 {
-    if (journal->kept.len) {
-        int rc = append_kept(journal);
-        if (rc == 0)
-            rc = journal_segment_begin(journal);
-        if (rc || journal->synced == first)
+    uint64_t kept_first, kept_end;
+    if (buffer_span(journal, &kept_first, &kept_end)) {
+        go_to(journal, kept_first, kept_end);
+        int rc = journal_segment_begin(journal);
+        if (rc || kept_end == first)
             return rc;
         journal_segment_abandon(journal);
     }
-    go_to(journal, first);
+    go_to(journal, first, first);
     return journal_segment_begin(journal);
 }
 
@@ -204,7 +187,6 @@ int journal_start(struct journal *journal, uint64_t lsn_min)
     while (rc == CE_NODISK && journal_history_shed(journal));
     if (rc)
         return rc;
-    buf_free(&journal->kept);
     rc = start_threads(journal);
     if (rc)
         journal_segment_abandon(journal);

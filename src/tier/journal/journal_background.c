@@ -99,6 +99,19 @@ static void hand_over(struct journal *journal, enum background_job job)
     lock_drop(&journal->lock);
 }
 
+/* A job that syncs all that is written. */
+static void hand_over_written(struct journal *journal, enum background_job job)
+{
+    journal->background.lsn = journal->written;
+    journal->background.begun_ms = env_mono_ms(journal->config.env);
+    hand_over(journal, job);
+}
+
+static void note_synced(struct journal *journal)
+{
+    journal_segment_note_synced(journal, journal->background.lsn, journal->background.begun_ms);
+}
+
 bool background_is_busy(const struct journal *journal)
 {
     return journal->background.job != BACKGROUND_NONE;
@@ -111,30 +124,24 @@ bool background_is_done_locked(const struct journal *journal)
 
 void background_sync(struct journal *journal)
 {
-    struct background *background = &journal->background;
     MUST(!background_is_busy(journal));
-    background->fd = journal->fd;
-    background->lsn = journal->written;
-    background->begun_ms = env_mono_ms(journal->config.env);
+    journal->background.fd = journal->fd;
     atomic_fetch_add_explicit(&journal->syncs, 1, memory_order_relaxed);
-    hand_over(journal, BACKGROUND_SYNC);
+    hand_over_written(journal, BACKGROUND_SYNC);
 }
 
 static int begin_make(struct journal *journal)
 {
-    struct background *background = &journal->background;
-    background->first = journal->synced;
-    background->lsn = journal->written;
-    background->begun_ms = env_mono_ms(journal->config.env);
+    journal->background.first = journal->synced;
     int rc = journal_segment_reserve(journal);
     if (rc == 0)
-        hand_over(journal, BACKGROUND_MAKE);
+        hand_over_written(journal, BACKGROUND_MAKE);
     return rc;
 }
 
 static int after_sync(struct journal *journal)
 {
-    journal_segment_note_synced(journal, journal->background.lsn, journal->background.begun_ms);
+    note_synced(journal);
     return journal_segment_is_full(journal) ? begin_make(journal) : 0;
 }
 
@@ -159,12 +166,6 @@ static int after_make(struct journal *journal)
     return 0;
 }
 
-static int after_enter(struct journal *journal)
-{
-    journal_segment_note_synced(journal, journal->background.lsn, journal->background.begun_ms);
-    return 0;
-}
-
 int background_take(struct journal *journal)
 {
     struct background *background = &journal->background;
@@ -181,7 +182,7 @@ int background_take(struct journal *journal)
     switch (job) {
     case BACKGROUND_SYNC: return after_sync(journal);
     case BACKGROUND_MAKE: return after_make(journal);
-    case BACKGROUND_ENTER: return after_enter(journal);
+    case BACKGROUND_ENTER: note_synced(journal); return 0;
     case BACKGROUND_NONE: break;
     }
     MUST(!"job");

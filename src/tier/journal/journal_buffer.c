@@ -6,10 +6,10 @@
 #include <stdlib.h>
 
 #define CHUNK_BYTES ((256u << 10) - sizeof(struct chunk))
-#define SPARES_MAX                                                                                 \
-    64                /* empty chunks that are kept: some 16 MiB, which are not faulted in again   \
-                       */
-#define SPARES_IDLE 4 /* ... when all is synced */
+
+/* Empty chunks that are kept, so that they are not faulted in again; and when all chunks are. */
+#define SPARES_MAX  64
+#define SPARES_IDLE 4
 
 /* Bytes of the sequence from `first` on, without a gap to the next chunk. Only the newest grows. */
 struct chunk {
@@ -32,7 +32,7 @@ static struct chunk *new_chunk(struct buffer *buffer, size_t bytes)
         buffer->spare = chunk->next;
         buffer->spares--;
     } else {
-        chunk = malloc(sizeof *chunk + cap);
+        chunk = huge_malloc(sizeof *chunk + cap);
         if (!chunk)
             return NULL;
         chunk->cap = cap;
@@ -107,14 +107,30 @@ static void free_chunks(struct chunk *chunk)
     }
 }
 
-/* Into the spares or, where there are enough, in front of `gone`. */
-static void drop_chunk_locked(struct buffer *buffer, struct chunk *chunk, struct chunk **gone)
+static void push_chunk(struct chunk **list, struct chunk *chunk)
 {
-    bool is_spare = chunk->cap == CHUNK_BYTES && buffer->spares < SPARES_MAX;
-    struct chunk **list = is_spare ? &buffer->spare : gone;
-    buffer->spares += is_spare;
     chunk->next = *list;
     *list = chunk;
+}
+
+/* Takes the oldest chunk out; what is not kept as a spare goes in front of `gone`. */
+static void drop_oldest_locked(struct buffer *buffer, struct chunk **gone)
+{
+    struct chunk *chunk = buffer->oldest;
+    bool is_spare = chunk->cap == CHUNK_BYTES && buffer->spares < SPARES_MAX;
+    buffer->oldest = chunk->next;
+    if (!buffer->oldest)
+        buffer->newest = NULL;
+    buffer->spares += is_spare;
+    push_chunk(is_spare ? &buffer->spare : gone, chunk);
+}
+
+static void drop_spare_locked(struct buffer *buffer, struct chunk **gone)
+{
+    struct chunk *chunk = buffer->spare;
+    buffer->spare = chunk->next;
+    buffer->spares--;
+    push_chunk(gone, chunk);
 }
 
 void buffer_drop(struct journal *journal, uint64_t lsn)
@@ -122,31 +138,38 @@ void buffer_drop(struct journal *journal, uint64_t lsn)
     struct buffer *buffer = &journal->buffer;
     struct chunk *gone = NULL;
     lock_take(&journal->lock);
-    while (buffer->oldest && end_of(buffer->oldest) <= lsn) {
-        struct chunk *chunk = buffer->oldest;
-        buffer->oldest = chunk->next;
-        if (!buffer->oldest)
-            buffer->newest = NULL;
-        drop_chunk_locked(buffer, chunk, &gone);
-    }
+    while (buffer->oldest && end_of(buffer->oldest) <= lsn)
+        drop_oldest_locked(buffer, &gone);
+    while (!buffer->oldest && buffer->spares > SPARES_IDLE)
+        drop_spare_locked(buffer, &gone);
     lock_drop(&journal->lock);
     free_chunks(gone);
 }
 
-void buffer_settle(struct journal *journal)
+int buffer_keep(struct journal *journal, uint64_t lsn, struct slice bytes)
 {
     struct buffer *buffer = &journal->buffer;
-    struct chunk *gone = NULL;
-    lock_take(&journal->lock);
-    while (buffer->spares > SPARES_IDLE) {
-        struct chunk *chunk = buffer->spare;
-        buffer->spare = chunk->next;
-        buffer->spares--;
-        chunk->next = gone;
-        gone = chunk;
-    }
-    lock_drop(&journal->lock);
-    free_chunks(gone);
+    buffer_fini(journal);
+    if (bytes.len == 0)
+        return 0;
+    struct chunk *chunk = new_chunk(buffer, bytes.len);
+    if (!chunk)
+        return CE_NOMEM;
+    chunk->first = lsn;
+    chunk->len = bytes.len;
+    memcpy(chunk->bytes, bytes.bytes, bytes.len);
+    buffer->oldest = buffer->newest = chunk;
+    return 0;
+}
+
+bool buffer_span(const struct journal *journal, uint64_t *first, uint64_t *end)
+{
+    const struct buffer *buffer = &journal->buffer;
+    if (!buffer->oldest)
+        return false;
+    *first = buffer->oldest->first;
+    *end = end_of(buffer->newest);
+    return true;
 }
 
 void buffer_fini(struct journal *journal)

@@ -102,9 +102,7 @@ struct journal {
     _Atomic bool failed;
 
     /* The thread's own, before it starts the start-up thread's. */
-    struct buf kept;     /* before the thread runs: what is written again, from */
-    uint64_t kept_first; /* ... here on */
-    int fd;              /* of the last segment, -1 when the next write begins a new one */
+    int fd; /* of the last segment, -1 when the next write begins a new one */
     /* In order; the last is never removed. The thread changes the array under the lock, so that
      * journal_read may look. */
     struct segment *segments;
@@ -162,10 +160,13 @@ uint8_t *buffer_room_locked(struct journal *journal, size_t bytes) MUST_USE;
 void buffer_put_locked(struct journal *journal, size_t bytes);
 /* Writes [from, to), which nobody drops meanwhile. */
 int buffer_write(struct journal *journal, int fd, uint64_t from, uint64_t to) MUST_USE;
-/* All before lsn is synced. */
+/* All before lsn is synced. When that is all, most memory is given back. */
 void buffer_drop(struct journal *journal, uint64_t lsn);
-/* There was a pause: most memory that nothing is in is given back. */
-void buffer_settle(struct journal *journal);
+/* Before the thread runs: these bytes from lsn on are all that is in the buffer. CE_NOMEM: nothing.
+ */
+int buffer_keep(struct journal *journal, uint64_t lsn, struct slice bytes) MUST_USE;
+/* What is in it; false: nothing. */
+bool buffer_span(const struct journal *journal, uint64_t *first, uint64_t *end);
 void buffer_fini(struct journal *journal);
 
 /* ---- journal_background.c: start-up, and the journal's thread ----------------------------------

@@ -254,16 +254,10 @@ static int keep_tail(struct replay *replay, size_t index)
 {
     struct journal *journal = replay->journal;
     const struct segment *segment = &journal->segments[index];
-    journal->kept.len = 0;
-    journal->kept_first = replay->whole;
-    if (index + 1 < journal->segment_count)
-        return 0;
-    if (segment->end - replay->whole >= HUGE_BYTES &&
-        huge_buf(&journal->kept, segment->end - replay->whole))
-        return CE_NOMEM;
-    return buf_append(&journal->kept,
-                      replay->file.bytes + SEGMENT_HEADER_BYTES + (replay->whole - segment->first),
-                      segment->end - replay->whole);
+    bool is_last = index + 1 == journal->segment_count;
+    size_t before = SEGMENT_HEADER_BYTES + (replay->whole - segment->first);
+    size_t bytes = is_last ? segment->end - replay->whole : 0;
+    return buffer_keep(journal, replay->whole, slice_of(replay->file.bytes + before, bytes));
 }
 
 /* ---- the way through ---------------------------------------------------------------------------

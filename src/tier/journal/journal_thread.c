@@ -85,7 +85,7 @@ static void take_locked(struct journal *journal)
     journal->round_sync = journal->wanted_sync;
     journal->round_released = journal->released;
     journal->round_stop = journal->stop;
-    journal->round_shed |= journal->shed;
+    journal->round_shed = journal->shed;
     journal->shed = false;
 }
 
@@ -182,8 +182,6 @@ static void do_round(struct journal *journal)
     if (written != journal->written || synced != journal->synced || failed != journal->failed)
         tell(journal);
     journal_history_settle(journal);
-    if (journal->synced == journal->taken)
-        buffer_settle(journal);
 }
 
 static bool is_over(const struct journal *journal)
