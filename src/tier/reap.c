@@ -235,8 +235,10 @@ static void *run_reap(void *arg)
     thread_give_way();
     bool go = !turns_end(&tier->reap.turns);
     while (go) {
-        turn(tier);
-        salvage_turn(tier);
+        if (tier_is_serving(tier)) {
+            turn(tier);
+            salvage_turn(tier);
+        }
         go = turns_rest(&tier->reap.turns, REAP_TURN_MS);
     }
     return NULL;

@@ -229,9 +229,7 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
                                  struct l1_item **item)
 {
     *item = NULL; /* what of the journal is in L1 by now is not the whole */
-    return atomic_load_explicit(&tier->refused, memory_order_acquire)
-               ? TIER_ASK
-               : tier_find_any_locked(tier, hash, key, item);
+    return tier_is_serving(tier) ? tier_find_any_locked(tier, hash, key, item) : TIER_ASK;
 }
 
 /* The item of a change while it is put. */
@@ -416,7 +414,7 @@ static bool l2_is_late(struct tier *tier)
 
 static const char *bottleneck(struct tier *tier)
 {
-    if (atomic_load(&tier->refused))
+    if (!tier_is_serving(tier))
         return "start";
     if (journal_is_late(tier))
         return "journal";
@@ -447,7 +445,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     uint64_t l2_trimmed = atomic_load(&tier->trim.trimmed);
     uint64_t l2_complete = atomic_load(&tier->l2_complete);
     uint64_t sql_waiting = atomic_load(&tier->sql_waits.count);
-    uint64_t carts_served = atomic_load(&tier->refused) == 0;
+    uint64_t carts_served = tier_is_serving(tier);
     lock_take(&of->lock);
     uint64_t fill_waiting = of->waiting, l3_refused = of->refused;
     lock_drop(&of->lock);
@@ -457,7 +455,7 @@ void tier_stats(struct tier *tier, const struct stat_sink *sink)
     stat_text(sink, "bottleneck", bottleneck(tier));
     l1_stats(tier->l1, sink);
     journal_stats(tier->journal, sink);
-    if (!atomic_load(&tier->refused)) /* else there may be no L2 yet */
+    if (tier_is_serving(tier)) /* else there may be no L2 yet */
         l2_stats(tier->l2, sink);
     if (tier->down.count)
         behind_stats(tier->down.behinds, tier->down.count, sink);

@@ -50,11 +50,12 @@
 #define FILL_L3_PAUSE_MS 500  /* between tries to connect to a database that fails */
 #define FILL_ABSENT_MS   5000 /* how long L1 knows that L3 does not have a cart */
 
-#define REAP_L3_TURN_MS                                                                            \
-    1000                     /* how often rows of L3 are looked at for lives that have ended, ...  \
-                              */
-#define REAP_L3_ROWS     200 /* so many each time, */
-#define REAP_L3_AGAIN_MS 600000 /* ... and so long after the last of them the first again */
+/* Rows of L3 are looked at for lives that have ended: how often and how many each time, how often
+ * the same when one of them can't be done, and how long after the last of all the first again. */
+#define REAP_L3_TURN_MS  1000
+#define REAP_L3_ROWS     200
+#define REAP_L3_TRIES    30
+#define REAP_L3_AGAIN_MS 600000
 
 struct fill;
 
@@ -156,8 +157,10 @@ struct reap_l3 {
     /* The thread's own. */
     struct l3 *l3;
     struct buf cursor; /* the key of the last row that was looked at */
+    struct buf from;   /* ... before this turn */
     struct buf found;  /* keys of carts whose life has ended */
     size_t rows;       /* looked at in this turn */
+    unsigned failures; /* times that one of these rows could not be done */
     bool failing;
 };
 
@@ -382,6 +385,11 @@ struct tier {
     struct tier_wait *room_waits;
     bool room_open; /* the L2 writer runs and will answer them */
 };
+
+static inline bool tier_is_serving(const struct tier *tier)
+{
+    return atomic_load_explicit(&tier->refused, memory_order_acquire) == 0;
+}
 
 /* start.c */
 void start_init(struct tier *tier);

@@ -42,8 +42,10 @@ const struct tier_value tier_rig_any_value = {.check = check_nothing, .expiry_us
 
 void tier_rig_set_up(struct tier_rig *rig)
 {
-    *rig = (struct tier_rig){
-        .env = *env_real(), .value = tier_rig_any_value, .replay = replay_nothing};
+    *rig = (struct tier_rig){.env = *env_real(),
+                             .value = tier_rig_any_value,
+                             .replay = replay_nothing,
+                             .expire = tier_rig_expire_nothing};
     snprintf(rig->dir, sizeof rig->dir, "/tmp/tier_rig.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(rig->dir));
     log_level_set(LOG_ERROR - 1);
@@ -70,7 +72,7 @@ void tier_rig_open(struct tier_rig *rig)
                                        .state_record = TIER_RIG_STATE,
                                        .pair_record = TIER_RIG_PAIR,
                                        .advanced = tier_rig_ignore,
-                                       .expire = tier_rig_expire_nothing};
+                                       .expire = rig->expire};
     ck_assert_int_eq(tier_open(&config, &rig->tier, message, sizeof message), 0);
     ck_assert_int_eq(tier_start(rig->tier, rig->replay, rig), 0);
 }
@@ -95,6 +97,21 @@ void tier_rig_put_into_l2(struct tier_rig *rig, const char *key, struct slice st
     ck_assert_int_eq(l2_batch_commit(l2, batch), 0);
     l2_batch_free(&batch);
     l2_close(&l2);
+}
+
+void tier_rig_put_into_l3(struct tier_rig *rig, const char *key, struct slice state)
+{
+    char message[256];
+    struct l3 *l3;
+    struct l3_cart row = {.key = slice_str(key)};
+    struct buf arena = {0};
+    ck_assert_int_eq(l3_open(rig->l3_url, &l3, message, sizeof message), 0);
+    ck_assert_int_eq(rig->value.row(slice_str(key), state, &arena, &row), 0);
+    row.key = slice_str(key);
+    ck_assert_int_eq(l3_flush(l3, &row, 1), 0);
+    ck_assert_int_eq(row.outcome, L3_DONE);
+    l3_close(&l3);
+    buf_free(&arena);
 }
 
 void tier_rig_put(struct tier_rig *rig, const char *key, struct slice state)

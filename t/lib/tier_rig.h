@@ -15,10 +15,11 @@ struct tier_rig {
     struct tier *tier; /* NULL while it is closed */
     char dir[64];
     /* What tests may replace before they open it. */
-    struct env env;          /* the machine's */
-    struct tier_value value; /* tier_rig_any_value */
-    tier_replay_fn *replay;  /* what a record makes: nothing */
-    const char *l3_url;      /* none */
+    struct env env;                             /* the machine's */
+    struct tier_value value;                    /* tier_rig_any_value */
+    tier_replay_fn *replay;                     /* what a record makes: nothing */
+    const char *l3_url;                         /* none */
+    int (*expire)(void *ctx, struct slice key); /* tier_rig_expire_nothing */
 };
 
 /* States that are no carts: any is good, and has no end. */
@@ -37,6 +38,7 @@ void tier_rig_close(struct tier_rig *rig);
 
 /* While it is closed: as another process has left it. */
 void tier_rig_put_into_l2(struct tier_rig *rig, const char *key, struct slice state);
+void tier_rig_put_into_l3(struct tier_rig *rig, const char *key, struct slice state);
 
 /* Puts a whole state, as one that comes from L3: into L1 and the journal's gathering buffer. */
 void tier_rig_put(struct tier_rig *rig, const char *key, struct slice state);

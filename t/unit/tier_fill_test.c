@@ -44,21 +44,6 @@ START_TEST(a_cart_that_comes_from_an_l2_begun_anew_is_written_to_the_new_one)
 }
 END_TEST
 
-static void write_to_l3(const char *key, struct slice state)
-{
-    char message[256];
-    struct l3 *l3;
-    struct l3_cart row = {.key = slice_str(key)};
-    struct buf arena = {0};
-    ck_assert_int_eq(l3_open(rig.l3_url, &l3, message, sizeof message), 0);
-    ck_assert_int_eq(rig.value.row(slice_str(key), state, &arena, &row), 0);
-    row.key = slice_str(key);
-    ck_assert_int_eq(l3_flush(l3, &row, 1), 0);
-    ck_assert_int_eq(row.outcome, L3_DONE);
-    l3_close(&l3);
-    buf_free(&arena);
-}
-
 /* Either may be the older: here each has a line that the other lacks. */
 START_TEST(what_was_salvaged_is_joined_with_what_l3_has)
 {
@@ -71,7 +56,7 @@ START_TEST(what_was_salvaged_is_joined_with_what_l3_has)
     snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
     rig.l3_url = url;
     rig.value = *cmd_tier_value();
-    write_to_l3("cart:a", kit_state(&in_l3));
+    tier_rig_put_into_l3(&rig, "cart:a", kit_state(&in_l3));
     tier_rig_put_into_l2(&rig, "cart:a", kit_state(&salvaged));
     tier_rig_open(&rig);
     tier_rig_damage(&rig);
