@@ -163,10 +163,11 @@ static void look_at_journal(struct down_lane *lane)
 
 /* Clients are not over with as long as L2 lacks changes of theirs: with what it has now many carts
  * would be written, and once more when it has all. */
-static bool is_busy(void *ctx)
+static bool is_busy(void *ctx, size_t *coming)
 {
     struct down_lane *lane = ctx;
     look_at_journal(lane);
+    *coming = l1_dirty_count(lane->tier->l1) / lane->tier->down.count;
     uint64_t lacks_since_ms = atomic_load(&lane->tier->drain.waiting_since_ms);
     return lane->grows || (lacks_since_ms && lacks_since_ms <= lane->busy_ms);
 }

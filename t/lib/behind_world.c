@@ -187,9 +187,10 @@ static void land_joined(struct world_held *held)
     held->joined_mask = 0;
 }
 
-static bool are_busy(void *ctx)
+static bool are_busy(void *ctx, size_t *coming)
 {
     (void)ctx;
+    *coming = world->coming;
     return world->busy;
 }
 

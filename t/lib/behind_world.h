@@ -53,7 +53,8 @@ struct world {
     size_t event_batches[WORLD_TIMES_MAX]; /* sizes of all tried */
     size_t event_batches_count;
 
-    bool busy; /* the clients are */
+    bool busy;     /* the clients are */
+    size_t coming; /* carts that L2 lacks */
 
     /* What goes wrong. */
     bool events_refused;    /* their transactions fail */

@@ -65,6 +65,7 @@ static void play(uint64_t seed)
         if (i % 50 == 0) {
             world->fault_percent = (unsigned)(world_draw() % 3 * 15);
             world->busy = world_draw() % 2;
+            world->coming = world_draw() % 100;
             world->down = world_draw() % 4 == 0;
             world->read_only = world_draw() % 6 == 0;
             world->poison = world_draw() % 3 ? WORLD_NO_CART : random_cart();
@@ -248,9 +249,9 @@ END_TEST
 
 /* ---- the thread and SQLite ------------------------------------------------- */
 
-static bool never_busy(void *ctx)
+static bool never_busy(void *ctx, size_t *coming)
 {
-    (void)ctx;
+    (void)ctx, (void)coming;
     return false;
 }
 

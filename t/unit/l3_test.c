@@ -105,9 +105,10 @@ END_TEST
 START_TEST(only_lines_that_differ_are_touched)
 {
     open_l3();
-    struct l3_line lines[] = {make_line("A", 1), make_line("B", 2), make_line("C", 3)};
-    flush_one(make_cart("cart:1", 0, lines, 3), L3_DONE);
-    flush_one(make_cart("cart:2", 0, lines, 3), L3_DONE);
+    struct l3_line lines[] = {make_line("A", 1), make_line("B", 2), make_line("C", 3),
+                              make_line("E", 5)};
+    flush_one(make_cart("cart:1", 0, lines, 4), L3_DONE);
+    flush_one(make_cart("cart:2", 0, lines, 4), L3_DONE);
     execute_raw("CREATE TABLE seen (what TEXT);"
                 "CREATE TRIGGER i AFTER INSERT ON cart_line BEGIN"
                 " INSERT INTO seen VALUES ('put ' || new.cart_id || new.line); END;"
@@ -115,12 +116,15 @@ START_TEST(only_lines_that_differ_are_touched)
                 " INSERT INTO seen VALUES ('change ' || new.cart_id || new.line); END;"
                 "CREATE TRIGGER d AFTER DELETE ON cart_line BEGIN"
                 " INSERT INTO seen VALUES ('delete ' || old.cart_id || old.line); END;");
-    /* A stays, B changes, C goes, D comes; the order of lines does not matter. */
-    struct l3_line next[] = {make_line("D", 4), make_line("B", 9), make_line("A", 1)};
-    flush_one(make_cart("cart:1", 1, next, 3), L3_DONE);
-    expect("SELECT what FROM seen ORDER BY what", "change cart:1B\ndelete cart:1C\nput cart:1D\n");
+    /* A stays, B and E change, C goes, D comes; the order of lines does not matter. */
+    struct l3_line next[] = {make_line("E", 6), make_line("D", 4), make_line("B", 9),
+                             make_line("A", 1)};
+    flush_one(make_cart("cart:1", 1, next, 4), L3_DONE);
+    expect("SELECT what FROM seen ORDER BY what",
+           "change cart:1B\nchange cart:1E\ndelete cart:1C\nput cart:1D\n");
     expect("SELECT cart_id, line, qty FROM cart_line ORDER BY 1, 2",
-           "cart:1|A|1\ncart:1|B|9\ncart:1|D|4\ncart:2|A|1\ncart:2|B|2\ncart:2|C|3\n");
+           "cart:1|A|1\ncart:1|B|9\ncart:1|D|4\ncart:1|E|6\n"
+           "cart:2|A|1\ncart:2|B|2\ncart:2|C|3\ncart:2|E|5\n");
 }
 END_TEST
 

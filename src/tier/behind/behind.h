@@ -26,9 +26,9 @@
 /* What the queue needs from its owner; all are called on its write-behind thread. */
 struct behind_owner {
     void *ctx;
-    /* Clients change carts so fast that waiting for more changes saves writes. Blocks for nothing.
-     */
-    bool (*busy)(void *ctx);
+    /* Clients change carts so fast that waiting for more changes saves writes. *coming: so many
+     * carts L2 lacks, which are added when it has them. Blocks for nothing. */
+    bool (*busy)(void *ctx, size_t *coming);
     /* The newest state of a cart as bytes in `state`, and the L3 revision it is based on.
      * CE_NOTFOUND when no tier has it (then the key is dropped); other errors park the cart. */
     int (*snapshot)(void *ctx, struct slice key, struct buf *state, uint32_t *l3_rev);
@@ -61,7 +61,7 @@ struct behind_config {
     const struct behind_owner *owner;
     const char *url;       /* as l3_open; the thread opens it and opens it again after failures */
     unsigned delay_ms;     /* a cart waits so long for more changes before it is written; ... */
-    unsigned cart_us;      /* ... while clients are busy for each cart that waits so long, ... */
+    unsigned cart_us;      /* ... while clients are busy for each cart that waits or comes, ... */
     unsigned delay_max_ms; /* ... but no longer, and not when the queue is nearly full */
     unsigned hot_ms;       /* busy clients: a cart that changes so soon after it was written is hot,
                               and waits so long. These three from the change on */

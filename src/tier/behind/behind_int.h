@@ -170,6 +170,7 @@ struct behind {
     unsigned drains;       /* behind_drain calls waiting: due times do not count */
     bool woken, stopping, overflow;
     bool busy;            /* the clients were, at the last turn */
+    size_t coming;        /* carts that L2 lacked then */
     uint64_t dropped;     /* keys not taken, ever */
     uint64_t retry_at_ms; /* the database is left alone until then */
     bool failing;         /* nothing has succeeded since a failure */

@@ -102,12 +102,14 @@ static bool is_nearly_full_locked(const struct behind *behind)
 }
 
 /* How long after its change the head waits for more of them while clients are busy: the more carts
- * wait, the more one writing of them all costs, and the less often it shall be. */
+ * wait or are on their way here, the more one writing of them all costs, and the less often it
+ * shall be. */
 static uint64_t patience_ms_locked(const struct behind *behind)
 {
     if (!behind->busy || is_nearly_full_locked(behind))
         return 0;
-    uint64_t ms = behind->queue.counts[BEHIND_QUEUED] * behind->cart_us / 1000;
+    uint64_t carts = behind->queue.counts[BEHIND_QUEUED] + behind->coming;
+    uint64_t ms = carts * behind->cart_us / 1000;
     return ms < behind->delay_max_ms ? ms : behind->delay_max_ms;
 }
 
@@ -497,9 +499,11 @@ static uint64_t next_work_at_locked(const struct behind *behind)
 /* Hot carts wait as long as clients are busy and there is room for new ones. */
 static void look_at_clients(struct behind *behind)
 {
-    bool busy = behind->owner->busy(behind->owner->ctx);
+    size_t coming = 0;
+    bool busy = behind->owner->busy(behind->owner->ctx, &coming);
     lock_take(&behind->lock);
     behind->busy = busy;
+    behind->coming = coming;
     bool all = !busy || behind->drains || is_nearly_full_locked(behind);
     uint64_t now_ms = env_mono_ms(behind->env);
     if (behind->run == 0)

@@ -1,9 +1,8 @@
 /* The SQLite driver: how a batch is written and carts are read. The connection and its tables are
  * in l3_sqlite_conn.c, the inbox in l3_sqlite_inbox.c.
  *
- * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines: the rows
- * that are there are read and compared, what is gone is deleted, what differs updated, what is new
- * inserted; COMMIT. Whatever fails rolls everything back. */
+ * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines; COMMIT.
+ * Whatever fails rolls everything back. */
 #include "tier/l3/l3_sqlite_int.h"
 
 #include <stdlib.h>
@@ -11,131 +10,7 @@
 #define EACH_ROWS  256        /* read at a time */
 #define EACH_BYTES (1u << 20) /* ... and about so much memory for them */
 
-/* A line on its way, and what its row needs. */
-struct line_write {
-    const struct l3_line *line;
-    enum { LINE_IS_NEW, LINE_DIFFERS, LINE_IS_SAME } need;
-};
-
 /* ---- writing ------------------------------------------------------------------------- */
-
-static int order_lines(const void *a, const void *b)
-{
-    const struct line_write *one = a;
-    const struct line_write *two = b;
-    return slice_cmp(one->line->line, two->line->line);
-}
-
-static int sort_lines(struct l3 *l3, const struct l3_cart *cart)
-{
-    struct sqlite *conn = l3->conn;
-    size_t count = cart->lines_count;
-    if (conn->lines_cap < count) {
-        struct line_write *lines = realloc(conn->lines, count * sizeof *lines);
-        if (!lines)
-            return l3_fail(l3, CE_NOMEM, err_text(CE_NOMEM));
-        conn->lines = lines;
-        conn->lines_cap = count;
-    }
-    for (size_t i = 0; i < count; i++)
-        conn->lines[i] = (struct line_write){.line = &cart->lines[i], .need = LINE_IS_NEW};
-    if (count)
-        qsort(conn->lines, count, sizeof *conn->lines, order_lines);
-    return 0;
-}
-
-static struct line_write *find_line(const struct sqlite *conn, size_t count, struct slice line)
-{
-    const struct l3_line wanted = {.line = line};
-    const struct line_write key = {.line = &wanted};
-    return count ? bsearch(&key, conn->lines, count, sizeof *conn->lines, order_lines) : NULL;
-}
-
-static int delete_line(struct l3 *l3, struct slice key, struct slice line)
-{
-    struct call call = l3_lite_call(l3, STATEMENT_LINE_DELETE);
-    l3_lite_put_text(&call, key);
-    l3_lite_put_text(&call, line);
-    return l3_lite_run(&call);
-}
-
-static bool is_number(struct call *call, int column, bool known, int64_t number)
-{
-    int type = sqlite3_column_type(call->statement, column);
-    return known ? type == SQLITE_INTEGER && sqlite3_column_int64(call->statement, column) == number
-                 : type == SQLITE_NULL;
-}
-
-static bool is_time(struct call *call, int column, uint64_t time_us)
-{
-    char text[TIME_BYTES_MAX];
-    return slice_eq(l3_lite_column_bytes(call, column),
-                    l3_lite_write_time(call->l3->conn, time_us, text));
-}
-
-/* Compares the row of STATEMENT_LINES, but for its key and sku. */
-static bool is_same_line(struct call *call, const struct l3_line *line)
-{
-    return is_number(call, 2, true, line->qty) && is_number(call, 3, true, line->checked) &&
-           is_number(call, 4, line->has_price, line->price) &&
-           slice_eq(l3_lite_column_bytes(call, 5), line->shop) &&
-           slice_eq(l3_lite_column_bytes(call, 6), line->ext) && is_time(call, 7, line->added_us) &&
-           is_time(call, 8, line->updated_us);
-}
-
-/* Finds out what each line needs, and deletes the rows of lines that the cart no longer has (or has
- * under another sku, which is never updated). Deleting the row that a query is at does not disturb
- * the rest of the query. */
-static int compare_lines(struct l3 *l3, const struct l3_cart *cart)
-{
-    struct call call = l3_lite_call(l3, STATEMENT_LINES);
-    int err;
-    l3_lite_put_text(&call, cart->key);
-    while (!(err = l3_lite_next_row(&call))) {
-        struct slice name = l3_lite_column_bytes(&call, 0);
-        struct line_write *write = find_line(l3->conn, cart->lines_count, name);
-        if (write && slice_eq(l3_lite_column_bytes(&call, 1), write->line->sku)) {
-            write->need = is_same_line(&call, write->line) ? LINE_IS_SAME : LINE_DIFFERS;
-            continue;
-        }
-        err = delete_line(l3, cart->key, name);
-        if (err)
-            break;
-    }
-    sqlite3_reset(call.statement);
-    return err == CE_NOTFOUND ? 0 : err;
-}
-
-static int put_line(struct l3 *l3, struct slice key, const struct line_write *write)
-{
-    const struct l3_line *line = write->line;
-    if (write->need == LINE_IS_SAME)
-        return 0;
-    struct call call = l3_lite_call(l3, write->need == LINE_IS_NEW ? STATEMENT_LINE_INSERT
-                                                                   : STATEMENT_LINE_UPDATE);
-    l3_lite_put_text(&call, key);
-    l3_lite_put_text(&call, line->line);
-    l3_lite_put_text(&call, line->sku);
-    l3_lite_put_i64(&call, line->qty);
-    l3_lite_put_i64(&call, line->checked);
-    l3_lite_put_known_i64(&call, line->has_price, line->price);
-    l3_lite_put_text(&call, line->shop);
-    l3_lite_put_blob(&call, line->ext);
-    l3_lite_put_time(&call, line->added_us);
-    l3_lite_put_time(&call, line->updated_us);
-    return l3_lite_run(&call);
-}
-
-static int write_lines(struct l3 *l3, const struct l3_cart *cart)
-{
-    const struct sqlite *conn = l3->conn;
-    int err = sort_lines(l3, cart);
-    if (!err)
-        err = compare_lines(l3, cart);
-    for (size_t i = 0; !err && i < cart->lines_count; i++)
-        err = put_line(l3, cart->key, &conn->lines[i]);
-    return err;
-}
 
 /* Writes the cart's row if it is at the revision that the cart is based on. */
 static int put_row(struct l3 *l3, const struct l3_cart *cart, bool *written)
@@ -174,7 +49,7 @@ static int write_cart(struct l3 *l3, struct l3_cart *cart)
     if (err)
         return err;
     cart->outcome = written ? L3_DONE : L3_CONFLICT;
-    return written ? write_lines(l3, cart) : 0;
+    return written ? l3_lite_write_lines(l3, cart) : 0;
 }
 
 static int flush_sqlite(struct l3 *l3, struct l3_cart *carts, size_t count)

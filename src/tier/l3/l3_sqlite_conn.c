@@ -29,8 +29,7 @@
     X(SQLITE_CORRUPT, CE_DB, "restore the file from a copy")                                       \
     X(SQLITE_NOTADB, CE_DB, "l3 names a file that is something else")
 
-/* Turns the connection's last error into a CE_* and keeps its words. */
-static int fail(struct l3 *l3)
+int l3_lite_fail(struct l3 *l3)
 {
     static const struct {
         int code, err;
@@ -144,7 +143,7 @@ int l3_lite_run(struct call *call)
 {
     int err = 0;
     if (call->rc || sqlite3_step(call->statement) != SQLITE_DONE)
-        err = fail(call->l3);
+        err = l3_lite_fail(call->l3);
     sqlite3_reset(call->statement);
     return err;
 }
@@ -152,7 +151,7 @@ int l3_lite_run(struct call *call)
 int l3_lite_next_row(struct call *call)
 {
     int rc = call->rc ? call->rc : sqlite3_step(call->statement);
-    return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? CE_NOTFOUND : fail(call->l3);
+    return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? CE_NOTFOUND : l3_lite_fail(call->l3);
 }
 
 struct slice l3_lite_column_bytes(struct call *call, int column)
@@ -197,7 +196,7 @@ int l3_lite_finish(struct l3 *l3, int err)
 static int execute(struct l3 *l3, const char *sql)
 {
     struct sqlite *conn = l3->conn;
-    return sqlite3_exec(conn->db, sql, NULL, NULL, NULL) ? fail(l3) : 0;
+    return sqlite3_exec(conn->db, sql, NULL, NULL, NULL) ? l3_lite_fail(l3) : 0;
 }
 
 /* A reader like any other: those who write go on meanwhile. */
@@ -221,7 +220,7 @@ static int ask(struct l3 *l3, const char *sql, char answer[ANSWER_BYTES_MAX])
     struct sqlite *conn = l3->conn;
     struct call call = {.l3 = l3};
     if (sqlite3_prepare_v2(conn->db, sql, -1, &call.statement, NULL))
-        return fail(l3);
+        return l3_lite_fail(l3);
     int err = l3_lite_next_row(&call);
     const unsigned char *text = err ? NULL : sqlite3_column_text(call.statement, 0);
     snprintf(answer, ANSWER_BYTES_MAX, "%s", text ? (const char *)text : "");
@@ -327,7 +326,7 @@ static int prepare_statements(struct l3 *l3)
     for (size_t i = 0; i < STATEMENT_COUNT; i++) {
         if (sqlite3_prepare_v3(conn->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &conn->statements[i], NULL))
-            return fail(l3);
+            return l3_lite_fail(l3);
     }
     return 0;
 }
@@ -353,10 +352,12 @@ int l3_lite_open(struct l3 *l3, const char *path)
     /* NOMUTEX: a connection belongs to one thread at a time (l3.h). */
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &conn->db, flags, NULL))
-        return fail(l3);
+        return l3_lite_fail(l3);
     int err = set_up(l3);
     if (!err)
         err = check_schema(l3);
+    if (!err)
+        err = l3_lite_lines_open(l3);
     return err ? err : prepare_statements(l3);
 }
 
@@ -368,7 +369,7 @@ void l3_lite_close(struct l3 *l3)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         sqlite3_finalize(conn->statements[i]);
     MUST(sqlite3_close(conn->db) == SQLITE_OK);
-    free(conn->lines);
+    l3_lite_lines_close(conn);
     free(conn);
     l3->conn = NULL;
 }

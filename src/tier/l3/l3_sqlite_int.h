@@ -1,5 +1,5 @@
-/* l3_sqlite: what its three files share: the connection and its statements (l3_sqlite_conn.c),
- * reading and writing (l3_sqlite.c), the inbox (l3_sqlite_inbox.c). */
+/* l3_sqlite: what its files share: the connection and its statements (l3_sqlite_conn.c), reading
+ * and writing (l3_sqlite.c), a cart's lines (l3_sqlite_lines.c), the inbox (l3_sqlite_inbox.c). */
 #ifndef TIER_L3_L3_SQLITE_INT_H
 #define TIER_L3_L3_SQLITE_INT_H
 
@@ -34,12 +34,14 @@
     X(INBOX_TAKE, "UPDATE cart_inbox SET status='taken', taken_at=?2 WHERE id=?1")                 \
     X(INBOX_DONE, "DELETE FROM cart_inbox WHERE id=?1")                                            \
     X(INBOX_FAILED, "UPDATE cart_inbox SET status='failed', reason=?2 WHERE id=?1")                \
-    X(LINES, "SELECT line, sku, qty, checked, add_price, shop, ext, added_at, updated_at "         \
-             "FROM cart_line WHERE cart_id=?1")                                                    \
-    X(LINE_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND line=?2")                           \
     /* sku is not set: then the index on it is left alone, too */                                  \
-    X(LINE_UPDATE, "UPDATE cart_line SET qty=?4, checked=?5, add_price=?6, shop=?7, ext=?8, "      \
-                   "added_at=?9, updated_at=?10 WHERE cart_id=?1 AND line=?2 AND sku=?3")          \
+    X(LINES_UPDATE, "UPDATE cart_line SET qty=cartd_line(line,2), checked=cartd_line(line,3), "    \
+                    "add_price=cartd_line(line,4), shop=cartd_line(line,5), "                      \
+                    "ext=cartd_line(line,6), added_at=cartd_line(line,7), "                        \
+                    "updated_at=cartd_line(line,8) WHERE cart_id=?1 AND "                          \
+                    "cartd_line_differs(line, sku, qty, checked, add_price, shop, ext, "           \
+                    "added_at, updated_at)")                                                       \
+    X(LINES_DELETE, "DELETE FROM cart_line WHERE cart_id=?1 AND cartd_line_gone(line)")            \
     X(LINE_INSERT, "INSERT INTO cart_line (cart_id, line, sku, qty, checked, add_price, shop, "    \
                    "ext, added_at, updated_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")
 
@@ -50,13 +52,20 @@ enum statement {
         STATEMENT_COUNT
 };
 
-struct line_write; /* of l3_sqlite.c */
+struct line_write; /* of l3_sqlite_lines.c */
+
+/* The lines of the cart that is being written. */
+struct sqlite_lines {
+    struct line_write *writes; /* by line */
+    size_t count, cap;
+    size_t next; /* where the line of the next row is looked for first */
+    size_t gone; /* rows that are no line of the cart */
+};
 
 struct sqlite {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENT_COUNT];
-    struct line_write *lines; /* scratch: the lines of one cart by key */
-    size_t lines_cap;
+    struct sqlite_lines lines;
     uint64_t day; /* the day that day_text is of; most times are of the same one */
     char day_text[TIME_BYTES_MAX];
 };
@@ -106,6 +115,17 @@ int l3_lite_run(struct call *call) MUST_USE;
 int l3_lite_next_row(struct call *call) MUST_USE;
 /* Of the row stepped to; valid until the next step. */
 struct slice l3_lite_column_bytes(struct call *call, int column);
+
+/* The connection's last error as a CE_*; keeps its words. */
+int l3_lite_fail(struct l3 *l3);
+
+/* ---- lines (l3_sqlite_lines.c) ------------------------------------------------------- */
+
+/* Before statements are prepared; with the connection. */
+int l3_lite_lines_open(struct l3 *l3) MUST_USE;
+void l3_lite_lines_close(struct sqlite *conn);
+/* In a transaction: the rows of the cart's lines become as the cart has them. */
+int l3_lite_write_lines(struct l3 *l3, const struct l3_cart *cart) MUST_USE;
 
 /* ---- the inbox (l3_sqlite_inbox.c): as struct l3_driver has it ----------------------- */
 
