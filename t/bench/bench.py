@@ -136,7 +136,7 @@ def run_row(bench, row, sides):
     """Measures in turns; {server name: [result of each round]}."""
     lengths = choose_length(bench, row, sides)
     results = defaultdict(list)
-    for turn in range(1 if row.group == "steady" else bench.pace["rounds"]):
+    for turn in range(bench.pace["rounds"]):
         for (server, side), how in zip(sides, lengths):
             result = measure(bench, row, server, side, *how)
             result.update(row=row.name, server=server.name, depth=row.depth, round=turn + 1)
