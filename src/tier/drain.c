@@ -563,13 +563,23 @@ static bool is_work(const struct tier *tier)
            !atomic_load(&drain->idle) || l1_dirty_count(tier->l1) > 0;
 }
 
-/* Clients have been quiet for a while: memory that writing needs is given back. */
+static bool is_quiet(void *ctx)
+{
+    struct tier *tier = ctx;
+    lock_take(&tier->drain.lock);
+    bool quiet = !is_work(tier);
+    lock_drop(&tier->drain.lock);
+    return quiet;
+}
+
+/* Clients have been quiet for a while: memory that writing needs, or has left, is given back. */
 static void settle(struct tier *tier)
 {
     lock_drop(&tier->drain.lock);
     buf_free(&tier->drain.gather);
     l2_batch_shrink(tier->drain.batch);
     l2_settle(tier->l2);
+    l1_tidy(tier->l1, is_quiet, tier);
     lock_take(&tier->drain.lock);
 }
 

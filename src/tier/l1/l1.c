@@ -12,12 +12,21 @@
 
 #define FORESEEN_LINES 3 /* head, key and the beginning of the value */
 
-void *l1_take_mem(struct l1 *l1, size_t bytes)
+static void *count_mem(struct l1 *l1, void *mem)
 {
-    void *mem = l1_mem_new(bytes);
     if (mem)
         atomic_fetch_add_explicit(&l1->used, l1_mem_cost(mem), memory_order_relaxed);
     return mem;
+}
+
+void *l1_take_mem(struct l1 *l1, size_t bytes)
+{
+    return count_mem(l1, l1_mem_new(bytes));
+}
+
+void *l1_take_mem_beside(struct l1 *l1, void *other, size_t bytes)
+{
+    return count_mem(l1, l1_mem_new_beside(other, bytes));
 }
 
 void l1_give_mem(struct l1 *l1, void *mem)
@@ -258,6 +267,17 @@ static size_t with_slack(const struct l1_item *item, size_t bytes, size_t value_
     return grows_large ? bytes + bytes / SLACK_DIVISOR : bytes;
 }
 
+void l1_move(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot, struct l1_item *moved,
+             size_t bytes)
+{
+    struct l1_item *item = *slot;
+    memcpy(moved, item, bytes);
+    *slot = moved;
+    if (!(item->_bits & L1_HELD))
+        l1_queue_move(stripe, item, moved);
+    l1_give_mem(l1, item);
+}
+
 /* The item of *slot with room for value_bytes, in its old place in chain and queue, with the
  * value's old bytes as far as they fit. Shrinking never fails: it stays where it is when nothing
  * smaller is to be had. */
@@ -272,11 +292,8 @@ static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, stru
     struct l1_item *moved = l1_take_mem(l1, with_slack(item, bytes, value_bytes));
     if (!moved)
         return grows && bytes > l1_mem_usable(item) ? NULL : item;
-    memcpy(moved, item, l1_item_bytes(item->key_bytes, grows ? item->value_bytes : value_bytes));
-    *slot = moved;
-    if (!(item->_bits & L1_HELD))
-        l1_queue_move(stripe, item, moved);
-    l1_give_mem(l1, item);
+    l1_move(l1, stripe, slot, moved,
+            l1_item_bytes(item->key_bytes, grows ? item->value_bytes : value_bytes));
     return moved;
 }
 
@@ -369,6 +386,8 @@ void l1_stats(const struct l1 *l1, const struct stat_sink *sink)
         .bytes = atomic_load_explicit(&l1->used, memory_order_relaxed),
         .limit_maxbytes = atomic_load_explicit(&l1->limit, memory_order_relaxed),
         .dirty_carts = l1_dirty_count(l1),
+        .heap_bytes = l1_mem_held(),
+        .heap_holes_bytes = l1_mem_holes(),
     };
     for (unsigned i = 0; i < L1_STRIPES; i++)
         add_stripe(&l1->stripes[i].counts, &totals);

@@ -6,10 +6,11 @@
  * A block begins with one word: its size and two bits. A free block has its place in its bin's list
  * behind that, and its size once more in its last word, for the block behind it:
  *
- *   span   | heap | block | block | ... | word of size 0 |
+ *   span   | head | block | block | ... | word of size 0 |
  *   block  | size, FREE, PREV_FREE | taken: the piece; free: next, prev, ..., size |
  *
- * A span that is one free block goes back to the pool; a heap keeps one such for the next. */
+ * A span that is one free block goes back to the pool; a heap keeps one such for the next. Of a
+ * span that is to be emptied (l1_tidy.c) no block stands in a bin. */
 #include "tier/l1/l1_int.h"
 
 #define BLOCK_FREE  1u /* bits of a size */
@@ -22,7 +23,7 @@ struct block {
 };
 
 #define BLOCK_BYTES_MIN (sizeof(struct block) + WORD_BYTES)
-#define BLOCK_BYTES_MAX (L1_SPAN_BYTES - 2 * WORD_BYTES)
+#define BLOCK_BYTES_MAX (L1_SPAN_BYTES - sizeof(struct l1_span) - WORD_BYTES)
 
 /* Sizes below 256 have a bin for each multiple of 8, larger ones 32 for each power of two. */
 #define SMALL_LOG2 8
@@ -103,6 +104,8 @@ static struct place place_for(size_t bytes)
 
 static void put_in_bin(struct l1_heap *heap, struct block *block)
 {
+    if (span_of(block)->leaves)
+        return;
     struct place at = place_of(size_of(block));
     struct block *first = heap->bins[at.row][at.bin];
     block->next = first;
@@ -117,6 +120,8 @@ static void put_in_bin(struct l1_heap *heap, struct block *block)
 
 static void take_from_bin(struct l1_heap *heap, struct block *block)
 {
+    if (span_of(block)->leaves)
+        return;
     struct place at = place_of(size_of(block));
     heap->whole_spans -= size_of(block) == BLOCK_BYTES_MAX;
     if (block->next)
@@ -167,7 +172,8 @@ static bool add_span(struct l1_heap *heap)
     struct l1_span *span = l1_span_take();
     if (!span)
         return false;
-    span->heap = heap;
+    span->leaves = false;
+    atomic_store(&span->heap, heap);
     set_word(block_at(span, L1_SPAN_BYTES - WORD_BYTES), 0);
     make_free(heap, block_at(span, sizeof *span), BLOCK_BYTES_MAX);
     return true;
@@ -187,6 +193,13 @@ static void split(struct l1_heap *heap, struct block *block, size_t bytes)
     make_free(heap, next_of(block), rest);
 }
 
+/* Under the lock; others only read it. */
+static void count_taken(struct l1_heap *heap, int64_t bytes)
+{
+    size_t taken = atomic_load_explicit(&heap->taken, memory_order_relaxed);
+    atomic_store_explicit(&heap->taken, taken + (size_t)bytes, memory_order_relaxed);
+}
+
 void l1_heap_init(struct l1_heap *heap)
 {
     *heap = (struct l1_heap){.rows_map = 0};
@@ -204,20 +217,27 @@ void *l1_heap_new(struct l1_heap *heap, size_t bytes)
     if (block) {
         take_from_bin(heap, block);
         split(heap, block, size);
+        count_taken(heap, (int64_t)size_of(block));
     }
     lock_drop(&heap->lock);
     return block ? (uint8_t *)block + WORD_BYTES : NULL;
+}
+
+void *l1_heap_new_beside(void *mem, size_t bytes)
+{
+    return l1_heap_new(atomic_load(&span_of(mem)->heap), bytes);
 }
 
 void l1_heap_free(void *mem)
 {
     struct block *block = block_of(mem);
     struct l1_span *span = span_of(mem), *left = NULL;
-    struct l1_heap *heap = span->heap;
+    struct l1_heap *heap = atomic_load(&span->heap);
     lock_take(&heap->lock);
     MUST(!(word_of(block) & BLOCK_FREE));
     size_t bytes = size_of(block);
     struct block *next = next_of(block);
+    count_taken(heap, -(int64_t)bytes);
     if (word_of(block) & PREV_FREE) {
         block = prev_of(block);
         take_from_bin(heap, block);
@@ -227,10 +247,12 @@ void l1_heap_free(void *mem)
         take_from_bin(heap, next);
         bytes += size_of(next);
     }
-    if (bytes == BLOCK_BYTES_MAX && heap->whole_spans > 0)
+    if (bytes == BLOCK_BYTES_MAX && (heap->whole_spans > 0 || span->leaves)) {
         left = span;
-    else
+        atomic_store(&span->heap, NULL);
+    } else {
         make_free(heap, block, bytes);
+    }
     lock_drop(&heap->lock);
     if (left)
         l1_span_give(left);
@@ -239,4 +261,68 @@ void l1_heap_free(void *mem)
 size_t l1_heap_usable(void *mem)
 {
     return size_of(block_of(mem)) - WORD_BYTES;
+}
+
+/* ---- a span that is to be emptied --------------------------------------------------------- */
+
+static struct block *first_of(struct l1_span *span)
+{
+    return block_at(span, sizeof *span);
+}
+
+/* The lock of the heap that has the span; NULL: none has it. */
+static struct l1_heap *lock_heap_of(struct l1_span *span)
+{
+    struct l1_heap *heap = atomic_load(&span->heap);
+    if (!heap)
+        return NULL;
+    lock_take(&heap->lock);
+    if (atomic_load(&span->heap) == heap)
+        return heap;
+    lock_drop(&heap->lock);
+    return NULL;
+}
+
+size_t l1_heap_free_bytes(struct l1_span *span)
+{
+    size_t bytes = 0;
+    struct l1_heap *heap = lock_heap_of(span);
+    if (!heap)
+        return L1_SPAN_BYTES;
+    for (struct block *block = first_of(span); size_of(block); block = next_of(block))
+        bytes += word_of(block) & BLOCK_FREE ? size_of(block) : 0;
+    lock_drop(&heap->lock);
+    return bytes;
+}
+
+size_t l1_heap_leave(struct l1_span *span, void *pieces[L1_SPAN_PIECES])
+{
+    size_t count = 0;
+    struct l1_heap *heap = lock_heap_of(span);
+    if (!heap)
+        return 0;
+    for (struct block *block = first_of(span); size_of(block); block = next_of(block)) {
+        if (word_of(block) & BLOCK_FREE)
+            take_from_bin(heap, block);
+        else
+            pieces[count++] = (uint8_t *)block + WORD_BYTES;
+    }
+    span->leaves = count > 0;
+    if (count == 0) /* one free block: as it was */
+        put_in_bin(heap, first_of(span));
+    lock_drop(&heap->lock);
+    return count;
+}
+
+void l1_heap_stay(struct l1_span *span)
+{
+    struct l1_heap *heap = lock_heap_of(span);
+    if (!heap)
+        return;
+    bool stays = span->leaves;
+    span->leaves = false;
+    for (struct block *block = first_of(span); stays && size_of(block); block = next_of(block))
+        if (word_of(block) & BLOCK_FREE)
+            put_in_bin(heap, block);
+    lock_drop(&heap->lock);
 }

@@ -48,6 +48,7 @@ struct l1 {
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
     _Atomic size_t asked;   /* bytes asked for in this epoch */
     _Atomic uint64_t held;  /* carts that are dirty or pinned */
+    size_t holes_left;      /* bytes, by l1_tidy when it last went through all; its own */
     struct l1_item **table; /* behind this; L1_TABLE_BYTES of addresses, memory as far as the
                                stripes' groups go */
     struct l1_stripe stripes[L1_STRIPES];
@@ -121,13 +122,30 @@ void *l1_mem_reserve(size_t bytes);
 bool l1_mem_commit(void *addresses, size_t bytes);
 void l1_mem_unreserve(void *addresses, size_t bytes);
 
+/* A piece from the heap that `mem`, which is of one, is from. NULL when there is none. */
+void *l1_mem_new_beside(void *mem, size_t bytes);
+/* Memory taken for pieces, but for those of the C library; what of it is in no piece. */
+size_t l1_mem_held(void);
+size_t l1_mem_holes(void);
+
 /* A span: at a multiple of its size. NULL when there is none. Any thread. */
 #define L1_SPAN_BYTES ((size_t)256 << 10)
 struct l1_span {
-    struct l1_heap *heap; /* whose blocks it holds */
+    struct l1_heap *_Atomic heap; /* whose blocks it holds; NULL: of none. Under that one's lock */
+    uint64_t leaves;              /* nothing is to be taken from it. Under its heap's lock */
 };
 struct l1_span *l1_span_take(void);
 void l1_span_give(struct l1_span *span);
+
+/* Spans are in chunks, numbered by address; memory comes and goes by chunks. How many were ever
+ * used. */
+#define L1_CHUNK_SPANS 8
+size_t l1_chunks(void);
+/* From now on no span is taken from this chunk, and its memory stays. Returns how many spans are
+ * taken already; they may be given back meanwhile. One chunk at a time, until l1_chunk_stay: then
+ * they are not to be touched any more, for its memory goes, if it is wholly free. */
+unsigned l1_chunk_leave(size_t chunk, struct l1_span *spans[L1_CHUNK_SPANS]);
+void l1_chunk_stay(void);
 
 /* ---- l1_heap.c: any thread ---------------------------------------------------------------- */
 
@@ -139,6 +157,7 @@ struct l1_heap {
     struct lock lock;     /* LOCK_L1_HEAP */
     uint32_t rows_map;    /* rows that have a block */
     uint32_t whole_spans; /* spans that are one free block */
+    _Atomic size_t taken; /* bytes of blocks that are taken; written under the lock */
     uint32_t bins_map[L1_HEAP_ROWS];
     struct block *bins[L1_HEAP_ROWS][L1_HEAP_BINS];
 };
@@ -146,9 +165,20 @@ struct l1_heap {
 void l1_heap_init(struct l1_heap *heap);
 /* NULL when there is no span to be had. `bytes` MUST be at most a quarter of a span. */
 void *l1_heap_new(struct l1_heap *heap, size_t bytes);
+/* From the heap that `mem` came from. */
+void *l1_heap_new_beside(void *mem, size_t bytes);
 /* Back to the heap that it came from. */
 void l1_heap_free(void *mem);
 size_t l1_heap_usable(void *mem);
+
+/* Bytes of a span that are in no piece. */
+size_t l1_heap_free_bytes(struct l1_span *span);
+/* From now on its heap takes nothing from this span. Returns how many pieces are taken already:
+ * with 0 nothing has changed. */
+#define L1_SPAN_PIECES (L1_SPAN_BYTES / 32)
+size_t l1_heap_leave(struct l1_span *span, void *pieces[L1_SPAN_PIECES]);
+/* The heap may take from it again, if it still has it. */
+void l1_heap_stay(struct l1_span *span);
 
 /* ---- l1.c --------------------------------------------------------------------------------- */
 
@@ -158,9 +188,14 @@ static inline size_t l1_item_bytes(size_t key_bytes, size_t value_bytes)
     return offsetof(struct l1_item, _bytes) + key_bytes + value_bytes;
 }
 
-/* l1_mem_new and l1_mem_free, counted in l1->used. */
+/* l1_mem_new, l1_mem_new_beside and l1_mem_free, counted in l1->used. */
 void *l1_take_mem(struct l1 *l1, size_t bytes);
+void *l1_take_mem_beside(struct l1 *l1, void *other, size_t bytes);
 void l1_give_mem(struct l1 *l1, void *mem);
+
+/* The item of *slot is moved to `moved`, another piece, with so many bytes of it. */
+void l1_move(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot, struct l1_item *moved,
+             size_t bytes);
 
 /* Where the pointer to an item stands in its chain; where it would stand (holding NULL) when there
  * is none. */

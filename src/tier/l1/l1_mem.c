@@ -18,8 +18,7 @@
 /* Larger pieces would leave holes in their spans. */
 #define PIECE_BYTES_MAX (L1_SPAN_BYTES / 4)
 
-#define CHUNK_BYTES HUGE_BYTES
-#define CHUNK_SPANS (CHUNK_BYTES / L1_SPAN_BYTES)
+#define CHUNK_BYTES (L1_CHUNK_SPANS * L1_SPAN_BYTES)
 #define CHUNKS_MAX  ((size_t)1 << 19) /* 1 TiB */
 #define ALL_FREE    UINT8_MAX
 
@@ -29,7 +28,7 @@
 #define IS_WATCHED 0
 #endif
 
-_Static_assert(CHUNK_SPANS == 8, "a bit of a byte for each");
+_Static_assert(CHUNK_BYTES == HUGE_BYTES && L1_CHUNK_SPANS == 8, "a bit of a byte for each");
 
 /* Chunks that are wholly free have no memory. `base` stays as the first l1_mem_new finds it. */
 static struct {
@@ -39,6 +38,9 @@ static struct {
     uint8_t free[CHUNKS_MAX]; /* spans of a chunk, a bit each */
     size_t chunks;            /* that were ever used */
     size_t low;               /* no chunk before this has a free span */
+    size_t leaves;            /* the chunk that is to be emptied; CHUNKS_MAX: none */
+    bool was_taken;           /* it had a span that was taken */
+    _Atomic size_t held;      /* bytes of chunks that have a taken span */
     struct l1_heap heaps[HEAPS];
 } pool;
 
@@ -68,6 +70,7 @@ static size_t memory_bytes(void)
 static void init_pool(void)
 {
     lock_init(&pool.lock, LOCK_L1_POOL);
+    pool.leaves = CHUNKS_MAX;
     for (unsigned i = 0; i < HEAPS; i++)
         l1_heap_init(&pool.heaps[i]);
     pool.bytes = IS_WATCHED ? 0 : memory_bytes();
@@ -80,7 +83,7 @@ static void init_pool(void)
 static size_t find_chunk(void)
 {
     size_t chunk = pool.low;
-    while (chunk < pool.chunks && pool.free[chunk] == 0)
+    while (chunk < pool.chunks && (pool.free[chunk] == 0 || chunk == pool.leaves))
         chunk++;
     return chunk;
 }
@@ -94,6 +97,15 @@ static bool add_chunk(void)
     return true;
 }
 
+/* A chunk that is wholly free gives its memory back; what is locked into memory stays there. */
+static void release_free(size_t chunk)
+{
+    if (pool.free[chunk] != ALL_FREE)
+        return;
+    (void)madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
+    atomic_fetch_sub(&pool.held, CHUNK_BYTES);
+}
+
 struct l1_span *l1_span_take(void)
 {
     struct l1_span *span = NULL;
@@ -102,6 +114,8 @@ struct l1_span *l1_span_take(void)
     pool.low = chunk;
     if (chunk < pool.chunks || add_chunk()) {
         unsigned at = (unsigned)__builtin_ctz(pool.free[chunk]);
+        if (pool.free[chunk] == ALL_FREE)
+            atomic_fetch_add(&pool.held, CHUNK_BYTES);
         pool.free[chunk] &= (uint8_t) ~(1u << at);
         span = (struct l1_span *)(pool.base + chunk * CHUNK_BYTES + at * L1_SPAN_BYTES);
     }
@@ -115,9 +129,55 @@ void l1_span_give(struct l1_span *span)
     lock_take(&pool.lock);
     pool.free[chunk] |= (uint8_t)(1u << offset % CHUNK_BYTES / L1_SPAN_BYTES);
     pool.low = chunk < pool.low ? chunk : pool.low;
-    if (pool.free[chunk] == ALL_FREE) /* what is locked into memory stays there */
-        (void)madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
+    if (chunk != pool.leaves)
+        release_free(chunk);
     lock_drop(&pool.lock);
+}
+
+size_t l1_chunks(void)
+{
+    lock_take(&pool.lock);
+    size_t chunks = pool.chunks;
+    lock_drop(&pool.lock);
+    return chunks;
+}
+
+unsigned l1_chunk_leave(size_t chunk, struct l1_span *spans[L1_CHUNK_SPANS])
+{
+    unsigned count = 0;
+    lock_take(&pool.lock);
+    MUST(chunk < pool.chunks);
+    pool.leaves = chunk;
+    pool.was_taken = pool.free[chunk] != ALL_FREE;
+    for (size_t i = 0; i < L1_CHUNK_SPANS; i++)
+        if (!(pool.free[chunk] >> i & 1))
+            spans[count++] =
+                (struct l1_span *)(pool.base + chunk * CHUNK_BYTES + i * L1_SPAN_BYTES);
+    lock_drop(&pool.lock);
+    return count;
+}
+
+void l1_chunk_stay(void)
+{
+    lock_take(&pool.lock);
+    if (pool.was_taken)
+        release_free(pool.leaves);
+    pool.low = pool.leaves < pool.low ? pool.leaves : pool.low;
+    pool.leaves = CHUNKS_MAX;
+    lock_drop(&pool.lock);
+}
+
+size_t l1_mem_held(void)
+{
+    return atomic_load(&pool.held);
+}
+
+size_t l1_mem_holes(void)
+{
+    size_t held = l1_mem_held(), taken = 0;
+    for (unsigned i = 0; i < HEAPS; i++)
+        taken += atomic_load(&pool.heaps[i].taken);
+    return held > taken ? held - taken : 0; /* not read at the same instant */
 }
 
 /* ---- pieces ------------------------------------------------------------------------------- */
@@ -143,6 +203,11 @@ void *l1_mem_new(size_t bytes)
 {
     struct l1_heap *heap = own_heap();
     return heap && bytes <= PIECE_BYTES_MAX ? l1_heap_new(heap, bytes) : malloc(bytes);
+}
+
+void *l1_mem_new_beside(void *mem, size_t bytes)
+{
+    return bytes <= PIECE_BYTES_MAX ? l1_heap_new_beside(mem, bytes) : NULL;
 }
 
 void l1_mem_free(void *mem)
