@@ -141,8 +141,8 @@ static int begin_disk(struct tier *tier)
 static int begin_threads(struct tier *tier)
 {
     static int (*const starts[])(struct tier * tier) = {
-        drain_start,   catchup_start,   fill_start, history_start, reap_start, inbox_start,
-        reap_l3_start, sql_waits_start, jobs_start, trim_start,    down_start,
+        drain_start,   catchup_start, fill_start,      history_start, reap_start, inbox_start,
+        reap_l3_start, absent_start,  sql_waits_start, jobs_start,    trim_start, down_start,
     };
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof starts / sizeof *starts; i++)

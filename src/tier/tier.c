@@ -76,6 +76,7 @@ static void free_parts(struct tier *tier)
     events_fini(tier);
     reap_fini(tier);
     reap_l3_fini(tier);
+    absent_fini(tier);
     inbox_fini(tier);
     orders_fini(tier);
     sql_waits_fini(tier);
@@ -117,6 +118,7 @@ int tier_open(const struct tier_config *config, struct tier **out, char *message
     events_init(tier);
     reap_init(tier);
     reap_l3_init(tier);
+    absent_init(tier);
     inbox_init(tier);
     orders_init(tier);
     sql_waits_init(tier);
@@ -178,6 +180,7 @@ int tier_stop(struct tier **out, unsigned timeout_ms)
     *out = NULL;
     start_stop(tier);
     inbox_stop(tier);
+    absent_stop(tier);
     reap_l3_stop(tier);
     jobs_stop(tier);
     sql_waits_stop(tier);
@@ -229,7 +232,10 @@ enum tier_found tier_find_locked(struct tier *tier, uint64_t hash, struct slice 
                                  struct l1_item **item)
 {
     *item = NULL; /* what of the journal is in L1 by now is not the whole */
-    return tier_is_serving(tier) ? tier_find_any_locked(tier, hash, key, item) : TIER_ASK;
+    if (!tier_is_serving(tier))
+        return TIER_ASK;
+    enum tier_found found = tier_find_any_locked(tier, hash, key, item);
+    return !*item && absent_is_sure(tier, hash) ? TIER_NONE : found;
 }
 
 /* The item of a change while it is put. */

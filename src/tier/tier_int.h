@@ -50,6 +50,10 @@
 #define FILL_L3_PAUSE_MS 500  /* between tries to connect to a database that fails */
 #define FILL_ABSENT_MS   5000 /* how long L1 knows that L3 does not have a cart */
 
+/* Keys of L2 that are told to L1 at a time; after an error. */
+#define ABSENT_TURN_KEYS 1000
+#define ABSENT_RETRY_MS  1000
+
 /* Rows of L3 are looked at for lives that have ended: how often and how many each time, how often
  * the same when one of them can't be done, and how long after the last of all the first again. */
 #define REAP_L3_TURN_MS  1000
@@ -149,6 +153,13 @@ struct reap {
     struct buf salvage_cursor;
     bool told;
     _Atomic uint64_t checks;
+};
+
+/* absent.c: which carts are in no tier. */
+struct absent {
+    struct turns turns;
+    struct buf cursor;     /* the thread's own: how far it is in L2's keys */
+    _Atomic bool knows_l2; /* L1 was told of all that L2 had */
 };
 
 /* reap_l3.c: whose life has ended among the carts that only L3 has. */
@@ -374,6 +385,7 @@ struct tier {
     struct events events;
     struct reap reap;
     struct reap_l3 reap_l3;
+    struct absent absent;
     struct inbox inbox;
     struct orders orders;
     struct sql_waits sql_waits;
@@ -505,6 +517,14 @@ int reap_enter_all(struct tier *tier) MUST_USE;
 void reap_meet_again(struct tier *tier, uint64_t second);
 /* Ends the life of a cart, if it has ended. The reaper's thread, and that of reap_l3. */
 int reap_end(struct tier *tier, struct slice key) MUST_USE;
+
+/* absent.c */
+void absent_init(struct tier *tier);
+void absent_fini(struct tier *tier);
+int absent_start(struct tier *tier) MUST_USE;
+void absent_stop(struct tier *tier);
+/* Under its stripe's lock, for a cart that is not in L1: whether it is in no other tier. */
+bool absent_is_sure(struct tier *tier, uint64_t hash);
 
 /* reap_l3.c */
 void reap_l3_init(struct tier *tier);

@@ -90,6 +90,10 @@ int l1_new(size_t bytes_max, struct l1 **out)
     l1->magic = L1_MAGIC;
     atomic_init(&l1->limit, bytes_max);
     atomic_init(&l1->used, sizeof(*l1));
+    if (l1_left_init(&l1->left, bytes_max)) {
+        l1_mem_unreserve(l1, PIECE_BYTES);
+        return CE_NOMEM;
+    }
     l1->table = (struct l1_item **)(l1 + 1);
     for (unsigned i = 0; i < L1_STRIPES; i++)
         init_stripe(l1, i);
@@ -104,7 +108,8 @@ void l1_free(struct l1 **l1)
     MUST_OBJ(*l1, L1_MAGIC);
     for (unsigned i = 0; i < L1_STRIPES; i++)
         fini_stripe(*l1, &(*l1)->stripes[i]);
-    MUST(atomic_load(&(*l1)->used) == sizeof(**l1));
+    MUST(atomic_load(&(*l1)->used) == sizeof(**l1) + l1_left_bytes(&(*l1)->left));
+    l1_left_fini(&(*l1)->left);
     (*l1)->magic = 0;
     l1_mem_unreserve(*l1, PIECE_BYTES);
     *l1 = NULL;
@@ -388,6 +393,7 @@ void l1_stats(const struct l1 *l1, const struct stat_sink *sink)
         .dirty_carts = l1_dirty_count(l1),
         .heap_bytes = l1_mem_held(),
         .heap_holes_bytes = l1_mem_holes(),
+        .hash_bytes = l1_left_bytes(&l1->left),
     };
     for (unsigned i = 0; i < L1_STRIPES; i++)
         add_stripe(&l1->stripes[i].counts, &totals);

@@ -172,6 +172,12 @@ uint64_t l1_walk(struct l1 *l1, uint64_t from, void (*each)(void *arg, const str
  * stripe), in seconds of l1_plain; UINT32_MAX when there is none. Takes every stripe in turn. */
 uint32_t l1_oldest_s(struct l1 *l1);
 
+/* Whether a cart of this hash may have been evicted, or was noted. False is sure for who holds its
+ * stripe's lock and found no item. Any thread. */
+bool l1_may_have_left(const struct l1 *l1, uint64_t hash);
+/* A cart of this hash is somewhere else, though it was never here. Any thread. */
+void l1_note_left(struct l1 *l1, uint64_t hash);
+
 /* Moves items together when so much memory is in holes between them that it pays, and gives back
  * what that frees. For quiet times: each item that is moved costs some 0.3 us, under its stripe's
  * lock. Asks `go_on` before each, and ends when it says no. One thread at a time, without a lock.
@@ -190,7 +196,7 @@ void l1_tidy(struct l1 *l1, bool (*go_on)(void *ctx), void *ctx);
     X(dirty_carts, "carts that L2 does not have yet")                                              \
     X(plain_bytes, "bytes of plain items: key, value and head")                                    \
     X(cart_bytes, "bytes of carts, the same")                                                      \
-    X(hash_bytes, "bytes of the hash tables")                                                      \
+    X(hash_bytes, "bytes of the hash tables, and of what says which carts left")                   \
     X(heap_bytes, "memory taken for items of up to 64 KiB, holes between them included")           \
     X(heap_holes_bytes, "of it in no item; what is much is won back when clients are quiet")       \
     X(limit_maxbytes, "-m in bytes")

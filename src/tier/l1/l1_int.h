@@ -38,6 +38,13 @@ struct l1_stripe {
     struct l1_counts counts;
 };
 
+/* l1_left.c */
+struct l1_left {
+    _Atomic uint64_t *words;
+    unsigned lines_log2;
+    _Atomic uint64_t lines; /* that have a bit set */
+};
+
 struct l1 {
     unsigned magic;
     _Atomic size_t limit;
@@ -46,8 +53,9 @@ struct l1 {
     bool (*alive)(void *ctx, const struct l1_item *item); /* l1_keep; NULL = evict as needed */
     void *alive_ctx;
     _Alignas(L1_LINE_BYTES) _Atomic size_t used;
-    _Atomic size_t asked;   /* bytes asked for in this epoch */
-    _Atomic uint64_t held;  /* carts that are dirty or pinned */
+    _Atomic size_t asked;  /* bytes asked for in this epoch */
+    _Atomic uint64_t held; /* carts that are dirty or pinned */
+    struct l1_left left;
     size_t holes_left;      /* bytes, by l1_tidy when it last went through all; its own */
     struct l1_item **table; /* behind this; L1_TABLE_BYTES of addresses, memory as far as the
                                stripes' groups go */
@@ -203,6 +211,13 @@ struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct s
 
 /* Takes an item out of its chain and counts, and frees it. MUST NOT be queued or held. */
 void l1_drop(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot);
+
+/* ---- l1_left.c ---------------------------------------------------------------------------- */
+
+/* CE_NOMEM. */
+int l1_left_init(struct l1_left *left, size_t bytes_max) MUST_USE;
+void l1_left_fini(struct l1_left *left);
+size_t l1_left_bytes(const struct l1_left *left);
 
 /* ---- l1_evict.c --------------------------------------------------------------------------- */
 
