@@ -93,6 +93,24 @@ START_TEST(a_cart_that_was_evicted_is_asked_for)
 }
 END_TEST
 
+/* A reload of the buckets may make a cart's key one of the cache, and a cart's again. */
+START_TEST(a_cart_whose_item_became_another_is_asked_for)
+{
+    struct l1_item *item;
+    struct slice key = slice_str("cart:a");
+    uint64_t hash = hash_64(key);
+    tier_rig_open(&rig);
+    wait_for_keys();
+    tier_rig_put(&rig, "cart:a", slice_str(a_state));
+    tier_rig_drain(&rig);
+    l1_lock(tier_l1(rig.tier), hash);
+    ck_assert_int_eq(l1_put_locked(tier_l1(rig.tier), hash, key, L1_PLAIN, 0, &item), 0);
+    l1_remove_locked(tier_l1(rig.tier), hash, item);
+    l1_unlock(tier_l1(rig.tier), hash);
+    ck_assert_int_eq(find("cart:a"), TIER_ASK);
+}
+END_TEST
+
 START_TEST(what_l2_had_at_the_start_is_asked_for)
 {
     tier_rig_open(&rig);
@@ -156,6 +174,7 @@ int main(void)
     tcase_set_timeout(absent, 60);
     tcase_add_test(absent, a_new_cart_is_asked_of_nobody);
     tcase_add_test(absent, a_cart_that_was_evicted_is_asked_for);
+    tcase_add_test(absent, a_cart_whose_item_became_another_is_asked_for);
     tcase_add_test(absent, what_l2_had_at_the_start_is_asked_for);
     tcase_add_test(absent, what_may_have_been_salvaged_is_asked_for);
     tcase_add_test(absent, what_only_l3_may_have_is_asked_for);

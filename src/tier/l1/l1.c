@@ -302,12 +302,20 @@ static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, stru
     return moved;
 }
 
+/* Whatever becomes of its item: L2 may have the cart. */
+static void note_if_cart(struct l1 *l1, const struct l1_item *item)
+{
+    if (item->kind == L1_CART)
+        l1_note_left(l1, hash_64(l1_key(item)));
+}
+
 static void change_kind(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item,
                         enum l1_kind kind)
 {
     MUST(!(item->_bits & L1_DIRTY));
     if (item->_bits & L1_PINNED)
         l1_release(l1, stripe, item);
+    note_if_cart(l1, item);
     count_kind(stripe, item->kind, -1);
     count_kind(stripe, (uint8_t)kind, 1);
     count_bytes(stripe, item->kind, -bytes_of(item));
@@ -343,6 +351,7 @@ int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind k
 void l1_drop(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot)
 {
     struct l1_item *item = *slot;
+    note_if_cart(l1, item);
     *slot = item->_next;
     stripe->count--;
     count_kind(stripe, item->kind, -1);

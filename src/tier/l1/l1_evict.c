@@ -105,12 +105,9 @@ static void evict(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
     MUST(!(item->_bits & L1_HELD));
     if (item->kind == L1_PLAIN)
         count_eviction(stripe, item);
-    uint64_t hash = hash_64(l1_key(item));
-    if (item->kind == L1_CART) {
+    if (item->kind == L1_CART)
         l1_count(&stripe->counts.demotions, 1);
-        l1_note_left(l1, hash);
-    }
-    struct l1_item **slot = l1_slot(stripe, hash, l1_key(item));
+    struct l1_item **slot = l1_slot(stripe, hash_64(l1_key(item)), l1_key(item));
     MUST(*slot == item);
     l1_queue_remove(stripe, item);
     l1_drop(l1, stripe, slot);
