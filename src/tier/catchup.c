@@ -570,7 +570,8 @@ int catchup_start(struct tier *tier)
         return 0;
     catchup->started = true;
     int rc = thread_start(&catchup->thread, "catchup", run_catchup, tier);
-    catchup->started = rc == 0;
+    if (rc) /* else the thread looks at it */
+        catchup->started = false;
     return rc;
 }
 

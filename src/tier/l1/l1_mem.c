@@ -77,6 +77,13 @@ static void init_pool(void)
     pool.base = pool.bytes ? l1_mem_reserve(pool.bytes) : NULL;
 }
 
+/* Whoever comes first: a piece, or a question. */
+static void have_pool(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    MUST(pthread_once(&once, init_pool) == 0);
+}
+
 /* ---- spans -------------------------------------------------------------------------------- */
 
 /* The chunk with a free span that has the lowest address, or pool.chunks. */
@@ -136,6 +143,7 @@ void l1_span_give(struct l1_span *span)
 
 size_t l1_chunks(void)
 {
+    have_pool();
     lock_take(&pool.lock);
     size_t chunks = pool.chunks;
     lock_drop(&pool.lock);
@@ -169,6 +177,7 @@ void l1_chunk_stay(void)
 
 size_t l1_mem_held(void)
 {
+    have_pool();
     return atomic_load(&pool.held);
 }
 
@@ -184,11 +193,10 @@ size_t l1_mem_holes(void)
 
 static struct l1_heap *own_heap(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     static _Atomic unsigned threads;
     static _Thread_local struct l1_heap *heap;
     if (!heap) {
-        MUST(pthread_once(&once, init_pool) == 0);
+        have_pool();
         heap = &pool.heaps[atomic_fetch_add(&threads, 1) % HEAPS];
     }
     return pool.base ? heap : NULL;
