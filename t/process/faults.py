@@ -101,12 +101,20 @@ def failing_calls(server, calls, error, when="1+"):
             tracer.wait()
 
 
+def task_file(pid, task, name):
+    """What /proc says of a thread; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/task/{task}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 @contextlib.contextmanager
 def slow_calls(server, thread, calls, delay_ms):
     """While it holds, these system calls of one thread take so much longer."""
     pid = server.process.pid
     [task] = [task for task in os.listdir(f"/proc/{pid}/task")
-              if Path(f"/proc/{pid}/task/{task}/comm").read_text().strip() == thread]
+              if task_file(pid, task, "comm").strip() == thread]
     with subprocess.Popen(
             ["strace", "-qq", "-o", "/dev/null", "-p", task, "-e", f"trace={calls}",
              "-e", f"inject={calls}:delay_enter={delay_ms}ms"],
@@ -120,12 +128,13 @@ def slow_calls(server, thread, calls, delay_ms):
 
 
 def is_traced(pid, task):
-    with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as status:
-        return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status)
+    return any(line.startswith("TracerPid:") and line.split()[1] != "0"
+               for line in task_file(pid, task, "status").splitlines())
 
 
 def all_traced(pid):
-    return all(is_traced(pid, task) for task in os.listdir(f"/proc/{pid}/task"))
+    return all(is_traced(pid, task) for task in os.listdir(f"/proc/{pid}/task")
+               if task_file(pid, task, "status"))
 
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"

@@ -172,8 +172,8 @@ uint64_t l1_walk(struct l1 *l1, uint64_t from, void (*each)(void *arg, const str
  * stripe), in seconds of l1_plain; UINT32_MAX when there is none. Takes every stripe in turn. */
 uint32_t l1_oldest_s(struct l1 *l1);
 
-/* Whether a cart of this hash may have been in L1 and is not any more, or was noted. False is sure for who holds its
- * stripe's lock and found no item. Any thread. */
+/* Whether a cart of this hash may have been in L1 and is not any more, or was noted. False is sure
+ * for who holds its stripe's lock and found no item. Any thread. */
 bool l1_may_have_left(const struct l1 *l1, uint64_t hash);
 /* A cart of this hash is somewhere else, though it was never here. Any thread. */
 void l1_note_left(struct l1 *l1, uint64_t hash);
