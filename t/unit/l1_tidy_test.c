@@ -11,8 +11,6 @@
 #define STEPS 10 /* in which a cart grows */
 #define STEP  36 /* bytes of one */
 
-#define CHUNK_BYTES (L1_CHUNK_SPANS * L1_SPAN_BYTES)
-
 /* AddressSanitizer: all memory is the C library's, and nothing can be won. */
 #if defined(__SANITIZE_ADDRESS__)
 #define HAS_SPANS 0
@@ -136,7 +134,7 @@ START_TEST(what_has_grown_is_moved_together)
     if (HAS_SPANS)
         ck_assert_uint_gt(l1_mem_holes(), held / 10);
     l1_tidy(l1, always, NULL);
-    ck_assert_uint_le(l1_mem_holes(), l1_mem_held() / 16 + CHUNK_BYTES);
+    ck_assert_uint_le(l1_mem_holes(), l1_mem_held() / 16 + L1_CHUNK_BYTES);
     if (HAS_SPANS)
         ck_assert_uint_lt(l1_mem_held(), held);
     expect_all();

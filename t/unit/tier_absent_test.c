@@ -128,9 +128,6 @@ END_TEST
 START_TEST(what_may_have_been_salvaged_is_asked_for)
 {
     tier_rig_open(&rig);
-    put_carts();
-    tier_rig_close(&rig);
-    tier_rig_open(&rig);
     wait_for_keys();
     atomic_store(&rig.tier->l2->has_salvaged, true);
     ck_assert_int_eq(find("cart:new"), TIER_ASK);

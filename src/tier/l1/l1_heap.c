@@ -23,6 +23,7 @@ struct block {
 };
 
 #define BLOCK_BYTES_MIN (sizeof(struct block) + WORD_BYTES)
+_Static_assert(L1_SPAN_PIECES *BLOCK_BYTES_MIN == L1_SPAN_BYTES, "all of a span's pieces");
 #define BLOCK_BYTES_MAX (L1_SPAN_BYTES - sizeof(struct l1_span) - WORD_BYTES)
 
 /* Sizes below 256 have a bin for each multiple of 8, larger ones 32 for each power of two. */

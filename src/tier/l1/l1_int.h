@@ -148,10 +148,12 @@ void l1_span_give(struct l1_span *span);
 /* Spans are in chunks, numbered by address; memory comes and goes by chunks. How many were ever
  * used. */
 #define L1_CHUNK_SPANS 8
+#define L1_CHUNK_BYTES (L1_CHUNK_SPANS * L1_SPAN_BYTES)
 size_t l1_chunks(void);
 /* From now on no span is taken from this chunk, and its memory stays. Returns how many spans are
- * taken already; they may be given back meanwhile. One chunk at a time, until l1_chunk_stay: then
- * they are not to be touched any more, for its memory goes, if it is wholly free. */
+ * taken already: with 0 nothing has changed; they may be given back meanwhile. One chunk at a time,
+ * until l1_chunk_stay: then they are not to be touched any more, for its memory goes, if it is
+ * wholly free. */
 unsigned l1_chunk_leave(size_t chunk, struct l1_span *spans[L1_CHUNK_SPANS]);
 void l1_chunk_stay(void);
 

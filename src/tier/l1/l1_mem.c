@@ -18,9 +18,8 @@
 /* Larger pieces would leave holes in their spans. */
 #define PIECE_BYTES_MAX (L1_SPAN_BYTES / 4)
 
-#define CHUNK_BYTES (L1_CHUNK_SPANS * L1_SPAN_BYTES)
-#define CHUNKS_MAX  ((size_t)1 << 19) /* 1 TiB */
-#define ALL_FREE    UINT8_MAX
+#define CHUNKS_MAX ((size_t)1 << 19) /* 1 TiB */
+#define ALL_FREE   UINT8_MAX
 
 #if defined(__SANITIZE_ADDRESS__) /* it sees only what the C library gives */
 #define IS_WATCHED 1
@@ -28,7 +27,7 @@
 #define IS_WATCHED 0
 #endif
 
-_Static_assert(CHUNK_BYTES == HUGE_BYTES && L1_CHUNK_SPANS == 8, "a bit of a byte for each");
+_Static_assert(L1_CHUNK_BYTES == HUGE_BYTES && L1_CHUNK_SPANS == 8, "a bit of a byte for each");
 
 /* Chunks that are wholly free have no memory. `base` stays as the first l1_mem_new finds it. */
 static struct {
@@ -39,7 +38,6 @@ static struct {
     size_t chunks;            /* that were ever used */
     size_t low;               /* no chunk before this has a free span */
     size_t leaves;            /* the chunk that is to be emptied; CHUNKS_MAX: none */
-    bool was_taken;           /* it had a span that was taken */
     _Atomic size_t held;      /* bytes of chunks that have a taken span */
     struct l1_heap heaps[HEAPS];
 } pool;
@@ -63,8 +61,9 @@ void l1_mem_unreserve(void *addresses, size_t bytes)
 
 static size_t memory_bytes(void)
 {
-    size_t chunks = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / CHUNK_BYTES;
-    return (chunks < CHUNKS_MAX ? chunks : CHUNKS_MAX) * CHUNK_BYTES;
+    size_t chunks =
+        (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / L1_CHUNK_BYTES;
+    return (chunks < CHUNKS_MAX ? chunks : CHUNKS_MAX) * L1_CHUNK_BYTES;
 }
 
 static void init_pool(void)
@@ -97,8 +96,8 @@ static size_t find_chunk(void)
 
 static bool add_chunk(void)
 {
-    if (pool.chunks == pool.bytes / CHUNK_BYTES ||
-        !l1_mem_commit(pool.base + pool.chunks * CHUNK_BYTES, CHUNK_BYTES))
+    if (pool.chunks == pool.bytes / L1_CHUNK_BYTES ||
+        !l1_mem_commit(pool.base + pool.chunks * L1_CHUNK_BYTES, L1_CHUNK_BYTES))
         return false;
     pool.free[pool.chunks++] = ALL_FREE;
     return true;
@@ -109,8 +108,8 @@ static void release_free(size_t chunk)
 {
     if (pool.free[chunk] != ALL_FREE)
         return;
-    (void)madvise(pool.base + chunk * CHUNK_BYTES, CHUNK_BYTES, MADV_DONTNEED);
-    atomic_fetch_sub(&pool.held, CHUNK_BYTES);
+    (void)madvise(pool.base + chunk * L1_CHUNK_BYTES, L1_CHUNK_BYTES, MADV_DONTNEED);
+    atomic_fetch_sub(&pool.held, L1_CHUNK_BYTES);
 }
 
 struct l1_span *l1_span_take(void)
@@ -122,9 +121,9 @@ struct l1_span *l1_span_take(void)
     if (chunk < pool.chunks || add_chunk()) {
         unsigned at = (unsigned)__builtin_ctz(pool.free[chunk]);
         if (pool.free[chunk] == ALL_FREE)
-            atomic_fetch_add(&pool.held, CHUNK_BYTES);
+            atomic_fetch_add(&pool.held, L1_CHUNK_BYTES);
         pool.free[chunk] &= (uint8_t) ~(1u << at);
-        span = (struct l1_span *)(pool.base + chunk * CHUNK_BYTES + at * L1_SPAN_BYTES);
+        span = (struct l1_span *)(pool.base + chunk * L1_CHUNK_BYTES + at * L1_SPAN_BYTES);
     }
     lock_drop(&pool.lock);
     return span;
@@ -132,9 +131,9 @@ struct l1_span *l1_span_take(void)
 
 void l1_span_give(struct l1_span *span)
 {
-    size_t offset = (size_t)((uint8_t *)span - pool.base), chunk = offset / CHUNK_BYTES;
+    size_t offset = (size_t)((uint8_t *)span - pool.base), chunk = offset / L1_CHUNK_BYTES;
     lock_take(&pool.lock);
-    pool.free[chunk] |= (uint8_t)(1u << offset % CHUNK_BYTES / L1_SPAN_BYTES);
+    pool.free[chunk] |= (uint8_t)(1u << offset % L1_CHUNK_BYTES / L1_SPAN_BYTES);
     pool.low = chunk < pool.low ? chunk : pool.low;
     if (chunk != pool.leaves)
         release_free(chunk);
@@ -155,12 +154,12 @@ unsigned l1_chunk_leave(size_t chunk, struct l1_span *spans[L1_CHUNK_SPANS])
     unsigned count = 0;
     lock_take(&pool.lock);
     MUST(chunk < pool.chunks);
-    pool.leaves = chunk;
-    pool.was_taken = pool.free[chunk] != ALL_FREE;
+    if (pool.free[chunk] != ALL_FREE)
+        pool.leaves = chunk;
     for (size_t i = 0; i < L1_CHUNK_SPANS; i++)
         if (!(pool.free[chunk] >> i & 1))
             spans[count++] =
-                (struct l1_span *)(pool.base + chunk * CHUNK_BYTES + i * L1_SPAN_BYTES);
+                (struct l1_span *)(pool.base + chunk * L1_CHUNK_BYTES + i * L1_SPAN_BYTES);
     lock_drop(&pool.lock);
     return count;
 }
@@ -168,10 +167,11 @@ unsigned l1_chunk_leave(size_t chunk, struct l1_span *spans[L1_CHUNK_SPANS])
 void l1_chunk_stay(void)
 {
     lock_take(&pool.lock);
-    if (pool.was_taken)
+    if (pool.leaves != CHUNKS_MAX) {
         release_free(pool.leaves);
-    pool.low = pool.leaves < pool.low ? pool.leaves : pool.low;
-    pool.leaves = CHUNKS_MAX;
+        pool.low = pool.leaves < pool.low ? pool.leaves : pool.low;
+        pool.leaves = CHUNKS_MAX;
+    }
     lock_drop(&pool.lock);
 }
 

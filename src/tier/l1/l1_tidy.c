@@ -11,9 +11,8 @@
 
 #include <stdlib.h>
 
-#define CHUNK_BYTES (L1_CHUNK_SPANS * L1_SPAN_BYTES)
-#define FREE_PART   16 /* of a chunk: with less in holes it is left as it is */
-#define HOLES_PART  16 /* of all memory: with less, that came since, there is nothing to do */
+#define FREE_PART  16 /* of a chunk: with less in holes it is left as it is */
+#define HOLES_PART 16 /* of all memory: with less, that came since, there is nothing to do */
 
 /* What the key of the item in this piece hashes to, if there is an item. False: there is none. */
 __attribute__((no_sanitize("thread"))) static bool guess_hash(const struct l1_item *item,
@@ -78,7 +77,7 @@ static bool empty_chunk(struct l1 *l1, struct tidy *tidy, size_t chunk)
     size_t free_bytes = (L1_CHUNK_SPANS - count) * L1_SPAN_BYTES;
     for (unsigned i = 0; i < count; i++)
         free_bytes += l1_heap_free_bytes(spans[i]);
-    for (unsigned i = 0; i < count && goes_on && free_bytes >= CHUNK_BYTES / FREE_PART; i++)
+    for (unsigned i = 0; i < count && goes_on && free_bytes >= L1_CHUNK_BYTES / FREE_PART; i++)
         goes_on = empty_span(l1, tidy, spans[i]);
     l1_chunk_stay();
     return goes_on;

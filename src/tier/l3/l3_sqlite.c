@@ -1,11 +1,9 @@
 /* The SQLite driver: how a batch is written and carts are read. The connection and its tables are
- * in l3_sqlite_conn.c, the inbox in l3_sqlite_inbox.c.
+ * in l3_sqlite_conn.c, a cart's lines in l3_sqlite_lines.c, the inbox in l3_sqlite_inbox.c.
  *
  * A flush: BEGIN IMMEDIATE; per cart the row, guarded by its revision, then its lines; COMMIT.
  * Whatever fails rolls everything back. */
 #include "tier/l3/l3_sqlite_int.h"
-
-#include <stdlib.h>
 
 #define EACH_ROWS  256        /* read at a time */
 #define EACH_BYTES (1u << 20) /* ... and about so much memory for them */
