@@ -1,5 +1,6 @@
 #include "tier_rig.h"
 
+#include "cmd/cmd.h"
 #include "tier/l2/l2_int.h"
 
 #include <sched.h>
@@ -58,6 +59,13 @@ void tier_rig_tear_down(struct tier_rig *rig)
         tier_rig_close(rig);
     snprintf(command, sizeof command, "rm -r %s", rig->dir);
     ck_assert_int_eq(system(command), 0);
+}
+
+void tier_rig_use_l3(struct tier_rig *rig)
+{
+    snprintf(rig->l3_own, sizeof rig->l3_own, "sqlite:%s/l3", rig->dir);
+    rig->l3_url = rig->l3_own;
+    rig->value = *cmd_tier_value();
 }
 
 void tier_rig_open(struct tier_rig *rig)

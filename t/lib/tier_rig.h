@@ -19,6 +19,7 @@ struct tier_rig {
     struct tier_value value;                    /* tier_rig_any_value */
     tier_replay_fn *replay;                     /* what a record makes: nothing */
     const char *l3_url;                         /* none */
+    char l3_own[80];                            /* of tier_rig_use_l3 */
     int (*expire)(void *ctx, struct slice key); /* tier_rig_expire_nothing */
 };
 
@@ -32,6 +33,8 @@ int tier_rig_expire_nothing(void *ctx, struct slice key);
 void tier_rig_set_up(struct tier_rig *rig);
 void tier_rig_tear_down(struct tier_rig *rig);
 
+/* States are carts, and L3 is a SQLite file of its own. */
+void tier_rig_use_l3(struct tier_rig *rig);
 void tier_rig_open(struct tier_rig *rig);
 /* Stops the tier and expects all to be where it belongs. */
 void tier_rig_close(struct tier_rig *rig);

@@ -273,10 +273,7 @@ static int row_or_fail(struct slice key, struct slice state, struct buf *arena, 
 /* Carts, and a database beside them. */
 static void open_with_l3(void)
 {
-    static char url[96];
-    snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
-    rig.l3_url = url;
-    rig.value = *cmd_tier_value();
+    tier_rig_use_l3(&rig);
     rig.value.row = row_or_fail;
     tier_rig_open(&rig);
 }

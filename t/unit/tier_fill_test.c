@@ -1,10 +1,7 @@
 /* Carts on their way into L1 around an L2 that is begun anew. */
 #include "cart_kit.h"
-#include "cmd/cmd.h"
 #include "suite.h"
 #include "tier_rig.h"
-
-#include <stdio.h>
 
 static struct tier_rig rig;
 static _Atomic bool damages; /* the next check of a state comes when L2 has been begun anew */
@@ -47,15 +44,12 @@ END_TEST
 /* Either may be the older: here each has a line that the other lacks. */
 START_TEST(what_was_salvaged_is_joined_with_what_l3_has)
 {
-    char url[96];
     struct kit salvaged, in_l3;
     kit_init(&salvaged, 1ull << 32);
     kit_init(&in_l3, 2ull << 32);
     ck_assert_int_eq(kit_add(&salvaged, "A", 1), 0);
     ck_assert_int_eq(kit_add(&in_l3, "B", 2), 0);
-    snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
-    rig.l3_url = url;
-    rig.value = *cmd_tier_value();
+    tier_rig_use_l3(&rig);
     tier_rig_put_into_l3(&rig, "cart:a", kit_state(&in_l3));
     tier_rig_put_into_l2(&rig, "cart:a", kit_state(&salvaged));
     tier_rig_open(&rig);

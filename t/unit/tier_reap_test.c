@@ -1,6 +1,5 @@
 /* Ends of lives that only L3 knows of. */
 #include "cart_kit.h"
-#include "cmd/cmd.h"
 #include "suite.h"
 #include "tier_rig.h"
 
@@ -51,13 +50,11 @@ static int expire(void *ctx, struct slice key)
 /* It was met again by the next walk, ten minutes later. */
 START_TEST(a_life_that_could_not_end_is_ended_soon_after)
 {
-    char url[96], key[16];
+    char key[16];
     struct kit kit;
     kit_init(&kit, 1ull << 32);
     ck_assert_int_eq(kit_add(&kit, "A", 1), 0);
-    snprintf(url, sizeof url, "sqlite:%s/l3", rig.dir);
-    rig.l3_url = url;
-    rig.value = *cmd_tier_value();
+    tier_rig_use_l3(&rig);
     for (unsigned i = 0; i < CARTS; i++) {
         snprintf(key, sizeof key, "cart:%04u", i);
         tier_rig_put_into_l3(&rig, key, kit_state(&kit));
