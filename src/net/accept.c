@@ -72,17 +72,38 @@ static void hand_over(const struct listener *listener, int fd)
     net_post(net, worker->index, &handover->task);
 }
 
-/* No descriptor is left: with the spare one this connection is told so, instead of waiting in the
- * queue and waking us without end. False when there is none to tell. */
+void accept_keep_spares(struct net *net)
+{
+    while (net->spares_count < NET_SPARE_FDS) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return;
+        net->spare_fds[net->spares_count++] = fd;
+    }
+}
+
+void accept_drop_spares(struct net *net)
+{
+    while (net->spares_count > 0)
+        close(net->spare_fds[--net->spares_count]);
+}
+
+/* No descriptor is left: with a spare one this connection is told so, instead of waiting in the
+ * queue and waking us without end. Another thread may be faster with what is given up here, but not
+ * with each of them. False when there is none to tell, with the errno of that. */
 static bool refuse_with_spare(const struct listener *listener)
 {
     struct net *net = listener->net;
-    if (net->spare_fd >= 0)
-        close(net->spare_fd);
-    int conn = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int conn = -1;
+    while (conn < 0 && errno != EAGAIN && net->spares_count > 0) {
+        close(net->spare_fds[--net->spares_count]);
+        conn = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+    int error = errno;
     if (conn >= 0)
         refuse(listener, conn);
-    net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    accept_keep_spares(net);
+    errno = error;
     return conn >= 0;
 }
 
@@ -106,6 +127,7 @@ void accept_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct listener *listener = arg;
     (void)what;
+    accept_keep_spares(listener->net); /* before others are served with what is free again */
     for (;;) {
         int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (conn < 0 && (errno == EINTR || errno == ECONNABORTED))

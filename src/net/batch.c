@@ -20,19 +20,24 @@ static void foresee(struct worker *worker)
         handler->foresee(handler->ctx, inputs, count);
 }
 
+static void answer(struct net_conn *conn)
+{
+    batch_leave(conn);
+    conn_flush(conn);
+}
+
 void batch_run(struct worker *worker)
 {
     foresee(worker);
     for (unsigned i = 0; i < worker->batch_count; i++) {
         if (worker->batch[i])
             conn_run_input(worker->batch[i]);
+        if (worker->batch[i] && worker->batch[i]->out.len > CONN_KEEP_BYTES)
+            answer(worker->batch[i]); /* so that the next one can have its buffer */
     }
     for (unsigned i = 0; i < worker->batch_count; i++) {
-        struct net_conn *conn = worker->batch[i];
-        if (!conn)
-            continue;
-        batch_leave(conn);
-        conn_flush(conn);
+        if (worker->batch[i])
+            answer(worker->batch[i]);
     }
     worker->batch_count = 0;
 }

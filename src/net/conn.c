@@ -170,12 +170,14 @@ static void take_next(struct net_conn *conn, enum net_next next)
 
 void conn_run_input(struct net_conn *conn)
 {
+    struct pool *pool = &conn->worker->pool;
     MUST_OBJ(conn, CONN_MAGIC);
     struct slice in = slice_from(buf_slice(&conn->in), conn->in_used);
     bool short_of_input = conn->in_want > in.len && !conn->eof;
     if (!conn->parked && !conn->closing && !conn->full && !short_of_input) {
         size_t used = 0;
         conn->in_want = 0;
+        pool_take(pool, &conn->out, conn->out_last); /* who asks for much will do it again */
         enum net_next next =
             conn->worker->net->config.handler->conn_input(conn->session, in, &used, &conn->in_want);
         MUST(used <= in.len);
@@ -183,11 +185,11 @@ void conn_run_input(struct net_conn *conn)
         take_next(conn, next);
     }
     if (conn->in_used == conn->in.len) {
-        conn->in.len = conn->in_used = 0;
-        buf_shrink(&conn->in, CONN_KEEP_BYTES);
+        conn->in_used = 0;
+        pool_give(pool, &conn->in);
     } else if (conn->in.cap > CONN_KEEP_BYTES && conn->in_want <= CONN_KEEP_BYTES &&
                !conn->parked) {
-        conn_refit(&conn->in, conn->in_used);
+        conn_refit(pool, &conn->in, conn->in_used);
         conn->in_used = 0;
     }
     if (conn->stream.more && may_read(conn)) {
@@ -215,7 +217,7 @@ static int reserve_input(struct net_conn *conn)
         buf_drop_front(&conn->in, conn->in_used);
         conn->in_used = 0;
     }
-    return buf_reserve(&conn->in, room);
+    return pool_reserve(&conn->worker->pool, &conn->in, room);
 }
 
 /* False when the handshake has failed. */

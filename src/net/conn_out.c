@@ -90,13 +90,13 @@ static int release_holds(struct net_conn *conn, size_t *limit)
     return 0;
 }
 
-void conn_refit(struct buf *buf, size_t len)
+void conn_refit(struct pool *pool, struct buf *buf, size_t len)
 {
     struct buf smaller = {0};
     bool fits = buf->len - len <= CONN_KEEP_BYTES / 2;
     if (buf->cap > CONN_KEEP_BYTES && fits &&
         buf_append(&smaller, buf->bytes + len, buf->len - len) == 0) {
-        buf_free(buf);
+        pool_give(pool, buf);
         *buf = smaller;
         return;
     }
@@ -106,17 +106,19 @@ void conn_refit(struct buf *buf, size_t len)
 /* Gives sent bytes back; holds keep their offsets true. Never moves more than was sent. */
 static void compact_out(struct net_conn *conn)
 {
+    struct pool *pool = &conn->worker->pool;
     size_t unsent = conn->out.len - conn->out_sent;
     if (unsent == 0) {
         MUST(conn->holds_count == conn->holds_first);
-        conn->out.len = conn->out_sent = 0;
-        buf_shrink(&conn->out, CONN_KEEP_BYTES);
+        conn->out_last = conn->out.len;
+        conn->out_sent = 0;
+        pool_give(pool, &conn->out);
     } else if (conn->out_sent >= CONN_KEEP_BYTES && conn->out_sent >= unsent) {
         for (size_t i = conn->holds_first; i < conn->holds_count; i++) {
             conn->holds[i].start -= conn->out_sent;
             conn->holds[i].end -= conn->out_sent;
         }
-        conn_refit(&conn->out, conn->out_sent);
+        conn_refit(pool, &conn->out, conn->out_sent);
         conn->out_sent = 0;
     }
 }

@@ -271,7 +271,7 @@ int listen_open(struct net *net, char *message, size_t message_bytes)
     const char *at = net->config.listen ? net->config.listen : "";
     int rc = 0;
     raise_fd_limit(net->config.conns_max);
-    net->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    accept_keep_spares(net);
     while (*at && rc == 0) {
         size_t len = strcspn(at, ",");
         rc = open_item(net, slice_of(at, len), message, message_bytes);
@@ -298,7 +298,5 @@ void listen_close(struct net *net)
         close(listener->fd);
     }
     listen_unix_remove(net);
-    if (net->spare_fd >= 0)
-        close(net->spare_fd);
-    net->spare_fd = -1;
+    accept_drop_spares(net);
 }

@@ -118,7 +118,6 @@ int net_new(const struct net_config *config, struct net **out, char *message, si
     if (!net)
         return CE_NOMEM;
     net->config = *config;
-    net->spare_fd = -1;
     int rc = start_parts(net, message, message_bytes);
     *out = net;
     if (rc) {

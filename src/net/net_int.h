@@ -14,9 +14,12 @@
 #define CONN_MAGIC   0x636f6e6e
 #define WORKER_MAGIC 0x776f726b
 
-#define CONN_KEEP_BYTES (64u << 10) /* buffers above this are given back when little is in them */
-#define NET_BATCH_MAX   32          /* connections that are run together */
-#define CONN_HOLDS_MAX  8192        /* held replies above which the handler is not called */
+#define CONN_KEEP_BYTES  (64u << 10) /* larger buffers go to the pool when little is in them */
+#define POOL_BUFFERS_MAX 32
+#define POOL_BYTES_MAX   (8u << 20) /* of a worker; above it they go back to the system at once */
+#define NET_SPARE_FDS    4
+#define NET_BATCH_MAX    32   /* connections that are run together */
+#define CONN_HOLDS_MAX   8192 /* held replies above which the handler is not called */
 
 struct worker;
 
@@ -64,6 +67,25 @@ static inline ssize_t stream_write(struct stream *stream, const void *bytes, siz
     return errno == EAGAIN || errno == EINTR ? STREAM_AGAIN : STREAM_BROKEN;
 }
 
+/* ---- pool.c: buffers above CONN_KEEP_BYTES that no connection of the worker needs now ---- */
+
+struct pool {
+    struct buf buffers[POOL_BUFFERS_MAX]; /* the newest last */
+    unsigned count;
+    unsigned idle; /* so many of the oldest nobody needed since the last tick */
+    size_t bytes;
+};
+
+/* Empties `buf`, and takes it when it is a large one. */
+void pool_give(struct pool *pool, struct buf *buf);
+/* Room for `bytes` in all, when a large buffer is needed for that and there is one. */
+void pool_take(struct pool *pool, struct buf *buf, size_t bytes);
+/* As buf_reserve, with a buffer of the pool's when there is one. CE_NOMEM. */
+int pool_reserve(struct pool *pool, struct buf *buf, size_t more) MUST_USE;
+/* Once a second: those that nobody needed since the last one go back to the system. */
+void pool_tick(struct pool *pool);
+void pool_free(struct pool *pool);
+
 /* ---- connections ---- */
 
 struct hold {
@@ -83,6 +105,7 @@ struct net_conn {
     size_t in_want;  /* do not call the handler below this length */
     size_t out_sent; /* bytes of `out` the kernel has */
     size_t out_high; /* unsent bytes above which the handler is not called */
+    size_t out_last; /* bytes that were in `out` before it was empty */
     struct hold *holds;
     size_t holds_first, holds_count, holds_cap; /* live: [first, count) */
     bool eof, full, reading, writing;
@@ -142,6 +165,7 @@ struct worker {
     struct event wake_event, ready_event, batch_event, deadline_event, tick_event;
     struct net_conn *batch[NET_BATCH_MAX]; /* read in this round and not answered yet, or NULL */
     unsigned batch_count;
+    struct pool pool;
     struct mailbox mailbox;
     _Atomic unsigned held_count; /* connections with held replies */
     struct lock conns_lock;      /* the list conns: changed by the worker, read by net_conns() */
@@ -189,7 +213,8 @@ struct net {
         dev_t device;
         ino_t inode;
     } unix_file;
-    int spare_fd; /* given up to refuse a connection when there is no other descriptor */
+    int spare_fds[NET_SPARE_FDS]; /* given up to refuse a connection when there is no other one */
+    unsigned spares_count;
     SSL_CTX *tls; /* for new connections; thread of net_run */
     _Atomic uint64_t tls_loaded_ms;
     struct worker *workers;
@@ -231,8 +256,8 @@ void batch_run(struct worker *worker);   /* runs and answers all that is in it, 
 /* conn_out.c: output of a connection */
 void conn_flush(struct net_conn *conn); /* may free conn */
 void conn_unhold(struct net_conn *conn);
-/* Drops the first `len` bytes; gives memory above CONN_KEEP_BYTES back when little is left. */
-void conn_refit(struct buf *buf, size_t len);
+/* Drops the first `len` bytes; gives a large buffer to the pool when little is left. */
+void conn_refit(struct pool *pool, struct buf *buf, size_t len);
 
 /* datagram.c: UDP, on the socket's worker */
 int datagram_open(struct worker *worker) MUST_USE; /* before the thread starts */
@@ -261,6 +286,8 @@ void listen_unix_remove(struct net *net);
 /* accept.c */
 void accept_again(evutil_socket_t fd, short what, void *arg);
 void accept_ready(evutil_socket_t fd, short what, void *listener);
+void accept_keep_spares(struct net *net);
+void accept_drop_spares(struct net *net);
 
 /* tls.c */
 int tls_load(const struct net_tls_config *config, SSL_CTX **ctx, char *message,

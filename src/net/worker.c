@@ -85,7 +85,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     worker->now_s = read_clock_s(worker);
     worker->ticks++;
+    pool_tick(&worker->pool);
     if (!worker->conns) {
+        pool_free(&worker->pool);
         worker->ticking = false;
         event_del(&worker->tick_event);
     }
@@ -228,6 +230,7 @@ void worker_fini(struct worker *worker)
     if (worker->started)
         pthread_join(worker->thread, NULL);
     conn_bury(worker);
+    pool_free(&worker->pool);
     if (worker->base)
         event_base_free(worker->base);
     datagram_close(worker);

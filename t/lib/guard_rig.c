@@ -1,9 +1,6 @@
 #include "lib/guard_rig.h"
 
 #include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 void guard_rig_open(struct guard_rig *rig)
 {
@@ -154,25 +151,4 @@ int ask_sasl(struct guard_login *login, const char *mechanism, struct slice data
 int may(struct guard_login *login, unsigned rights, const char *key)
 {
     return guard_may(login, rights, slice_str(key));
-}
-
-/* ---- what is logged ---- */
-
-static FILE *heard;
-
-void rig_listen(void)
-{
-    heard = tmpfile();
-    ck_assert_ptr_nonnull(heard);
-    log_level_set(LOG_INFO);
-    ck_assert_int_ge(dup2(fileno(heard), STDERR_FILENO), 0);
-}
-
-const char *rig_heard(void)
-{
-    static char text[1 << 16];
-    rewind(heard);
-    size_t len = fread(text, 1, sizeof text - 1, heard);
-    text[len] = 0;
-    return text;
 }

@@ -50,9 +50,4 @@ int ask_sasl(struct guard_login *login, const char *mechanism, struct slice data
 /* guard_may with a key of text. */
 int may(struct guard_login *login, unsigned rights, const char *key);
 
-/* What this process writes to standard error, from here on. */
-void rig_listen(void);
-/* Until here. Valid until the next call. */
-const char *rig_heard(void);
-
 #endif

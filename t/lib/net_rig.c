@@ -102,11 +102,14 @@ static enum net_next run_line(struct session *session, const char *line)
         atomic_store(&net_rig.in_cap, session->conn->in.cap);
         atomic_store(&net_rig.out_cap, out->cap);
         atomic_store(&net_rig.holds_cap, session->conn->holds_cap);
+        atomic_store(&net_rig.pooled, session->conn->worker->pool.count);
         MUST(buf_append_str(out, "ok\n") == 0);
         return NET_MORE;
     case 'h': hold(session->conn); return NET_MORE;
     case 'b': {
         size_t len = strtoul(line + 1, NULL, 10);
+        if (session->conn->worker->pool.count < atomic_load(&net_rig.pooled_min))
+            atomic_store(&net_rig.pooled_min, session->conn->worker->pool.count);
         MUST(buf_reserve(out, len) == 0);
         memset(out->bytes + out->len, 'x', len);
         out->len += len;
@@ -264,12 +267,17 @@ void net_rig_reach(uint64_t lsn)
     net_advanced(net_rig.net);
 }
 
-int net_rig_connect_unix(void)
+void net_rig_connect_unix_by(int fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, net_rig.path, sizeof net_rig.path);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+}
+
+int net_rig_connect_unix(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    net_rig_connect_unix_by(fd);
     return fd;
 }
 
@@ -311,6 +319,17 @@ void net_rig_expect(int fd, const char *text)
         have += (size_t)more;
     }
     ck_assert_mem_eq(got, text, len);
+}
+
+void net_rig_expect_bytes(int fd, size_t bytes)
+{
+    static char got[1 << 17];
+    while (bytes > 0) {
+        ck_assert(!net_rig_is_silent(fd, WAIT_MS));
+        ssize_t more = recv(fd, got, bytes < sizeof got ? bytes : sizeof got, 0);
+        ck_assert_int_gt(more, 0);
+        bytes -= (size_t)more;
+    }
 }
 
 void net_rig_expect_end(int fd)

@@ -12,6 +12,7 @@
 #define WAIT_MS        30000
 #define SILENCE_MS     100
 #define NET_RIG_IDLE_S 5
+#define TICK_MS        1500       /* a tick has passed by then */
 #define ANSWER_MAX     1400       /* of a datagram */
 #define HEAD_BYTES     8          /* ... in front of it */
 #define FAIL_LSN       UINT64_MAX /* reached: what is held has failed */
@@ -32,6 +33,7 @@ struct net_rig {
     _Atomic(struct session *) parked;
     sem_t stands, goes_on;
     _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
+    _Atomic unsigned pooled, pooled_min;       /* large buffers: as the last e saw, as any b saw */
     _Atomic unsigned foreseen, foreseen_max;   /* inputs: in all, of one look */
     _Atomic unsigned echoes;
     _Atomic unsigned unanswered_max; /* that an e saw run and not sent */
@@ -59,12 +61,15 @@ void net_rig_reach(uint64_t lsn);
 int net_rig_stand_still(void);
 
 int net_rig_connect_unix(void);
+void net_rig_connect_unix_by(int fd); /* a socket that is not connected yet */
 int net_rig_connect_udp(void);
 void net_rig_say(int fd, const char *text);
 bool net_rig_is_silent(int fd, int wait_ms);
 /* Exactly these bytes come next; the end comes, and the client leaves. */
 void net_rig_expect(int fd, const char *text);
 void net_rig_expect_end(int fd);
+/* So many bytes come, whatever they are. */
+void net_rig_expect_bytes(int fd, size_t bytes);
 void net_rig_send_datagram(int fd, const char *line);
 void net_rig_expect_datagram(int fd, const char *answer);
 

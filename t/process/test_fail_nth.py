@@ -95,10 +95,11 @@ def serves_or_ends(server, faults, kinds):
 
 # A start may end with words when it lacks what nothing can be served without; not for these:
 # Which call of files it is that makes the data directory, opens and locks it, lists the journal.
-DATA_CALLS = {"mkdir": lambda path: len(path.parts),
-              "open": lambda path: len(path.parts) + 1,
-              "flock": lambda path: len(path.parts) + 2,
-              "scandir": lambda path: 2 * len(path.parts) + 5}
+SPARE_FDS = 4  # that are opened first (net)
+DATA_CALLS = {"mkdir": lambda path: SPARE_FDS + len(path.parts) - 1,
+              "open": lambda path: SPARE_FDS + len(path.parts),
+              "flock": lambda path: SPARE_FDS + len(path.parts) + 1,
+              "scandir": lambda path: SPARE_FDS + 2 * len(path.parts) + 4}
 NO_REASON = ("leveldb_", "x")  # a call of LevelDB, of SQLite
 
 

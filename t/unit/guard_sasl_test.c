@@ -1,6 +1,7 @@
 /* guard: logins by SASL, with users of our own, with those of Cyrus (a sasldb in a folder of the
  * test), and with both. */
 #include "lib/guard_rig.h"
+#include "lib/log_heard.h"
 #include "lib/suite.h"
 
 #include <check.h>
@@ -210,7 +211,7 @@ static int ask_client(const char *mechanism, const char *name, const char *passw
 
 START_TEST(our_own_users_need_no_setup)
 {
-    rig_listen();
+    log_listen();
     start_own();
     ck_assert(guard_asks(rig.guard));
     ck_assert(guard_has_sasl(rig.guard));
@@ -228,8 +229,8 @@ START_TEST(our_own_users_need_no_setup)
     ck_assert_uint_eq(guard_rig_stat(&rig, "auth_cmds"), 7);
     ck_assert_uint_eq(guard_rig_stat(&rig, "auth_errors"), 3);
     /* Cyrus has nothing to say. */
-    ck_assert_ptr_null(strstr(rig_heard(), "SASL"));
-    ck_assert_ptr_nonnull(strstr(rig_heard(), "login of nobody refused"));
+    ck_assert_ptr_null(strstr(log_heard(), "SASL"));
+    ck_assert_ptr_nonnull(strstr(log_heard(), "login of nobody refused"));
 }
 END_TEST
 

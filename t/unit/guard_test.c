@@ -1,6 +1,7 @@
 /* guard: who is known, who may what, reloads, the queue. Password files: guard_users_test; SASL:
  * guard_sasl_test. */
 #include "lib/guard_rig.h"
+#include "lib/log_heard.h"
 #include "lib/suite.h"
 
 #include <crypt.h>
@@ -489,11 +490,11 @@ END_TEST
 START_TEST(failures_are_logged_without_passwords)
 {
     start("ann:secret1\nbob:" HASH_5 "\n");
-    rig_listen();
+    log_listen();
     char name[] = "evil\r\nname\x01\xff\\";
     ck_assert_int_eq(ask(login, name, "secret2"), CE_AUTH_FAILED);
     ck_assert_int_eq(ask(login, "bob", "secret3"), CE_AUTH_FAILED);
-    const char *heard = rig_heard();
+    const char *heard = log_heard();
     ck_assert_ptr_nonnull(strstr(heard, "login of evil\\x0d\\x0aname\\x01\\xff\\x5c refused\n"));
     ck_assert_ptr_nonnull(strstr(heard, "login of bob refused\n"));
     ck_assert_ptr_null(strstr(heard, "secret"));
@@ -511,20 +512,20 @@ static unsigned count_lines(const char *text)
 START_TEST(failures_are_logged_a_few_times_a_second)
 {
     start("ann:one\n");
-    rig_listen();
+    log_listen();
     for (int i = 0; i < 100; i++)
         ck_assert_int_eq(ask(login, "ann", "x"), CE_AUTH_FAILED);
-    ck_assert_uint_eq(count_lines(rig_heard()), 5);
+    ck_assert_uint_eq(count_lines(log_heard()), 5);
     fake_env_advance_ms(rig.fake, 999);
     ck_assert_int_eq(ask(login, "ann", "x"), CE_AUTH_FAILED);
-    ck_assert_uint_eq(count_lines(rig_heard()), 5);
+    ck_assert_uint_eq(count_lines(log_heard()), 5);
     fake_env_advance_ms(rig.fake, 1);
     ck_assert_int_eq(ask(login, "ann", "x"), CE_AUTH_FAILED);
-    ck_assert_uint_eq(count_lines(rig_heard()), 6);
-    ck_assert_ptr_nonnull(strstr(rig_heard(), "login of ann refused; 96 more before\n"));
+    ck_assert_uint_eq(count_lines(log_heard()), 6);
+    ck_assert_ptr_nonnull(strstr(log_heard(), "login of ann refused; 96 more before\n"));
     char *name = repeat('\n', GUARD_NAME_MAX);
     ck_assert_int_eq(ask(login, name, "x"), CE_AUTH_FAILED);
-    ck_assert_ptr_nonnull(strstr(rig_heard(), "\\x0a... refused\n"));
+    ck_assert_ptr_nonnull(strstr(log_heard(), "\\x0a... refused\n"));
     free(name);
 }
 END_TEST

@@ -1,6 +1,7 @@
 /* guard: the password file and the users of the configuration, good and bad. Logins and rights:
  * guard_test. */
 #include "lib/guard_rig.h"
+#include "lib/log_heard.h"
 #include "lib/suite.h"
 
 #include <stdio.h>
@@ -207,12 +208,12 @@ END_TEST
 
 START_TEST(old_hashes_are_named)
 {
-    rig_listen();
+    log_listen();
     start("ann:" HASH_1 "\n");
     ck_assert_int_eq(ask(login, "ann", "pass"), 0);
     ck_assert_ptr_nonnull(
-        strstr(rig_heard(), "password of user ann is of an old kind: see crypt(5)"));
-    ck_assert_ptr_null(strstr(rig_heard(), "iUbCW"));
+        strstr(log_heard(), "password of user ann is of an old kind: see crypt(5)"));
+    ck_assert_ptr_null(strstr(log_heard(), "iUbCW"));
 }
 END_TEST
 
@@ -223,13 +224,13 @@ START_TEST(a_file_that_all_can_read_is_named)
     ck_assert_int_eq((int)write(fd, "ann:one\n", 8), 8);
     ck_assert_int_eq(fchmod(fd, _i ? 0644 : 0640), 0);
     close(fd);
-    rig_listen();
+    log_listen();
     rig.config.env = env_real();
     rig.config.users_path = path;
     int rc = guard_rig_start(&rig);
     unlink(path);
     ck_assert_int_eq(rc, 0);
-    ck_assert_int_eq(strstr(rig_heard(), "can read the passwords") != NULL, _i);
+    ck_assert_int_eq(strstr(log_heard(), "can read the passwords") != NULL, _i);
 }
 END_TEST
 

@@ -1,17 +1,17 @@
 /* net against a handler of its own: what is held, parked, too much or too late. What is run
  * together is in net_batch_test.c. */
 #include "lib/fake_env.h"
+#include "lib/log_heard.h"
 #include "lib/net_rig.h"
 #include "lib/suite.h"
+#include "net/net_int.h"
 
+#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define TICK_MS 1500 /* a tick has passed by then */
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* ---- holds ---- */
 
@@ -98,15 +98,71 @@ START_TEST(buffers_are_given_back_after_a_burst)
     net_rig_expect(fd, "ok\n");
     ck_assert_uint_le(atomic_load(&net_rig.in_cap), CONN_KEEP_BYTES);
     net_rig_say(fd, "b 3000000\n");
-    for (size_t have = 0; have < 3000000;) {
-        ssize_t more = recv(fd, text, sizeof text, 0);
-        ck_assert_int_gt(more, 0);
-        have += (size_t)more;
+    net_rig_expect_bytes(fd, 3000000);
+    for (int i = 0; i < 2; i++) { /* at the first one much is still expected */
+        net_rig_say(fd, "e\n");
+        net_rig_expect(fd, "ok\n");
     }
-    net_rig_say(fd, "e\n");
-    net_rig_expect(fd, "ok\n");
     ck_assert_uint_le(atomic_load(&net_rig.out_cap), CONN_KEEP_BYTES);
     close(fd);
+}
+END_TEST
+
+/* ---- descriptors ---- */
+
+/* What a thread that wants descriptors takes just before each accept4, all but the last spare. */
+static _Atomic bool thief_wants;
+static int stolen[NET_SPARE_FDS - 1];
+static _Atomic size_t stolen_count;
+
+int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict addr_len, int flags)
+{
+    if (thief_wants && stolen_count < NET_SPARE_FDS - 1) {
+        int taken = open("/dev/null", O_RDONLY);
+        if (taken >= 0) {
+            stolen[stolen_count] = taken;
+            stolen_count++;
+        }
+    }
+    return (int)syscall(SYS_accept4, fd, addr, addr_len, flags);
+}
+
+/* No descriptor that is not taken yet may be. */
+static struct rlimit leave_no_descriptor(void)
+{
+    struct rlimit before, now;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int lowest = open("/dev/null", O_RDONLY);
+    ck_assert_int_ge(lowest, 0);
+    close(lowest);
+    now = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+    return before;
+}
+
+START_TEST(without_descriptors_all_are_told_so_though_a_thread_takes_what_is_given_up)
+{
+    enum { CLIENTS = 64 };
+    int fds[CLIENTS];
+    char byte;
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+    log_listen();
+    struct rlimit before = leave_no_descriptor();
+    thief_wants = true;
+    for (int i = 0; i < CLIENTS; i++) {
+        net_rig_connect_unix_by(fds[i]);
+        net_rig_expect(fds[i], "ERROR Too many open connections\r\n");
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0); /* open still, for the next one */
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    thief_wants = false;
+    ck_assert_uint_eq(stolen_count, NET_SPARE_FDS - 1);
+    ck_assert_str_eq(log_heard(), ""); /* an empty queue is no failure: it makes no pause */
+    for (size_t i = 0; i < stolen_count; i++)
+        close(stolen[i]);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
 }
 END_TEST
 
@@ -297,6 +353,8 @@ int main(void)
     tcase_add_test(cases, no_more_than_some_replies_are_held_and_memory_comes_back);
     tcase_add_test(cases, a_stream_of_holds_needs_no_more_room);
     tcase_add_test(cases, buffers_are_given_back_after_a_burst);
+    tcase_add_test(cases,
+                   without_descriptors_all_are_told_so_though_a_thread_takes_what_is_given_up);
     tcase_add_test(cases, who_waits_for_us_is_not_idle);
     tcase_add_test(cases, who_spoke_in_a_pause_is_not_idle);
     tcase_add_test(cases, the_answer_to_a_datagram_waits_too);
