@@ -291,7 +291,8 @@ void journal_urge(struct journal *journal)
         return;
     lock_take(&journal->lock);
     atomic_store(&journal->urged, false);
-    bool wake = journal->sleep != SLEEP_NOT && !journal_failed(journal);
+    bool waits = journal_awaits_convoy(journal) && journal->wanted_os <= journal->written;
+    bool wake = journal->sleep != SLEEP_NOT && !journal_failed(journal) && !waits;
     if (wake)
         journal->sleep = SLEEP_NOT;
     lock_drop(&journal->lock);

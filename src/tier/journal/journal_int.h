@@ -36,6 +36,15 @@ enum journal_sleep {
     SLEEP_LONG,  /* for any record */
 };
 
+/* journal_convoy.c: records that are expected to come together. */
+struct convoy {
+    uint64_t before;   /* records when the last round began */
+    uint64_t round;    /* that it took */
+    uint64_t expected; /* since then, before the next one begins; 0: none is awaited */
+    unsigned misses;   /* in a row: they did not come in time */
+    unsigned skip;     /* syncs after which none is awaited */
+};
+
 enum background_job {
     BACKGROUND_NONE,
     BACKGROUND_SYNC,
@@ -87,6 +96,7 @@ struct journal {
     uint64_t wanted_os;   /* somebody waits for this position to be written */
     uint64_t wanted_sync; /* ... to be synced */
     uint64_t released;
+    struct convoy convoy;
     enum journal_sleep sleep;
     _Atomic bool urged; /* it sleeps, and somebody waits for what it has not seen */
     bool shed;
@@ -144,6 +154,24 @@ struct journal {
 void *journal_thread(void *journal);
 /* Wakes the thread when it sleeps as deep as `depth` or deeper. Under the lock. */
 void journal_wake_locked(struct journal *journal, enum journal_sleep depth);
+
+/* ---- journal_convoy.c: under the lock; `records`: appended so far ------------------------------
+ */
+
+#define JOURNAL_CONVOY_MS 1 /* that it is waited for, at most */
+
+/* A round begins with all there is. */
+void convoy_leave(struct convoy *convoy, uint64_t records);
+/* It is over, and somebody waited for its sync. */
+void convoy_expect(struct convoy *convoy, uint64_t records);
+/* It is not awaited any more: it did not come in time, or somebody else is in a hurry. */
+void convoy_end(struct convoy *convoy, bool hurry);
+bool convoy_is_awaited(const struct convoy *convoy, uint64_t records);
+
+static inline bool journal_awaits_convoy(const struct journal *journal)
+{
+    return convoy_is_awaited(&journal->convoy, journal->records);
+}
 
 /* So much un-written or un-synced memory is worth a round of its own. */
 static inline uint64_t journal_much_bytes(const struct journal *journal)

@@ -1,6 +1,7 @@
 /* The journal's thread: rounds of sleep -> take what has gathered -> write -> sync when somebody
  * waits for it (else journal_background.c does) -> tell. Whoever appends during a round is served
- * by the next one: group commit.
+ * by the next one: group commit. It begins when those are back whom the round answered
+ * (journal_convoy.c).
  *
  * A round that fails gives up the segment, and the next, after a pause, begins a new one with all
  * bytes since the last good sync. */
@@ -30,8 +31,7 @@ void journal_wake_locked(struct journal *journal, enum journal_sleep depth)
 
 static bool is_work_waiting(const struct journal *journal)
 {
-    return journal->stop || journal->wanted_os > journal->written ||
-           journal->wanted_sync > journal->synced || journal->shed ||
+    return journal->stop || journal->wanted_os > journal->written || journal->shed ||
            journal->appended - journal->taken >= journal_much_bytes(journal) ||
            background_is_done_locked(journal) ||
            (journal->released >= journal->drop_at && !journal->drop_failed);
@@ -55,6 +55,10 @@ static unsigned nap_ms(const struct journal *journal)
     }
     if (is_work_waiting(journal))
         return 0;
+    if (journal_awaits_convoy(journal))
+        return JOURNAL_CONVOY_MS;
+    if (journal->wanted_sync > journal->synced)
+        return 0;
     if (journal->appended != journal->taken)
         return JOURNAL_GATHER_MS;
     if (journal->taken != journal->synced && !background_is_busy(journal))
@@ -67,9 +71,14 @@ static void sleep_locked(struct journal *journal)
     bool woken = true;
     unsigned nap = nap_ms(journal);
     while (nap && woken) {
-        bool is_short = journal->failures || journal->appended != journal->taken;
+        bool in_convoy = journal_awaits_convoy(journal);
+        bool is_short = journal->failures || in_convoy || journal->appended != journal->taken;
         journal->sleep = is_short ? SLEEP_SHORT : SLEEP_LONG;
         woken = cond_wait(&journal->wake, &journal->lock, nap == NAP_FOREVER ? 0 : nap);
+        if (in_convoy && journal_awaits_convoy(journal)) {
+            convoy_end(&journal->convoy, woken);
+            woken = true;
+        }
         nap = nap_ms(journal);
     }
     journal->sleep = SLEEP_NOT;
@@ -87,6 +96,7 @@ static void take_locked(struct journal *journal)
     journal->round_stop = journal->stop;
     journal->round_shed = journal->shed;
     journal->shed = false;
+    convoy_leave(&journal->convoy, journal->records);
 }
 
 /* Somebody waits for it, or memory does. */
@@ -169,7 +179,8 @@ static void note_success(struct journal *journal)
     atomic_store(&journal->failed, false);
 }
 
-static void do_round(struct journal *journal)
+/* Whether somebody waited for its sync, and has it. */
+static bool do_round(struct journal *journal)
 {
     uint64_t written = journal->written;
     uint64_t synced = journal->synced;
@@ -182,6 +193,7 @@ static void do_round(struct journal *journal)
     if (written != journal->written || synced != journal->synced || failed != journal->failed)
         tell(journal);
     journal_history_settle(journal);
+    return journal->round_sync > synced && journal->round_sync <= journal->synced;
 }
 
 static bool is_over(const struct journal *journal)
@@ -199,8 +211,10 @@ void *journal_thread(void *arg)
         sleep_locked(journal);
         take_locked(journal);
         lock_drop(&journal->lock);
-        do_round(journal);
+        bool has_answered = do_round(journal);
         lock_take(&journal->lock);
+        if (has_answered)
+            convoy_expect(&journal->convoy, journal->records);
         cond_wake_all(&journal->moved);
     } while (!is_over(journal));
     journal->ended = true;
