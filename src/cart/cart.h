@@ -179,14 +179,21 @@ int cart_apply(struct cart *cart, struct cart_step *step, struct cart_result *re
 
 /* ---- a step in place ---- */
 
-enum { CART_EDIT_FRONT_MAX = 704 + CART_ACTORS_MAX * 18, CART_EDIT_LINE_MAX = 512 };
+enum {
+    CART_EDIT_FRONT_MAX = 704 + CART_ACTORS_MAX * 18,
+    CART_EDIT_LINE_MAX = 512,
+    CART_EDIT_RECORD_MAX = 96
+};
 
-/* What a step makes of a state: a new front, one line's new bytes, all else as it was. */
+/* What a step makes of a state: a new front, one line's new bytes, the record and the id of its
+ * token when it has one, all else as it was. */
 struct cart_edit {
     size_t old_bytes, new_bytes; /* of the state */
     size_t front_old_bytes, front_bytes;
     size_t line_at, line_old_bytes, line_bytes;
-    uint8_t front[CART_EDIT_FRONT_MAX], line[CART_EDIT_LINE_MAX];
+    size_t ids_at, record_bytes; /* record_bytes 0: no token */
+    uint64_t id;
+    uint8_t front[CART_EDIT_FRONT_MAX], line[CART_EDIT_LINE_MAX], record[CART_EDIT_RECORD_MAX];
 };
 
 /* True when cart_apply of this step succeeds and does just that, as with most steps of a client:

@@ -160,20 +160,10 @@ static int check_limits(struct cart_run *run, const struct cart_counts *before, 
 
 static int record_token(struct cart_run *run)
 {
-    const struct cart_summary *summary = &run->result->summary;
     if (!run->token)
         return 0;
-    struct cart_token token = {.id = run->token,
-                               .dot = run->dot,
-                               .time_us = run->stamp_us,
-                               .args = (uint32_t)run->step->args_hash,
-                               .version = summary->version,
-                               .cas = summary->cas,
-                               .lines = summary->lines,
-                               .qty = summary->qty,
-                               .amount_known = summary->checked_amount_known,
-                               .checked_amount = summary->checked_amount,
-                               .line_qty = run->result->line_qty};
+    struct cart_token token =
+        cart_token_of(run->result, run->token, run->dot, run->stamp_us, run->step->args_hash);
     return cart_token_add(run->cart, &token);
 }
 

@@ -246,6 +246,10 @@ bool cart_line_key_ok(struct slice key);
 
 uint64_t cart_token_id(struct slice token);
 
+/* What the token of a step that was just done stands for. */
+struct cart_token cart_token_of(const struct cart_result *result, uint64_t id, struct cart_dot dot,
+                                uint64_t time_us, uint64_t args_hash);
+
 /* Of the records of an id since `since_us`, the one with the smallest dot. CE_NOTFOUND,
  * CE_CORRUPT. */
 int cart_token_find(const struct cart *cart, uint64_t id, uint64_t since_us,
@@ -256,6 +260,15 @@ int cart_token_expire(struct cart *cart, uint64_t before_us) MUST_USE;
 
 /* Appends a record later than all there are. CE_NOMEM. */
 int cart_token_add(struct cart *cart, const struct cart_token *token) MUST_USE;
+
+/* Whether one of these ids is it. */
+bool cart_token_has(struct slice ids, uint64_t id);
+/* Writes a record that follows those that `head` speaks of; `actor` is that of the token's dot.
+ * `out` has room for CART_EDIT_RECORD_MAX. Returns the bytes written. */
+size_t cart_token_put(uint8_t *out, const struct cart_head *head, struct cart_actor actor,
+                      const struct cart_token *token);
+/* The time of the oldest of a state's tokens, of which there is one. False on damage. */
+bool cart_token_first_us(const struct cart_view *view, uint64_t *time_us);
 
 /* Walks the records of one state in order. */
 struct cart_token_walk {

@@ -16,12 +16,29 @@
 
 enum { CAS_NONE, CAS_OF_ONE_ACTOR, CAS_GIVEN, TOKEN_AMOUNT = 4, TOKEN_SHIFT = 3 };
 
-enum { RECORD_BYTES_MAX = 8 * VARINT_MAX + 4 + 8 };
+_Static_assert(CART_EDIT_RECORD_MAX >= 8 * VARINT_MAX + 4 + 8, "the longest record");
 
 uint64_t cart_token_id(struct slice token)
 {
     uint64_t id = hash_64(token);
     return id ? id : 1;
+}
+
+struct cart_token cart_token_of(const struct cart_result *result, uint64_t id, struct cart_dot dot,
+                                uint64_t time_us, uint64_t args_hash)
+{
+    const struct cart_summary *summary = &result->summary;
+    return (struct cart_token){.id = id,
+                               .dot = dot,
+                               .time_us = time_us,
+                               .args = (uint32_t)args_hash,
+                               .version = summary->version,
+                               .cas = summary->cas,
+                               .lines = summary->lines,
+                               .qty = summary->qty,
+                               .amount_known = summary->checked_amount_known,
+                               .checked_amount = summary->checked_amount,
+                               .line_qty = result->line_qty};
 }
 
 struct slice cart_token_recs(const struct cart *cart)
@@ -128,7 +145,7 @@ static struct cart_token_walk walk_own(const struct cart *cart, const struct car
 /* ---- look-up ----------------------------------------------------------------------------------
  */
 
-static bool ids_have(struct slice ids, uint64_t id)
+bool cart_token_has(struct slice ids, uint64_t id)
 {
     enum { STRIDE = 8 };
     const uint8_t *at = ids.bytes;
@@ -147,9 +164,19 @@ static bool ids_have(struct slice ids, uint64_t id)
     return false;
 }
 
+bool cart_token_first_us(const struct cart_view *view, uint64_t *time_us)
+{
+    struct slice recs = view->recs;
+    uint64_t later;
+    if (!varint_take(&recs, &later) || later > view->head.stamp_us - STAMP_EPOCH_US)
+        return false;
+    *time_us = STAMP_EPOCH_US + later;
+    return true;
+}
+
 int cart_token_find(const struct cart *cart, uint64_t id, uint64_t since_us, struct cart_token *out)
 {
-    if (!ids_have(cart_token_ids(cart), id))
+    if (!cart_token_has(cart_token_ids(cart), id))
         return CE_NOTFOUND;
     struct cart_space space = cart_space_of(cart);
     struct cart_token_walk walk = walk_own(cart, &space);
@@ -215,10 +242,11 @@ static unsigned cas_kind(const struct cart_token *token, struct cart_actor actor
     return token->cas == cart_vv_hash_one(actor) ? CAS_OF_ONE_ACTOR : CAS_GIVEN;
 }
 
-static size_t put_record(uint8_t *out, const struct cart *cart, const struct cart_token *token)
+size_t cart_token_put(uint8_t *out, const struct cart_head *head, struct cart_actor actor,
+                      const struct cart_token *token)
 {
-    uint64_t from = cart->head.tokens ? cart->head.last_token_us : STAMP_EPOCH_US;
-    unsigned kind = cas_kind(token, cart_actors(cart)[token->dot.actor]);
+    uint64_t from = head->tokens ? head->last_token_us : STAMP_EPOCH_US;
+    unsigned kind = cas_kind(token, actor);
     unsigned flags = kind | (token->amount_known ? TOKEN_AMOUNT : 0);
     uint8_t *at = out;
     at += varint_put(at, token->time_us - from);
@@ -241,8 +269,9 @@ static size_t put_record(uint8_t *out, const struct cart *cart, const struct car
 
 int cart_token_add(struct cart *cart, const struct cart_token *token)
 {
-    uint8_t record[RECORD_BYTES_MAX];
-    size_t record_len = put_record(record, cart, token);
+    uint8_t record[CART_EDIT_RECORD_MAX];
+    size_t record_len =
+        cart_token_put(record, &cart->head, cart_actors(cart)[token->dot.actor], token);
     if (buf_reserve(&cart->tail, record_len + 8))
         return CE_NOMEM;
     uint8_t *ids = cart->tail.bytes + cart->ids_at;

@@ -36,6 +36,7 @@ static bool same_outcome(const struct trial *a, const struct trial *b)
            one->repeated == two->repeated && one->clamped == two->clamped &&
            one->expired == two->expired && one->failed_index == two->failed_index &&
            a->step.clamped == b->step.clamped && a->step.expired == b->step.expired &&
+           (a->step.token.len == 0 || a->step.args_hash == b->step.args_hash) &&
            a->ops[0].n == b->ops[0].n;
 }
 

@@ -1,5 +1,6 @@
 /* A step done in place: which steps are, and that the outcome is that of cart_apply (edit_check).
  */
+#include "cart/cart_int.h"
 #include "cart_kit.h"
 #include "lib/edit_check.h"
 #include "lib/suite.h"
@@ -195,10 +196,73 @@ START_TEST(all_else_is_left_to_cart_apply)
     ck_assert_int_eq(check_op(op_of(CART_SET, "milk", 0)), EDIT_NOT);
     ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", INT32_MAX)), EDIT_NOT);
     ck_assert_int_eq(check_op(op_of(CART_ADD, "bad line", 1)), EDIT_NOT);
+}
+END_TEST
+
+/* ---- tokens ---- */
+
+static void edit_token(struct cart_op op, const char *token)
+{
+    kit.step.token = slice_str(token);
+    edit(op);
+    kit.step.token = slice_str("");
+}
+
+START_TEST(a_new_token_joins_the_others)
+{
+    edit_token(op_of(CART_ADD, "milk", 1), "t1");
+    edit_token(op_of(CART_SET, "bread", 7), "t2");
+    edit_token(op_of(CART_ADD, "eggs", 1), "t3");
+    ck_assert_int_eq(kit_add_token(&kit, "milk", 1, "t1"), 0);
+    ck_assert(kit.result.repeated && kit.result.line_qty == 3);
+    ck_assert_int_eq(kit_qty(&kit, "milk"), 3);
+}
+END_TEST
+
+/* What is behind the line moves by other lengths than the ids, in other directions, too. */
+START_TEST(tokens_move_with_lines_that_become_longer_and_shorter)
+{
+    static const int64_t qtys[] = {1, 64, 8192, 1000000, 64, 1, 8192, 1};
+    char token[16];
+    for (size_t i = 0; i < sizeof qtys / sizeof *qtys; i++) {
+        snprintf(token, sizeof token, "t%zu", i);
+        edit_token(op_of(CART_SET, "milk", qtys[i]), token);
+        edit(op_of(CART_SET, "bread", qtys[i]));
+    }
+    ck_assert_int_eq(kit_add_token(&kit, "milk", 1, "t3"), CE_TOKEN_REUSED);
+}
+END_TEST
+
+START_TEST(a_known_token_is_left_to_cart_apply)
+{
+    edit_token(op_of(CART_ADD, "milk", 1), "t1");
     kit.step.token = slice_str("t1");
     ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_NOT);
-    ck_assert_int_eq(kit_add(&kit, "milk", 1), 0);
-    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_NOT); /* tokens may expire */
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 2)), EDIT_NOT);
+    kit.step.token = slice_str("t2");
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_SAME);
+    struct cart_op op = op_of(CART_ADD, "milk", 1);
+    char text[1000];
+    memset(text, 'x', sizeof text);
+    op.ext = slice_of(text, sizeof text); /* without its flag; it would need room */
+    ck_assert_int_eq(check_op(op), EDIT_NOT);
+    kit.step.args = slice_str("what was asked for");
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_NOT);
+}
+END_TEST
+
+START_TEST(tokens_that_expire_are_left_to_cart_apply)
+{
+    uint64_t first_us = kit.step.now_us;
+    edit_token(op_of(CART_ADD, "milk", 1), "t1");
+    edit_token(op_of(CART_ADD, "milk", 1), "t2");
+    kit.step.now_us = first_us + CART_TOKEN_LIFE_US;
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_SAME);
+    kit.step.now_us++;
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_NOT);
+    ck_assert_int_eq(kit_add(&kit, "milk", 1), 0); /* the first is gone */
+    kit.step.now_us = first_us + CART_TOKEN_LIFE_US + 1000000;
+    edit_token(op_of(CART_ADD, "milk", 1), "t3");
 }
 END_TEST
 
@@ -246,6 +310,42 @@ START_TEST(damage_is_left_to_cart_apply)
 }
 END_TEST
 
+/* As if so many steps had come with a token in the last instant. */
+static void give_tokens(size_t count)
+{
+    struct cart *cart = kit.cart;
+    struct cart_token token = {.id = 1, .dot = {.actor = 0, .seq = 1}, .version = 1};
+    struct buf ids = {0};
+    struct slice state;
+    uint8_t record[CART_EDIT_RECORD_MAX];
+    MUST(cart_load(cart, kit_state(&kit)) == 0);
+    token.time_us = cart->head.last_token_us = cart->head.stamp_us;
+    cart->tail.len = cart->tail_gap = 0;
+    for (cart->head.tokens = 0; cart->head.tokens < count; cart->head.tokens++) {
+        size_t len = cart_token_put(record, &cart->head, cart_actors(cart)[0], &token);
+        MUST(buf_append(&cart->tail, record, len) == 0);
+        MUST(buf_append(&ids, &token.id, sizeof token.id) == 0);
+    }
+    cart->ids_at = cart->tail.len;
+    MUST(buf_append(&cart->tail, ids.bytes, ids.len) == 0 && cart_store(cart, &state) == 0);
+    kit.state.len = 0;
+    MUST(buf_append(&kit.state, state.bytes, state.len) == 0);
+    buf_free(&ids);
+}
+
+START_TEST(more_tokens_than_a_cart_may_have_are_left_to_cart_apply)
+{
+    give_tokens(CART_TOKENS_MAX - 1);
+    kit.step.token = slice_str("t");
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_SAME);
+    kit.step.token = slice_str("");
+    give_tokens(CART_TOKENS_MAX);
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_SAME);
+    kit.step.token = slice_str("t");
+    ck_assert_int_eq(check_op(op_of(CART_ADD, "milk", 1)), EDIT_NOT);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -261,6 +361,11 @@ int main(void)
         a_sliding_life_slides,
         a_clock_that_jumps_back,
         all_else_is_left_to_cart_apply,
+        a_new_token_joins_the_others,
+        tokens_move_with_lines_that_become_longer_and_shorter,
+        a_known_token_is_left_to_cart_apply,
+        tokens_that_expire_are_left_to_cart_apply,
+        more_tokens_than_a_cart_may_have_are_left_to_cart_apply,
         limits_are_left_to_cart_apply,
         an_amount_that_leaves_int64_is_left_to_cart_apply,
         a_cart_that_is_none_yet_is_left_to_cart_apply,
