@@ -55,6 +55,12 @@ size_t l1_mem_usable(void *mem)
     return usable;
 }
 
+bool l1_mem_stays(const void *mem)
+{
+    (void)mem;
+    return false;
+}
+
 size_t l1_mem_cost(void *mem)
 {
     return l1_mem_usable(mem) + MEM_COST;

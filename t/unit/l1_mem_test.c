@@ -209,6 +209,26 @@ START_TEST(neighbours_become_one)
 }
 END_TEST
 
+/* l1_foresee holds no lock, so what it reads may have been freed; of pieces of the C library's it
+ * would end with SIGSEGV. */
+START_TEST(what_was_freed_may_be_read_where_it_stays)
+{
+    static uint8_t *pieces[200];
+    uint8_t *large = l1_mem_new(64 * PIECE_MAX);
+    ck_assert(!l1_mem_stays(NULL) && !l1_mem_stays(large));
+    l1_mem_free(large);
+    for (unsigned i = 0; i < 200; i++) {
+        pieces[i] = l1_mem_new(PIECE_MAX - 8);
+        ck_assert(l1_mem_stays(pieces[i]) && l1_mem_stays(pieces[i] + PIECE_MAX - 9));
+    }
+    for (unsigned i = 0; i < 200; i++)
+        l1_mem_free(pieces[i]);
+    ck_assert_uint_lt(l1_mem_held(), (size_t)200 * PIECE_MAX / 2); /* chunks are gone */
+    for (unsigned i = 0; i < 200; i++)
+        (void)*(volatile uint8_t *)(pieces[i] + PIECE_MAX / 2);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     const TTest *const all[] = {
@@ -217,8 +237,9 @@ static void add_tests(TCase *tests)
         /* of spans */
         all_that_is_free_is_given_back,
         neighbours_become_one,
+        what_was_freed_may_be_read_where_it_stays,
     };
-    size_t count = sizeof all / sizeof *all - (HAS_SPANS ? 0 : 2);
+    size_t count = sizeof all / sizeof *all - (HAS_SPANS ? 0 : 3);
     for (size_t i = 0; i < count; i++)
         tcase_add_test(tests, all[i]);
 }

@@ -98,6 +98,31 @@ START_TEST(a_value_that_fits_stays_where_it_is_and_a_wasteful_one_moves)
 }
 END_TEST
 
+static struct l1_item *put_cart(size_t len)
+{
+    struct l1_item *item;
+    struct slice key = slice_str("cart:1");
+    l1_lock(l1, hash_64(key));
+    ck_assert_int_eq(l1_put_locked(l1, hash_64(key), key, L1_CART, len, &item), 0);
+    l1_unlock(l1, hash_64(key));
+    return item;
+}
+
+/* A cart that was set, then added to; or one that was absent, or has just got another line. */
+START_TEST(a_cart_takes_a_first_add_where_it_is)
+{
+    for (size_t len = 96; len < 112; len++) {
+        remove_key("cart:1");
+        if (len % 2)
+            put("cart:1", L1_ABSENT, 0, 0);
+        struct l1_item *item = put_cart(len);
+        ck_assert_ptr_eq(put_cart(len + 17), item);
+        item = put_cart(len + 60);
+        ck_assert_ptr_eq(put_cart(len + 77), item);
+    }
+}
+END_TEST
+
 START_TEST(a_resized_value_keeps_its_bytes_as_far_as_they_fit)
 {
     struct slice key = slice_str("k");
@@ -238,11 +263,16 @@ END_TEST
 #define ROW_LEN 10000
 
 /* ROW items of one stripe, oldest first. */
-static void put_row(struct name *names)
+static void put_row_of(enum l1_kind kind, struct name *names)
 {
     find_neighbours(names, ROW);
     for (unsigned i = 0; i < ROW; i++)
-        put(names[i].text, L1_PLAIN, ROW_LEN, (uint8_t)i);
+        put(names[i].text, kind, ROW_LEN, (uint8_t)i);
+}
+
+static void put_row(struct name *names)
+{
+    put_row_of(L1_PLAIN, names);
 }
 
 /* Makes exactly `count` items of the row go. */
@@ -347,6 +377,23 @@ START_TEST(removing_the_item_under_the_hand_moves_the_hand)
     ck_assert_str_eq(row_now(names), "00000000");
     put(names[0].text, L1_PLAIN, 1, 0);
     ck_assert_int_eq(look(names[0].text, 0), 1);
+}
+END_TEST
+
+/* Meanwhile it may grow, and so be moved. */
+START_TEST(a_cart_that_the_hand_met_unwritten_comes_back_as_the_newest)
+{
+    struct name names[ROW];
+    put_row_of(L1_CART, names);
+    ck_assert_int_eq(mark_dirty(slice_str(names[0].text)), 0);
+    evict_of_row(2); /* the hand stands on 3 */
+    put(names[0].text, L1_CART, 2 * ROW_LEN, 0);
+    ck_assert_uint_eq(take_from(names[0].text, 1).count, 1);
+    unpin(names[0].text, true);
+    evict_of_row(5); /* 3..7 */
+    ck_assert_str_eq(row_now(names), "10000000");
+    evict_of_row(2); /* of double size */
+    ck_assert_str_eq(row_now(names), "00000000");
 }
 END_TEST
 
@@ -672,6 +719,7 @@ static void add_table(Suite *suite)
     tcase_add_test(tcase, the_longest_key_and_any_byte_in_it_work);
     tcase_add_test(tcase, a_new_item_has_its_part_zeroed_and_the_same_kind_keeps_it);
     tcase_add_test(tcase, a_value_that_fits_stays_where_it_is_and_a_wasteful_one_moves);
+    tcase_add_test(tcase, a_cart_takes_a_first_add_where_it_is);
     tcase_add_test(tcase, a_resized_value_keeps_its_bytes_as_far_as_they_fit);
     tcase_add_test(tcase, kinds_may_change_and_are_counted);
     tcase_add_test(tcase, stats_name_each_row_once_and_count_right);
@@ -692,6 +740,7 @@ static void add_eviction(Suite *suite)
     tcase_add_test(tcase, one_crowded_stripe_gives_all_it_has);
     tcase_add_test(tcase, a_resized_item_keeps_its_place_and_its_hit);
     tcase_add_test(tcase, removing_the_item_under_the_hand_moves_the_hand);
+    tcase_add_test(tcase, a_cart_that_the_hand_met_unwritten_comes_back_as_the_newest);
     tcase_add_test(tcase, a_small_item_among_big_ones_is_room_for_all_sizes);
     tcase_add_loop_test(tcase, a_fresh_large_item_does_not_go_before_older_ones, 0, 3);
     tcase_add_test(tcase, what_can_never_fit_is_refused_and_drops_nothing);

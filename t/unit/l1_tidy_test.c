@@ -217,6 +217,20 @@ START_TEST(it_ends_when_it_is_told)
 }
 END_TEST
 
+/* A few steps at a time, as between clients that come and go: it does not begin anew each time. */
+START_TEST(it_goes_on_where_it_was_told_to_end)
+{
+    grow(CARTS);
+    for (unsigned turn = 0; turn < 2 * CARTS; turn++) {
+        unsigned left = 3;
+        l1_tidy(l1, some, &left);
+    }
+    ck_assert_uint_le(l1_mem_holes(), l1_mem_held() / 16 + L1_CHUNK_BYTES);
+    ck_assert_uint_eq(l1->tidy_chunk, 0);
+    expect_all();
+}
+END_TEST
+
 /* ---- others at work ------------------------------------------------------------------------ */
 
 static _Atomic bool over;
@@ -260,6 +274,7 @@ int main(void)
     tcase_add_test(tidy, what_was_moved_can_be_evicted);
     tcase_add_test(tidy, what_l2_lacks_may_be_moved);
     tcase_add_test(tidy, it_ends_when_it_is_told);
+    tcase_add_test(tidy, it_goes_on_where_it_was_told_to_end);
     tcase_add_test(tidy, carts_come_and_go_meanwhile);
     suite_add_tcase(suite, tidy);
     return suite_run(suite);

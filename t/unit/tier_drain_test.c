@@ -384,6 +384,7 @@ START_TEST(clients_are_busy_until_l2_has_all_of_theirs)
     ck_assert(!is_busy(1));
     atomic_store(&syncs_fail, false);
     tier_rig_drain(&rig);
+    drain_stop(rig.tier); /* it tells the other of its carts */
     down_stop(rig.tier);
     rig.tier->l3_url = NULL;
     tier_rig_close(&rig);

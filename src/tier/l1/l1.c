@@ -10,7 +10,8 @@
 #define SLACK_BYTES_MIN 4096
 #define SLACK_DIVISOR   8
 
-#define FORESEEN_LINES 3 /* head, key and the beginning of the value */
+#define FORESEEN_LINES_FIRST 3 /* head, key, and all of a small item, before its size is known */
+#define FORESEEN_LINES_MAX   8 /* of a cart of ten lines all */
 
 static void *count_mem(struct l1 *l1, void *mem)
 {
@@ -156,20 +157,42 @@ struct l1_item **l1_slot(const struct l1_stripe *stripe, uint64_t hash, struct s
 struct l1_item *l1_find_locked(struct l1 *l1, uint64_t hash, struct slice key)
 {
     struct l1_item *item = *l1_slot(l1_stripe_locked(l1, hash), hash, key);
-    if (item) {
-        item->_bits |= L1_VISITED;
-        l1_stamp(l1, item);
-    }
+    if (item)
+        l1_stamp(l1, item, L1_VISITED);
     return item;
 }
 
+/* Lines from the one on that `at` is in. */
+static void fetch(const void *at, size_t from_line, size_t to_line)
+{
+    for (size_t line = from_line; line < to_line; line++)
+        __builtin_prefetch((const char *)at + line * L1_LINE_BYTES);
+}
+
+/* The item's head has come, and says what else will be looked at: the rest of the item, what is
+ * chained behind it (one in three is found there), and where a cart that changes is noted. */
+__attribute__((no_sanitize("thread"))) static void foresee_by_head(const struct l1_stripe *stripe,
+                                                                   const struct l1_item *item)
+{
+    const struct l1_item *next = __atomic_load_n(&item->_next, __ATOMIC_RELAXED);
+    size_t bytes = l1_piece_bytes(item->kind, item->key_bytes, item->value_bytes);
+    size_t lines = ((uintptr_t)item % L1_LINE_BYTES + bytes - 1) / L1_LINE_BYTES + 1;
+    fetch(item, FORESEEN_LINES_FIRST, lines < FORESEEN_LINES_MAX ? lines : FORESEEN_LINES_MAX);
+    if (next) /* an address without memory costs more than one with */
+        fetch(next, 0, FORESEEN_LINES_FIRST);
+    if (item->kind == L1_CART && !(item->_bits & L1_DIRTY))
+        __builtin_prefetch(&stripe->dirty[stripe->dirty_count], 1);
+}
+
 /* The first turn asks for the buckets, the second, when they have come, for the items that they
- * begin with. A bucket may change meanwhile, and an item go: nothing of an item is looked at here.
- */
+ * begin with, the third for what those say. A bucket may change meanwhile, and an item go, so what
+ * is read may be of anything by now: it is an address to fetch from, no more, and that may be a
+ * wrong one. */
 __attribute__((no_sanitize("thread"))) void l1_foresee(struct l1 *l1, const uint64_t *hashes,
                                                        unsigned count)
 {
     struct l1_item *const *buckets[L1_FORESEEN_MAX];
+    const struct l1_item *items[L1_FORESEEN_MAX];
     MUST(count <= L1_FORESEEN_MAX);
     for (unsigned i = 0; i < count; i++) {
         const struct l1_stripe *stripe = l1_stripe_of(l1, hashes[i]);
@@ -178,10 +201,12 @@ __attribute__((no_sanitize("thread"))) void l1_foresee(struct l1 *l1, const uint
         __builtin_prefetch(buckets[i]);
     }
     for (unsigned i = 0; i < count; i++) {
-        const char *item = (const char *)__atomic_load_n(buckets[i], __ATOMIC_RELAXED);
-        for (unsigned line = 0; line < FORESEEN_LINES; line++)
-            __builtin_prefetch(item + (size_t)line * L1_LINE_BYTES);
+        items[i] = __atomic_load_n(buckets[i], __ATOMIC_RELAXED);
+        fetch(items[i], 0, FORESEEN_LINES_FIRST);
     }
+    for (unsigned i = 0; i < count; i++)
+        if (l1_mem_stays(items[i]))
+            foresee_by_head(l1_stripe_of(l1, hashes[i]), items[i]);
 }
 
 /* ---- put and remove ----------------------------------------------------------------------- */
@@ -238,11 +263,11 @@ static struct l1_item *make_item(struct l1 *l1, struct l1_stripe *stripe, uint64
                                  struct slice key, enum l1_kind kind, size_t value_bytes)
 {
     MUST(hash == hash_64(key));
-    struct l1_item *item = l1_take_mem(l1, l1_item_bytes(key.len, value_bytes));
+    struct l1_item *item = l1_take_mem(l1, l1_piece_bytes(kind, key.len, value_bytes));
     if (!item)
         return NULL;
     memset(item, 0, l1_item_bytes(0, 0));
-    l1_stamp(l1, item);
+    l1_stamp(l1, item, 0);
     item->kind = (uint8_t)kind;
     item->key_bytes = (uint8_t)key.len;
     memcpy(item->_bytes, key.bytes, key.len);
@@ -266,10 +291,12 @@ static bool fits_in_place(struct l1_item *item, size_t bytes)
 }
 
 /* Large values that grow are mostly carts that go on growing: they move once for many steps. */
-static size_t with_slack(const struct l1_item *item, size_t bytes, size_t value_bytes)
+static size_t with_slack(const struct l1_item *item, enum l1_kind kind, size_t value_bytes)
 {
     bool grows_large = value_bytes > item->value_bytes && value_bytes >= SLACK_BYTES_MIN;
-    return grows_large ? bytes + bytes / SLACK_DIVISOR : bytes;
+    size_t bytes = l1_item_bytes(item->key_bytes, value_bytes);
+    return grows_large ? bytes + bytes / SLACK_DIVISOR
+                       : l1_piece_bytes(kind, item->key_bytes, value_bytes);
 }
 
 void l1_move(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot, struct l1_item *moved,
@@ -278,23 +305,22 @@ void l1_move(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot, str
     struct l1_item *item = *slot;
     memcpy(moved, item, bytes);
     *slot = moved;
-    if (!(item->_bits & L1_HELD))
-        l1_queue_move(stripe, item, moved);
+    l1_queue_move(stripe, item, moved);
     l1_give_mem(l1, item);
 }
 
-/* The item of *slot with room for value_bytes, in its old place in chain and queue, with the
- * value's old bytes as far as they fit. Shrinking never fails: it stays where it is when nothing
- * smaller is to be had. */
+/* The item of *slot with room for value_bytes of this kind, in its old place in chain and queue,
+ * with the value's old bytes as far as they fit. Shrinking never fails: it stays where it is when
+ * nothing smaller is to be had. */
 static struct l1_item *resize_item(struct l1 *l1, struct l1_stripe *stripe, struct l1_item **slot,
-                                   size_t value_bytes)
+                                   enum l1_kind kind, size_t value_bytes)
 {
     struct l1_item *item = *slot;
     size_t bytes = l1_item_bytes(item->key_bytes, value_bytes);
     bool grows = value_bytes > item->value_bytes;
     if (fits_in_place(item, bytes))
         return item;
-    struct l1_item *moved = l1_take_mem(l1, with_slack(item, bytes, value_bytes));
+    struct l1_item *moved = l1_take_mem(l1, with_slack(item, kind, value_bytes));
     if (!moved)
         return grows && bytes > l1_mem_usable(item) ? NULL : item;
     l1_move(l1, stripe, slot, moved,
@@ -334,7 +360,7 @@ int l1_put_locked(struct l1 *l1, uint64_t hash, struct slice key, enum l1_kind k
     if (value_bytes > UINT32_MAX)
         return CE_NOMEM;
     struct l1_item **slot = l1_slot(stripe, hash, key);
-    struct l1_item *item = *slot ? resize_item(l1, stripe, slot, value_bytes)
+    struct l1_item *item = *slot ? resize_item(l1, stripe, slot, kind, value_bytes)
                                  : make_item(l1, stripe, hash, key, kind, value_bytes);
     if (!item)
         return CE_NOMEM;

@@ -180,8 +180,8 @@ void l1_note_left(struct l1 *l1, uint64_t hash);
 
 /* Moves items together when so much memory is in holes between them that it pays, and gives back
  * what that frees. For quiet times: each item that is moved costs some 0.3 us, under its stripe's
- * lock. Asks `go_on` before each, and ends when it says no. One thread at a time, without a lock.
- */
+ * lock. Asks `go_on` before each, and ends when it says no; the next call goes on there. One thread
+ * at a time, without a lock. */
 void l1_tidy(struct l1 *l1, bool (*go_on)(void *ctx), void *ctx);
 
 #define L1_STATS(X)                                                                                \

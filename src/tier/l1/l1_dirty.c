@@ -23,7 +23,7 @@ int l1_dirty_reserve_locked(struct l1 *l1, uint64_t hash)
     return 0;
 }
 
-/* The item is held: counted, and in no queue. */
+/* The item is held, and counted. */
 static void add_dirty(struct l1_stripe *stripe, uint64_t hash, struct l1_item *item)
 {
     MUST(stripe->dirty_count + stripe->pinned < stripe->dirty_cap);
@@ -37,10 +37,8 @@ void l1_dirty_locked(struct l1 *l1, uint64_t hash, struct l1_item *item)
     MUST(item->kind == L1_CART);
     if (item->_bits & L1_DIRTY)
         return;
-    if (!(item->_bits & L1_PINNED)) {
-        l1_queue_remove(stripe, item);
+    if (!(item->_bits & L1_PINNED))
         atomic_fetch_add_explicit(&l1->held, 1, memory_order_relaxed);
-    }
     add_dirty(stripe, hash, item);
 }
 
@@ -174,7 +172,8 @@ void l1_release(struct l1 *l1, struct l1_stripe *stripe, struct l1_item *item)
 {
     drop_pin(stripe, item);
     atomic_fetch_sub_explicit(&l1->held, 1, memory_order_relaxed);
-    l1_queue_add(stripe, item);
+    if (!l1_is_queued(item))
+        l1_queue_add(stripe, item);
 }
 
 static void unpin(struct l1 *l1, struct l1_stripe *stripe, uint64_t hash, struct l1_item *item,

@@ -1,7 +1,9 @@
 /* l1_evict: what goes when memory is full. SIEVE: new items enter a queue at one end, a hand walks
  * it from the oldest on; an item found since the hand last came by is let off once, any other is
- * dropped. The queue holds only what may be dropped: dirty and pinned carts leave it and come back
- * as the newest when L2 has them, so an empty queue is the proof that nothing can go.
+ * dropped. Dirty and pinned carts must not go: the hand takes those it meets out of the queue, and
+ * they come back as the newest when L2 has them, so an empty queue is the proof that nothing can
+ * go. Until the hand meets it a cart stays where it is, however often it changes and is written:
+ * its neighbours are anywhere in memory, and a change should wait for no memory but its cart's.
  *
  * l1_room goes round the stripes, first looking at a few items in each, so that all stripes age
  * alike; only when a whole round was not enough does it empty stripes.
@@ -29,8 +31,8 @@
  * stays so long without being used. */
 #define EPOCHS_IN_LIMIT 16
 
-/* Of an item: struct, allocator's head and rounding. */
-#define ITEM_OVERHEAD_BYTES (sizeof(struct l1_item) + 32)
+/* Of an item: struct, allocator's head and rounding, slack. */
+#define ITEM_OVERHEAD_BYTES (sizeof(struct l1_item) + 32 + L1_CART_SLACK_BYTES)
 
 /* Kept free for what grows beside items (tables, lists) and for items that other threads put
  * between their l1_room and ours. A sixteenth of small memories. */
@@ -55,6 +57,8 @@ void l1_queue_add(struct l1_stripe *stripe, struct l1_item *item)
 
 void l1_queue_remove(struct l1_stripe *stripe, struct l1_item *item)
 {
+    if (!l1_is_queued(item))
+        return;
     if (stripe->hand == item)
         stripe->hand = item->_newer;
     if (item->_older)
@@ -65,11 +69,14 @@ void l1_queue_remove(struct l1_stripe *stripe, struct l1_item *item)
         item->_newer->_older = item->_older;
     else
         stripe->newest = item->_older;
-    item->_older = item->_newer = NULL;
+    item->_older = L1_UNQUEUED;
+    item->_newer = NULL;
 }
 
 void l1_queue_move(struct l1_stripe *stripe, const struct l1_item *item, struct l1_item *moved)
 {
+    if (!l1_is_queued(item))
+        return;
     if (stripe->hand == item)
         stripe->hand = moved;
     if (moved->_older)
@@ -125,15 +132,17 @@ static bool move_hand(struct l1 *l1, struct l1_stripe *stripe)
     if (!item)
         return false;
     stripe->hand = item->_newer;
-    if (item->_bits & L1_VISITED)
+    if (item->_bits & L1_HELD)
+        l1_queue_remove(stripe, item);
+    else if (item->_bits & L1_VISITED)
         item->_bits &= (uint8_t)~L1_VISITED;
     else if (!is_kept(l1, item))
         evict(l1, stripe, item);
     return true;
 }
 
-/* Ends: a step either drops an item or clears a bit that nobody can set while we hold the lock;
- * when items are kept, steps_max ends it. */
+/* Ends: a step takes an item out of the queue or clears a bit that nobody can set while we hold the
+ * lock; when items are kept, steps_max ends it. */
 static void sweep(struct l1 *l1, struct l1_stripe *stripe, unsigned steps_max, size_t bytes)
 {
     lock_take(&stripe->lock);
@@ -201,7 +210,7 @@ static unsigned look(const struct l1 *l1, struct l1_stripe *stripe, unsigned *id
     lock_take(&stripe->lock);
     for (const struct l1_item *item = stripe->oldest; item && seen < ROUND_STEPS;
          item = item->_newer) {
-        unsigned idle = idleness(l1, item);
+        unsigned idle = item->_bits & L1_HELD ? 0 : idleness(l1, item);
         *idlest = idle > *idlest ? idle : *idlest;
         seen++;
     }
@@ -217,7 +226,7 @@ static unsigned drop_idle(struct l1 *l1, struct l1_stripe *stripe, unsigned idle
     struct l1_item *item = stripe->oldest;
     for (unsigned seen = 0; item && seen < ROUND_STEPS && !fits(l1, bytes); seen++) {
         struct l1_item *newer = item->_newer;
-        if (idleness(l1, item) >= idlest) {
+        if (!(item->_bits & L1_HELD) && idleness(l1, item) >= idlest) {
             evict(l1, stripe, item);
             dropped++;
         }

@@ -16,8 +16,16 @@ enum l1_bit {
 
 #define L1_EPOCHS (256 / L1_EPOCH) /* that can be told apart */
 
-/* Held items stand in no eviction queue, so the hand can never meet what must not be dropped. */
+/* What must not be dropped. */
 #define L1_HELD (L1_DIRTY | L1_PINNED)
+
+/* The `_older` of an item that stands in no queue. */
+#define L1_UNQUEUED ((struct l1_item *)1)
+
+static inline bool l1_is_queued(const struct l1_item *item)
+{
+    return item->_older != L1_UNQUEUED;
+}
 
 /* Written under the stripe's lock, read without. */
 struct l1_counts {
@@ -57,6 +65,7 @@ struct l1 {
     _Atomic uint64_t held; /* carts that are dirty or pinned */
     struct l1_left left;
     size_t holes_left;      /* bytes, by l1_tidy when it last went through all; its own */
+    size_t tidy_chunk;      /* where l1_tidy goes on, too */
     struct l1_item **table; /* behind this; L1_TABLE_BYTES of addresses, memory as far as the
                                stripes' groups go */
     struct l1_stripe stripes[L1_STRIPES];
@@ -100,11 +109,14 @@ static inline void l1_count(_Atomic uint64_t *counter, int64_t change)
     atomic_store_explicit(counter, now + (uint64_t)change, memory_order_relaxed);
 }
 
-/* The item is used now. */
-static inline void l1_stamp(const struct l1 *l1, struct l1_item *item)
+/* The item is used now; `mark` is L1_VISITED or nothing. A line of memory that says so already is
+ * not written to: workers that read the same item would take it from each other. */
+static inline void l1_stamp(const struct l1 *l1, struct l1_item *item, unsigned mark)
 {
     unsigned epoch = atomic_load_explicit(&l1->epoch, memory_order_relaxed) % L1_EPOCHS;
-    item->_bits = (uint8_t)(item->_bits % L1_EPOCH + epoch * L1_EPOCH);
+    uint8_t bits = (uint8_t)((item->_bits | mark) % L1_EPOCH + epoch * L1_EPOCH);
+    if (item->_bits != bits)
+        item->_bits = bits;
 }
 
 static inline uint64_t l1_counted(const _Atomic uint64_t *counter)
@@ -122,6 +134,8 @@ void l1_mem_free(void *mem);
 size_t l1_mem_usable(void *mem);
 /* What a piece costs, the allocator's own bytes included. */
 size_t l1_mem_cost(void *mem);
+/* Whether these addresses, of a piece, may be read even when it was freed meanwhile. */
+bool l1_mem_stays(const void *mem);
 
 /* Addresses without memory behind them; NULL when there are none. */
 void *l1_mem_reserve(size_t bytes);
@@ -198,6 +212,17 @@ static inline size_t l1_item_bytes(size_t key_bytes, size_t value_bytes)
     return offsetof(struct l1_item, _bytes) + key_bytes + value_bytes;
 }
 
+/* What the piece of a cart has beyond its need. The first `cadd` to a line that was set takes 15 to
+ * 17 bytes, and moving the cart for them would be a quarter of the whole command, for the piece it
+ * goes to and what is beside both are far away in memory (doc/bench/tried.md). */
+#define L1_CART_SLACK_BYTES 24
+
+/* What is asked for when an item of this kind gets a new piece. */
+static inline size_t l1_piece_bytes(enum l1_kind kind, size_t key_bytes, size_t value_bytes)
+{
+    return l1_item_bytes(key_bytes, value_bytes) + (kind == L1_CART ? L1_CART_SLACK_BYTES : 0);
+}
+
 /* l1_mem_new, l1_mem_new_beside and l1_mem_free, counted in l1->used. */
 void *l1_take_mem(struct l1 *l1, size_t bytes);
 void *l1_take_mem_beside(struct l1 *l1, void *other, size_t bytes);
@@ -224,6 +249,7 @@ size_t l1_left_bytes(const struct l1_left *left);
 /* ---- l1_evict.c --------------------------------------------------------------------------- */
 
 void l1_queue_add(struct l1_stripe *stripe, struct l1_item *item); /* as the newest */
+/* These two do nothing with an item that is in no queue. */
 void l1_queue_remove(struct l1_stripe *stripe, struct l1_item *item);
 /* `moved` is a copy of `item`, which is about to be freed. */
 void l1_queue_move(struct l1_stripe *stripe, const struct l1_item *item, struct l1_item *moved);

@@ -44,11 +44,12 @@ static void move_away(struct l1 *l1, void *piece)
         return;
     struct l1_stripe *stripe = l1_stripe_of(l1, hash);
     lock_take(&stripe->lock);
-    struct l1_item **slot = slot_of(stripe, hash, piece), *item = *slot;
-    size_t bytes = item ? l1_item_bytes(item->key_bytes, item->value_bytes) : 0;
-    struct l1_item *moved = item ? l1_take_mem_beside(l1, item, bytes) : NULL;
+    struct l1_item **slot = slot_of(stripe, hash, piece), *item = *slot, *moved = NULL;
+    if (item)
+        moved = l1_take_mem_beside(l1, item,
+                                   l1_piece_bytes(item->kind, item->key_bytes, item->value_bytes));
     if (moved)
-        l1_move(l1, stripe, slot, moved, bytes);
+        l1_move(l1, stripe, slot, moved, l1_item_bytes(item->key_bytes, item->value_bytes));
     lock_drop(&stripe->lock);
 }
 
@@ -93,10 +94,11 @@ void l1_tidy(struct l1 *l1, bool (*go_on)(void *ctx), void *ctx)
         return;
     tidy->go_on = go_on;
     tidy->ctx = ctx;
-    size_t chunk = 0;
-    while (chunk < l1_chunks() && empty_chunk(l1, tidy, chunk))
-        chunk++;
-    if (chunk == l1_chunks())
+    while (l1->tidy_chunk < l1_chunks() && go_on(ctx) && empty_chunk(l1, tidy, l1->tidy_chunk))
+        l1->tidy_chunk++;
+    if (l1->tidy_chunk >= l1_chunks()) {
+        l1->tidy_chunk = 0;
         l1->holes_left = l1_mem_holes();
+    }
     free(tidy);
 }
