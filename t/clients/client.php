@@ -325,7 +325,9 @@ function doRing(Memcached $mc, bool $put): void
 function doLogin(Memcached $mc): void
 {
     outcome('login', $mc, $mc->set('k', 'hello'));
-    outcome('login-get', $mc, value($mc, 'k'));
+    // Any false is "no": it asks in two packets, and memcached closes after the first. Whether it
+    // meets the answer or the closed connection is a race.
+    outcome('login-get', $mc, $mc->get('k'));
 }
 
 $mc = connect();

@@ -4,6 +4,8 @@ import pwd
 import re
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from daemon import CARTD, Server, free_port
@@ -160,18 +162,23 @@ def test_a_pid_file_that_cannot_be_written_is_told(tmp_path):
                       "/nowhere/cartd.pid")
 
 
-def test_another_user_owns_the_process_and_its_files(tmp_path):
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents:  # pytest's folders are closed to others
-        if folder.owner() == "root" and str(folder) not in ("/", "/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    _, _, pid = run_in_background(tmp_path, "-u", "nobody")
+@pytest.fixture(name="open_folder")
+def make_open_folder():
+    """For every user. Each pytest that starts closes the folder above all tmp_path again."""
+    with tempfile.TemporaryDirectory(prefix="cartd-usage.") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+
+
+def test_another_user_owns_the_process_and_its_files(open_folder):
+    _, _, pid = run_in_background(open_folder, "-u", "nobody")
     try:
         nobody = pwd.getpwnam("nobody").pw_uid
         ids = re.search(r"^Uid:\s+(.*)$", open(f"/proc/{pid}/status", encoding="ascii").read(),
                         flags=re.M).group(1).split()
         assert set(ids) == {str(nobody)}
-        assert (tmp_path / "data" / "cartd.sqlite").stat().st_uid == nobody
+        assert (open_folder / "data" / "cartd.sqlite").stat().st_uid == nobody
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: pid_is_gone(pid), "the daemon ends")
