@@ -207,8 +207,10 @@ void conn_run(struct net_conn *conn)
 /* ---- reading ---- */
 
 /* Makes room behind the unused input: moves it to the front, and makes all the room that the
- * handler wants at once, so that a long value is not moved again while it comes. */
-static int reserve_input(struct net_conn *conn)
+ * handler wants at once, so that a long value is not moved again while it comes. The buffer may be
+ * one that another needed: no more than *room_max is to be read, or it would all be run in one
+ * turn. */
+static int reserve_input(struct net_conn *conn, size_t *room_max)
 {
     size_t have = conn->in.len - conn->in_used;
     size_t more = conn->in_want > have ? conn->in_want - have : 0;
@@ -217,6 +219,7 @@ static int reserve_input(struct net_conn *conn)
         buf_drop_front(&conn->in, conn->in_used);
         conn->in_used = 0;
     }
+    *room_max = room > CONN_KEEP_BYTES ? room : CONN_KEEP_BYTES;
     return pool_reserve(&conn->worker->pool, &conn->in, room);
 }
 
@@ -238,9 +241,11 @@ static bool read_some(struct net_conn *conn, bool *again)
         return false;
     if (conn->stream.handshaking)
         return true;
-    if (reserve_input(conn))
+    size_t room_max;
+    if (reserve_input(conn, &room_max))
         return false;
     size_t room = conn->in.cap - conn->in.len;
+    room = room < room_max ? room : room_max;
     ssize_t got = stream_read(&conn->stream, conn->in.bytes + conn->in.len, room);
     if (got <= 0) {
         conn->eof = got == STREAM_END;

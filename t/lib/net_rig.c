@@ -128,10 +128,8 @@ static enum net_next run_line(struct session *session, const char *line)
     }
 }
 
-static enum net_next take_input(void *arg, struct slice in, size_t *used, size_t *want)
+static enum net_next run_lines(struct session *session, struct slice in, size_t *used)
 {
-    struct session *session = arg;
-    *used = *want = 0;
     for (unsigned turn = 0; turn < NET_TURN_REQUESTS; turn++) {
         struct slice rest = slice_from(in, *used);
         const uint8_t *end = rest.len ? memchr(rest.bytes, '\n', rest.len) : NULL;
@@ -147,6 +145,16 @@ static enum net_next take_input(void *arg, struct slice in, size_t *used, size_t
             return next;
     }
     return NET_YIELD;
+}
+
+static enum net_next take_input(void *arg, struct slice in, size_t *used, size_t *want)
+{
+    struct session *session = arg;
+    *used = *want = 0;
+    note_max(&net_rig.came_max, (unsigned)(in.len - session->left));
+    enum net_next next = run_lines(session, in, used);
+    session->left = in.len - *used;
+    return next;
 }
 
 static int see_hold(void *ctx, uint64_t lsn, int level)

@@ -20,6 +20,7 @@
 struct session {
     struct net_conn *conn;
     bool waited; /* its request p or m has been waited for */
+    size_t left; /* input that was not used */
     struct net_task ask, resume;
 };
 
@@ -34,6 +35,7 @@ struct net_rig {
     sem_t stands, goes_on;
     _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
     _Atomic unsigned pooled, pooled_min;       /* large buffers: as the last e saw, as any b saw */
+    _Atomic unsigned came_max;                 /* bytes of input since the last call */
     _Atomic unsigned foreseen, foreseen_max;   /* inputs: in all, of one look */
     _Atomic unsigned echoes;
     _Atomic unsigned unanswered_max; /* that an e saw run and not sent */

@@ -100,7 +100,8 @@ def test_a_crash_and_restarts_lose_nothing(server):
         with server.client() as client:
             document = history(client)
             assert steps_of(document) == told and document["complete"] is True
-            assert client.stat("journal_history_segments") > 0
+            wait_until(lambda c=client: c.stat("journal_history_segments") > 0,
+                       "the journal's thread has looked at what was released before the start")
             assert client.stat("journal_history_bytes") > 0
     assert len({step["actor"] for step in document["history"]}) == 2  # each process has its own
 

@@ -108,6 +108,29 @@ START_TEST(buffers_are_given_back_after_a_burst)
 }
 END_TEST
 
+/* Else it would be served for as long as what a buffer of another's size holds. */
+START_TEST(who_gets_the_large_buffer_of_another_reads_no_more_at_once)
+{
+    static char text[150001];
+    int large = net_rig_connect_unix(), fd = net_rig_connect_unix();
+    net_rig_say(large, "b 3000000\n");
+    net_rig_expect_bytes(large, 3000000);
+    net_rig_say(large, "e\n");
+    net_rig_expect(large, "ok\n");
+    int stands = net_rig_stand_still();
+    memset(text, 'e', sizeof text - 1);
+    net_rig_say(fd, text);
+    sem_post(&net_rig.goes_on);
+    net_rig_say(fd, "\n");
+    net_rig_expect(fd, "ok\n");
+    ck_assert_uint_ge(atomic_load(&net_rig.in_cap), 3000000); /* it is that buffer */
+    ck_assert_uint_le(atomic_load(&net_rig.came_max), CONN_KEEP_BYTES);
+    close(stands);
+    close(large);
+    close(fd);
+}
+END_TEST
+
 /* ---- descriptors ---- */
 
 /* What a thread that wants descriptors takes just before each accept4, all but the last spare. */
@@ -353,6 +376,7 @@ int main(void)
     tcase_add_test(cases, no_more_than_some_replies_are_held_and_memory_comes_back);
     tcase_add_test(cases, a_stream_of_holds_needs_no_more_room);
     tcase_add_test(cases, buffers_are_given_back_after_a_burst);
+    tcase_add_test(cases, who_gets_the_large_buffer_of_another_reads_no_more_at_once);
     tcase_add_test(cases,
                    without_descriptors_all_are_told_so_though_a_thread_takes_what_is_given_up);
     tcase_add_test(cases, who_waits_for_us_is_not_idle);
