@@ -4,6 +4,7 @@
 usage: databases.py postgresql|mysql     prints the URL of a server, without a database, and serves
                                          until standard input ends
 """
+import contextlib
 import os
 import pwd
 import shutil
@@ -117,13 +118,16 @@ class Database:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [self.process.pid, *map(int, children.read_text().split())]
 
-    def freeze(self):
+    def signal_all(self, how):
         for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # a child ends when it likes
+                os.kill(pid, how)
+
+    def freeze(self):
+        self.signal_all(signal.SIGSTOP)
 
     def thaw(self):
-        for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+        self.signal_all(signal.SIGCONT)
 
     def remove(self):
         try:
