@@ -168,6 +168,14 @@ static void take_next(struct net_conn *conn, enum net_next next)
     }
 }
 
+/* Who asks for much will do it again. */
+static void expect_output(struct net_conn *conn)
+{
+    if (conn->out_last > CONN_IDLE_BYTES &&
+        pool_fit(&conn->worker->pool, &conn->out, conn->out_last))
+        conn->out_last = 0; /* no memory: it is asked for as it is needed */
+}
+
 void conn_run_input(struct net_conn *conn)
 {
     struct pool *pool = &conn->worker->pool;
@@ -177,7 +185,7 @@ void conn_run_input(struct net_conn *conn)
     if (!conn->parked && !conn->closing && !conn->full && !short_of_input) {
         size_t used = 0;
         conn->in_want = 0;
-        pool_take(pool, &conn->out, conn->out_last); /* who asks for much will do it again */
+        expect_output(conn);
         enum net_next next =
             conn->worker->net->config.handler->conn_input(conn->session, in, &used, &conn->in_want);
         MUST(used <= in.len);
@@ -220,7 +228,7 @@ static int reserve_input(struct net_conn *conn, size_t *room_max)
         conn->in_used = 0;
     }
     *room_max = room > CONN_KEEP_BYTES ? room : CONN_KEEP_BYTES;
-    return pool_reserve(&conn->worker->pool, &conn->in, room);
+    return pool_fit(&conn->worker->pool, &conn->in, conn->in.len + room);
 }
 
 /* False when the handshake has failed. */

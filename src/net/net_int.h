@@ -14,9 +14,10 @@
 #define CONN_MAGIC   0x636f6e6e
 #define WORKER_MAGIC 0x776f726b
 
-#define CONN_KEEP_BYTES  (64u << 10) /* larger buffers go to the pool when little is in them */
-#define POOL_BUFFERS_MAX 32
-#define POOL_BYTES_MAX   (8u << 20) /* of a worker; above it they go back to the system at once */
+#define CONN_IDLE_BYTES  (1u << 10)  /* larger buffers go to the pool when they are empty ... */
+#define CONN_KEEP_BYTES  (64u << 10) /* ... and these when little is in them */
+#define POOL_BUFFERS_MAX 64          /* small ones, and as many large ones */
+#define POOL_BYTES_MAX   (8u << 20)  /* of a worker; above it they go back to the system at once */
 #define NET_SPARE_FDS    4
 #define NET_BATCH_MAX    32   /* connections that are run together */
 #define CONN_HOLDS_MAX   8192 /* held replies above which the handler is not called */
@@ -67,21 +68,23 @@ static inline ssize_t stream_write(struct stream *stream, const void *bytes, siz
     return errno == EAGAIN || errno == EINTR ? STREAM_AGAIN : STREAM_BROKEN;
 }
 
-/* ---- pool.c: buffers above CONN_KEEP_BYTES that no connection of the worker needs now ---- */
+/* ---- pool.c: buffers that no connection of the worker needs now ---- */
 
-struct pool {
-    struct buf buffers[POOL_BUFFERS_MAX]; /* the newest last */
+struct shelf {
+    struct buf buffers[POOL_BUFFERS_MAX]; /* the newest last; each has NET_READ_BYTES at least */
     unsigned count;
     unsigned idle; /* so many of the oldest nobody needed since the last tick */
+};
+
+struct pool {
+    struct shelf small, large; /* up to CONN_KEEP_BYTES each, and above */
     size_t bytes;
 };
 
-/* Empties `buf`, and takes it when it is a large one. */
+/* Empties `buf`, and takes it when it is above CONN_IDLE_BYTES. */
 void pool_give(struct pool *pool, struct buf *buf);
-/* Room for `bytes` in all, when a large buffer is needed for that and there is one. */
-void pool_take(struct pool *pool, struct buf *buf, size_t bytes);
-/* As buf_reserve, with a buffer of the pool's when there is one. CE_NOMEM. */
-int pool_reserve(struct pool *pool, struct buf *buf, size_t more) MUST_USE;
+/* Room for `bytes` in all, in a buffer of the pool's when there is one. CE_NOMEM. */
+int pool_fit(struct pool *pool, struct buf *buf, size_t bytes) MUST_USE;
 /* Once a second: those that nobody needed since the last one go back to the system. */
 void pool_tick(struct pool *pool);
 void pool_free(struct pool *pool);

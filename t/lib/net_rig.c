@@ -80,6 +80,15 @@ static void see_unanswered(const struct worker *worker)
     note_max(&net_rig.unanswered_max, count);
 }
 
+/* Buffers of the connections that are not served now. */
+static size_t idle_bytes(const struct net_conn *served)
+{
+    size_t bytes = 0;
+    for (const struct net_conn *conn = served->worker->conns; conn; conn = conn->next)
+        bytes += conn == served ? 0 : conn->in.cap + conn->out.cap;
+    return bytes;
+}
+
 static void see_inputs(void *ctx, const struct net_input *inputs, unsigned count)
 {
     (void)ctx;
@@ -102,14 +111,15 @@ static enum net_next run_line(struct session *session, const char *line)
         atomic_store(&net_rig.in_cap, session->conn->in.cap);
         atomic_store(&net_rig.out_cap, out->cap);
         atomic_store(&net_rig.holds_cap, session->conn->holds_cap);
-        atomic_store(&net_rig.pooled, session->conn->worker->pool.count);
+        atomic_store(&net_rig.idle_bytes, idle_bytes(session->conn));
+        atomic_store(&net_rig.pooled, session->conn->worker->pool.large.count);
         MUST(buf_append_str(out, "ok\n") == 0);
         return NET_MORE;
     case 'h': hold(session->conn); return NET_MORE;
     case 'b': {
         size_t len = strtoul(line + 1, NULL, 10);
-        if (session->conn->worker->pool.count < atomic_load(&net_rig.pooled_min))
-            atomic_store(&net_rig.pooled_min, session->conn->worker->pool.count);
+        if (session->conn->worker->pool.large.count < atomic_load(&net_rig.pooled_min))
+            atomic_store(&net_rig.pooled_min, session->conn->worker->pool.large.count);
         MUST(buf_reserve(out, len) == 0);
         memset(out->bytes + out->len, 'x', len);
         out->len += len;

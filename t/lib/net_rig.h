@@ -34,6 +34,7 @@ struct net_rig {
     _Atomic(struct session *) parked;
     sem_t stands, goes_on;
     _Atomic size_t in_cap, out_cap, holds_cap; /* as the last e saw them */
+    _Atomic size_t idle_bytes;                 /* buffers of all others, the same */
     _Atomic unsigned pooled, pooled_min;       /* large buffers: as the last e saw, as any b saw */
     _Atomic unsigned came_max;                 /* bytes of input since the last call */
     _Atomic unsigned foreseen, foreseen_max;   /* inputs: in all, of one look */

@@ -1,5 +1,5 @@
-/* net: large buffers are passed on from connection to connection, within limits, and go back to
- * the system when nobody needs them. */
+/* net: buffers are passed on from connection to connection, within limits, and go back to the system
+ * when nobody needs them. */
 #include "lib/net_rig.h"
 #include "lib/suite.h"
 
@@ -25,13 +25,50 @@ static void give(size_t cap)
     ck_assert_ptr_null(buf.bytes);
 }
 
-START_TEST(a_small_buffer_stays_where_it_is)
+static void fit(struct buf *buf, size_t bytes)
 {
-    struct buf buf = make_buf(CONN_KEEP_BYTES, "text");
+    ck_assert_int_eq(pool_fit(&pool, buf, bytes), 0);
+    ck_assert_uint_ge(buf->cap, bytes);
+}
+
+START_TEST(a_tiny_buffer_stays_where_it_is)
+{
+    struct buf buf = make_buf(CONN_IDLE_BYTES, "text");
     const uint8_t *bytes = buf.bytes;
     pool_give(&pool, &buf);
-    ck_assert(buf.bytes == bytes && buf.len == 0 && pool.count == 0);
+    ck_assert(buf.bytes == bytes && buf.len == 0 && pool.bytes == 0);
     buf_free(&buf);
+}
+END_TEST
+
+START_TEST(one_that_no_read_could_use_is_given_back)
+{
+    give(NET_READ_BYTES / 2);
+    ck_assert(pool.small.count == 0 && pool.bytes == 0);
+    give(NET_READ_BYTES);
+    ck_assert(pool.small.count == 1 && pool.bytes == NET_READ_BYTES);
+}
+END_TEST
+
+START_TEST(what_is_made_is_fit_for_a_read)
+{
+    struct buf user = {0};
+    fit(&user, CONN_IDLE_BYTES + 1);
+    ck_assert_uint_eq(user.cap, NET_READ_BYTES);
+    buf_free(&user);
+}
+END_TEST
+
+START_TEST(who_needs_little_does_not_take_much)
+{
+    struct buf user = {0}, other = {0};
+    give(LARGE_BYTES);
+    fit(&user, CONN_KEEP_BYTES);
+    ck_assert(user.cap == CONN_KEEP_BYTES && pool.large.count == 1);
+    pool_give(&pool, &user);
+    fit(&other, NET_READ_BYTES);
+    ck_assert(other.cap == CONN_KEEP_BYTES && pool.small.count == 0);
+    buf_free(&other);
 }
 END_TEST
 
@@ -41,11 +78,11 @@ START_TEST(the_last_large_one_given_is_the_next_taken)
     const uint8_t *bytes = second.bytes;
     pool_give(&pool, &first);
     pool_give(&pool, &second);
-    ck_assert(pool.count == 2 && pool.bytes == (size_t)2 * LARGE_BYTES);
-    pool_take(&pool, &user, LARGE_BYTES);
+    ck_assert_uint_eq(pool.large.count, 2);
+    fit(&user, LARGE_BYTES);
     ck_assert_ptr_eq(user.bytes, bytes);
     ck_assert(user.len == 0 && user.cap == LARGE_BYTES);
-    ck_assert(pool.count == 1 && pool.bytes == LARGE_BYTES);
+    ck_assert(pool.large.count == 1 && pool.bytes == LARGE_BYTES);
     buf_free(&user);
 }
 END_TEST
@@ -54,23 +91,19 @@ START_TEST(what_was_written_comes_along)
 {
     struct buf user = make_buf(16, "begun");
     give(LARGE_BYTES);
-    ck_assert_int_eq(pool_reserve(&pool, &user, LARGE_BYTES - 5), 0);
-    ck_assert(user.cap == LARGE_BYTES && pool.count == 0);
+    fit(&user, LARGE_BYTES);
+    ck_assert(user.cap == LARGE_BYTES && pool.large.count == 0);
     ck_assert(slice_eq(buf_slice(&user), slice_str("begun")));
     buf_free(&user);
 }
 END_TEST
 
-START_TEST(none_is_taken_that_is_too_small_or_for_little)
+START_TEST(none_is_taken_that_is_too_small)
 {
     struct buf user = make_buf(16, "begun");
     give(LARGE_BYTES);
-    pool_take(&pool, &user, LARGE_BYTES + 1);
-    pool_take(&pool, &user, CONN_KEEP_BYTES);
-    ck_assert(pool.count == 1 && user.cap < CONN_KEEP_BYTES);
-    ck_assert_int_eq(pool_reserve(&pool, &user, LARGE_BYTES), 0);
-    ck_assert(pool.count == 1 && user.cap > LARGE_BYTES);
-    ck_assert(slice_eq(buf_slice(&user), slice_str("begun")));
+    fit(&user, LARGE_BYTES + 1);
+    ck_assert(pool.large.count == 1 && slice_eq(buf_slice(&user), slice_str("begun")));
     buf_free(&user);
 }
 END_TEST
@@ -80,12 +113,12 @@ START_TEST(a_larger_one_is_found_below_a_smaller_one)
     struct buf user = {0}, other = {0};
     give(2 * LARGE_BYTES);
     give(LARGE_BYTES);
-    pool_take(&pool, &user, LARGE_BYTES + 1);
-    ck_assert(user.cap == (size_t)2 * LARGE_BYTES && pool.count == 1);
-    pool_take(&pool, &user, LARGE_BYTES); /* it is large enough itself */
+    fit(&user, LARGE_BYTES + 1);
+    ck_assert(user.cap == (size_t)2 * LARGE_BYTES && pool.large.count == 1);
+    fit(&user, LARGE_BYTES); /* it is large enough itself */
     ck_assert(user.cap == (size_t)2 * LARGE_BYTES && pool.bytes == LARGE_BYTES);
-    pool_take(&pool, &other, LARGE_BYTES);
-    ck_assert(other.cap == LARGE_BYTES && pool.count == 0);
+    fit(&other, LARGE_BYTES);
+    ck_assert(other.cap == LARGE_BYTES && pool.large.count == 0);
     buf_free(&other);
     buf_free(&user);
 }
@@ -94,30 +127,35 @@ END_TEST
 START_TEST(a_pool_has_limits)
 {
     for (unsigned i = 0; i < 2 * POOL_BUFFERS_MAX; i++)
-        give(LARGE_BYTES);
-    ck_assert_uint_eq(pool.count, POOL_BUFFERS_MAX);
+        give(NET_READ_BYTES);
+    ck_assert_uint_eq(pool.small.count, POOL_BUFFERS_MAX);
     pool_free(&pool);
+    ck_assert_uint_eq(pool.bytes, 0);
     give(POOL_BYTES_MAX / 2);
     give(POOL_BYTES_MAX / 2);
-    give(LARGE_BYTES);
-    ck_assert(pool.count == 2 && pool.bytes == POOL_BYTES_MAX);
+    give(NET_READ_BYTES);
+    ck_assert(pool.large.count == 2 && pool.small.count == 0 && pool.bytes == POOL_BYTES_MAX);
 }
 END_TEST
 
 START_TEST(what_nobody_needed_between_two_ticks_is_given_back)
 {
-    struct buf user = {0};
-    give(LARGE_BYTES);
-    give(LARGE_BYTES);
-    give(LARGE_BYTES);
-    pool_tick(&pool);
-    ck_assert_uint_eq(pool.count, 3); /* they came only just now */
-    pool_take(&pool, &user, LARGE_BYTES);
-    pool_give(&pool, &user);
-    pool_tick(&pool);
-    ck_assert(pool.count == 1 && pool.bytes == LARGE_BYTES);
-    pool_tick(&pool);
-    ck_assert(pool.count == 0 && pool.bytes == 0);
+    const size_t sizes[] = {NET_READ_BYTES, LARGE_BYTES};
+    for (unsigned i = 0; i < 2; i++) {
+        struct shelf *shelf = i ? &pool.large : &pool.small;
+        struct buf user = {0};
+        give(sizes[i]);
+        give(sizes[i]);
+        give(sizes[i]);
+        pool_tick(&pool);
+        ck_assert_uint_eq(shelf->count, 3); /* they came only just now */
+        fit(&user, sizes[i]);
+        pool_give(&pool, &user);
+        pool_tick(&pool);
+        ck_assert(shelf->count == 1 && pool.bytes == sizes[i]);
+        pool_tick(&pool);
+        ck_assert(shelf->count == 0 && pool.bytes == 0);
+    }
 }
 END_TEST
 
@@ -163,10 +201,13 @@ int main(void)
 {
     Suite *suite = suite_create("net_pool");
     TCase *alone = tcase_create("alone"), *served = tcase_create("served");
-    tcase_add_test(alone, a_small_buffer_stays_where_it_is);
+    tcase_add_test(alone, a_tiny_buffer_stays_where_it_is);
+    tcase_add_test(alone, one_that_no_read_could_use_is_given_back);
+    tcase_add_test(alone, what_is_made_is_fit_for_a_read);
+    tcase_add_test(alone, who_needs_little_does_not_take_much);
     tcase_add_test(alone, the_last_large_one_given_is_the_next_taken);
     tcase_add_test(alone, what_was_written_comes_along);
-    tcase_add_test(alone, none_is_taken_that_is_too_small_or_for_little);
+    tcase_add_test(alone, none_is_taken_that_is_too_small);
     tcase_add_test(alone, a_larger_one_is_found_below_a_smaller_one);
     tcase_add_test(alone, a_pool_has_limits);
     tcase_add_test(alone, what_nobody_needed_between_two_ticks_is_given_back);

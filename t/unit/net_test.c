@@ -108,6 +108,21 @@ START_TEST(buffers_are_given_back_after_a_burst)
 }
 END_TEST
 
+START_TEST(who_says_nothing_has_no_buffer)
+{
+    int idle = net_rig_connect_unix(), fd = net_rig_connect_unix();
+    for (int i = 0; i < 2; i++) { /* the second time much is expected */
+        net_rig_say(idle, "b 20000\n");
+        net_rig_expect_bytes(idle, 20000);
+    }
+    net_rig_say(fd, "e\n");
+    net_rig_expect(fd, "ok\n");
+    ck_assert_uint_le(atomic_load(&net_rig.idle_bytes), CONN_IDLE_BYTES);
+    close(idle);
+    close(fd);
+}
+END_TEST
+
 /* Else it would be served for as long as what a buffer of another's size holds. */
 START_TEST(who_gets_the_large_buffer_of_another_reads_no_more_at_once)
 {
@@ -376,6 +391,7 @@ int main(void)
     tcase_add_test(cases, no_more_than_some_replies_are_held_and_memory_comes_back);
     tcase_add_test(cases, a_stream_of_holds_needs_no_more_room);
     tcase_add_test(cases, buffers_are_given_back_after_a_burst);
+    tcase_add_test(cases, who_says_nothing_has_no_buffer);
     tcase_add_test(cases, who_gets_the_large_buffer_of_another_reads_no_more_at_once);
     tcase_add_test(cases,
                    without_descriptors_all_are_told_so_though_a_thread_takes_what_is_given_up);
