@@ -351,8 +351,8 @@ def test_commands(server, faults, kinds, lasting):
     assert tried
 
 
-# In the second that a client waits. SQLite tries a lock of its own up to 100 times in each call, with
-# pauses that grow (walTryBeginRead); without a pause there are tens of thousands.
+# In the second that a client waits. SQLite tries a lock of its own up to 100 times in each call,
+# with pauses that grow (walTryBeginRead); without a pause there are tens of thousands.
 SPINNING = 1000
 
 

@@ -1,5 +1,5 @@
-/* net: buffers are passed on from connection to connection, within limits, and go back to the system
- * when nobody needs them. */
+/* net: buffers are passed on from connection to connection, within limits, and go back to the
+ * system when nobody needs them. */
 #include "lib/net_rig.h"
 #include "lib/suite.h"
 
