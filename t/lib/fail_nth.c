@@ -27,6 +27,15 @@
 static struct fail_nth own;
 static struct fail_nth *now = &own;
 static bool traces;
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER; /* several threads may fail at once */
+
+static void note_last(const char *call, const char *thread)
+{
+    pthread_mutex_lock(&last_lock);
+    snprintf(now->last_call, sizeof now->last_call, "%s", call);
+    snprintf(now->last_thread, sizeof now->last_thread, "%s", thread);
+    pthread_mutex_unlock(&last_lock);
+}
 
 static bool is_thread(const char *prefix, char *name)
 {
@@ -44,8 +53,7 @@ bool fail_nth_hits(enum fail_kind kind, const char *call)
     if (left > 1 || (left < 1 && !now->lasting))
         return false;
     atomic_fetch_add(&now->hits, 1);
-    snprintf(now->last_call, sizeof now->last_call, "%s", call);
-    snprintf(now->last_thread, sizeof now->last_thread, "%s", name);
+    note_last(call, name);
     if (traces) {
         void *frames[TRACE_FRAMES];
         dprintf(STDERR_FILENO, "fail_nth: %s in %s fails\n", call, name);

@@ -344,4 +344,4 @@ def wait_stuck(world, name="bytes_read", seconds=20):
         calm[0] = calm[0] + 1 if 0 <= now - last[0] < LOOK_BYTES else 0
         last[0] = now
         return calm[0] >= CALM_POLLS
-    wait_until(still, f"{name} stands still", seconds)
+    wait_until(still, f"{name} stands still", seconds * world.patience)
