@@ -146,8 +146,6 @@ class Clock:
     def __init__(self, server, folder):
         if not os.path.exists(FAKETIME):
             pytest.skip(f"{FAKETIME} is missing")
-        if b"libtsan" in server.program.read_bytes():
-            pytest.skip("TSan does not see waits that go through libfaketime, but locks held")
         self.file = folder / "clock"
         self.jump(0)
         server.environment = {"LD_PRELOAD": FAKETIME, "FAKETIME_NO_CACHE": "1",

@@ -167,6 +167,7 @@ def test_a_process_that_was_stopped_goes_on(server):
     shopper.check_everywhere()
 
 
+@pytest.mark.faketime
 @pytest.mark.parametrize("jumps", [pytest.param((3600, 0), marks=pytest.mark.long),
                                    pytest.param((-3600, 0), marks=pytest.mark.long),
                                    (3600, -3600)])
