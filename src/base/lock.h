@@ -21,6 +21,7 @@
     X(ROOM, "requests that wait for memory")                                                       \
     X(BEHIND, "the write-behind queue")                                                            \
     X(L2_QUEUE, "orders for the L2 writer")                                                        \
+    X(L2_VIEWS, "what L2 was at some moment")                                                      \
     X(JOURNAL, "the journal's gathering buffer")                                                   \
     X(MAILBOX, "messages for a worker")
 

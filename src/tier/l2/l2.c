@@ -148,8 +148,10 @@ static int judge_io_error(struct l2 *l2)
 
 static void close_db(struct l2 *l2)
 {
-    if (l2->db)
+    if (l2->db) {
+        l2_views_end(l2);
         leveldb_close(l2->db);
+    }
     l2->db = NULL;
 }
 
@@ -209,7 +211,7 @@ static void set_options(struct l2 *l2, const struct l2_config *config)
 }
 
 /* Waiting writers first: a stream of readers must not keep a broken database open. */
-static void init_lock(pthread_rwlock_t *lock)
+static void init_rwlock(pthread_rwlock_t *lock)
 {
     pthread_rwlockattr_t attr;
     MUST(pthread_rwlockattr_init(&attr) == 0);
@@ -235,7 +237,8 @@ int l2_open(const struct l2_config *config, struct l2 **l2, bool *moved_aside)
     opened->path = path;
     opened->keep_damaged = config->keep_damaged;
     opened->io_errors = config->io_errors ? *config->io_errors : 0;
-    init_lock(&opened->lock);
+    init_rwlock(&opened->lock);
+    lock_init(&opened->views_lock, LOCK_L2_VIEWS);
     set_options(opened, config);
     int rc = config->env->dir_make(config->env->ctx, path);
     if (rc == 0)
@@ -266,6 +269,7 @@ void l2_close(struct l2 **l2)
     leveldb_options_destroy(gone->options);
     leveldb_filterpolicy_destroy(gone->filter);
     leveldb_cache_destroy(gone->cache);
+    lock_fini(&gone->views_lock);
     MUST(pthread_rwlock_destroy(&gone->lock) == 0);
     gone->magic = 0;
     free(gone->path);

@@ -11,9 +11,37 @@
 static const char *const not_copied[] = {"complete", "l3", L2_SALVAGE_NOTE};
 
 struct l2_view {
-    const leveldb_snapshot_t *snapshot;
-    unsigned opened; /* of which the snapshot is one */
+    const leveldb_snapshot_t *snapshot; /* NULL: its database was closed */
+    struct l2_view *prev, *next;        /* l2->views, as long as there is a snapshot */
 };
+
+static void link_view(struct l2 *l2, struct l2_view *view)
+{
+    lock_take(&l2->views_lock);
+    view->next = l2->views;
+    if (view->next)
+        view->next->prev = view;
+    l2->views = view;
+    lock_drop(&l2->views_lock);
+}
+
+/* Ends its snapshot, for which the database is still open. */
+static void end_view(struct l2 *l2, struct l2_view *view)
+{
+    lock_take(&l2->views_lock);
+    *(view->prev ? &view->prev->next : &l2->views) = view->next;
+    if (view->next)
+        view->next->prev = view->prev;
+    lock_drop(&l2->views_lock);
+    leveldb_release_snapshot(l2->db, view->snapshot);
+    view->snapshot = NULL;
+}
+
+void l2_views_end(struct l2 *l2)
+{
+    while (l2->views)
+        end_view(l2, l2->views);
+}
 
 int l2_view_take(struct l2 *l2, struct l2_view **view)
 {
@@ -25,17 +53,16 @@ int l2_view_take(struct l2 *l2, struct l2_view **view)
         return rc;
     }
     taken->snapshot = leveldb_create_snapshot(l2->db);
-    taken->opened = atomic_load(&l2->opened);
+    link_view(l2, taken);
     l2_leave(l2);
     *view = taken;
     return 0;
 }
 
-/* A database that was closed has taken its snapshots with it. */
 static int enter_view(struct l2 *l2, const struct l2_view *view)
 {
     int rc = l2_enter(l2);
-    if (rc == 0 && atomic_load(&l2->opened) != view->opened) {
+    if (rc == 0 && !view->snapshot) {
         l2_leave(l2);
         rc = CE_BUSY;
     }
@@ -47,7 +74,7 @@ void l2_view_drop(struct l2 *l2, struct l2_view **view)
     struct l2_view *gone = *view;
     *view = NULL;
     if (enter_view(l2, gone) == 0) {
-        leveldb_release_snapshot(l2->db, gone->snapshot);
+        end_view(l2, gone);
         l2_leave(l2);
     }
     free(gone);

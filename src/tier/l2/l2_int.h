@@ -52,6 +52,9 @@ struct l2 {
     leveldb_t *db;         /* NULL when it could not be opened again */
     bool broken;           /* the writer's own: a write failed since it was opened */
 
+    struct lock views_lock; /* LOCK_L2_VIEWS, for who holds the lock above for reading */
+    struct l2_view *views;
+
     uint64_t settled_bytes; /* the writer's own: bytes_written at the last l2_settle */
 
     unsigned io_errors; /* the writer's own: opens in a row that ended with one */
@@ -169,6 +172,10 @@ uint32_t l2_sum(struct slice bytes);
 
 /* ---- l2_rebuild.c, l2_salvage.c: start-up, or the writer with no reader inside ----------------
  */
+
+/* l2_copy.c: all views lose their snapshots, for the database is about to be closed. Under the lock
+ * for writing, or before anybody else knows it. */
+void l2_views_end(struct l2 *l2);
 
 /* The closed database is moved aside; an empty one that knows of it takes its place. CE_NODISK. */
 int l2_begin_anew(struct l2 *l2) MUST_USE;
