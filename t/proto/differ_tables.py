@@ -266,13 +266,19 @@ def shorten(rng, words):
     return Line(mutate(rng, text) + rng.choice(LINE_ENDS))
 
 
+LONG_NUMBER = re.compile(r"\d{10,}")
+
+
 def mutate(rng, text):
     if rng.random() > 0.03 or "-" in text:  # a -0 is not drawn
         return text
     at = rng.randrange(len(text) + 1)
     if "<" in text[max(0, at - 6):at + 6]:  # a place stays whole
         return text
-    return text[:at] + rng.choice(MUTATIONS) + text[at + rng.choice([0, 1]):]
+    mutated = text[:at] + rng.choice(MUTATIONS) + text[at + rng.choice([0, 1]):]
+    if set(LONG_NUMBER.findall(mutated)) - set(LONG_NUMBER.findall(text)):
+        return text  # it may be beyond 32 bits now
+    return mutated
 
 
 # ---- meta ----
