@@ -216,19 +216,21 @@ void conn_run(struct net_conn *conn)
 
 /* Makes room behind the unused input: moves it to the front, and makes all the room that the
  * handler wants at once, so that a long value is not moved again while it comes. The buffer may be
- * one that another needed: no more than *room_max is to be read, or it would all be run in one
- * turn. */
-static int reserve_input(struct net_conn *conn, size_t *room_max)
+ * one that another needed: no more than *room is to be read, or it would all be run in one turn. */
+static int reserve_input(struct net_conn *conn, size_t *room)
 {
     size_t have = conn->in.len - conn->in_used;
     size_t more = conn->in_want > have ? conn->in_want - have : 0;
-    size_t room = more > NET_READ_BYTES ? more : NET_READ_BYTES;
-    if (conn->in_used && conn->in.cap - conn->in.len < room) {
+    size_t asked = more > NET_READ_BYTES ? more : NET_READ_BYTES;
+    size_t room_max = asked > CONN_KEEP_BYTES ? asked : CONN_KEEP_BYTES;
+    if (conn->in_used && conn->in.cap - conn->in.len < asked) {
         buf_drop_front(&conn->in, conn->in_used);
         conn->in_used = 0;
     }
-    *room_max = room > CONN_KEEP_BYTES ? room : CONN_KEEP_BYTES;
-    return pool_fit(&conn->worker->pool, &conn->in, conn->in.len + room);
+    int rc = pool_fit(&conn->worker->pool, &conn->in, conn->in.len + asked);
+    *room = conn->in.cap - conn->in.len;
+    *room = *room < room_max ? *room : room_max;
+    return rc;
 }
 
 /* False when the handshake has failed. */
@@ -249,11 +251,9 @@ static bool read_some(struct net_conn *conn, bool *again)
         return false;
     if (conn->stream.handshaking)
         return true;
-    size_t room_max;
-    if (reserve_input(conn, &room_max))
+    size_t room;
+    if (reserve_input(conn, &room))
         return false;
-    size_t room = conn->in.cap - conn->in.len;
-    room = room < room_max ? room : room_max;
     ssize_t got = stream_read(&conn->stream, conn->in.bytes + conn->in.len, room);
     if (got <= 0) {
         conn->eof = got == STREAM_END;

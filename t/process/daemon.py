@@ -1,6 +1,8 @@
 """daemon: one cartd process, its folder and its database."""
+import functools
 import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +19,12 @@ STARTS_MAX = 5  # another program may take the port between our look and the dae
 
 
 NUMBERS = itertools.count(1)
+
+
+@functools.cache
+def instrumented():
+    """Whether the daemon is built with a sanitizer."""
+    return bool(re.search(rb"lib[at]san|__asan_init|__tsan_init", CARTD.read_bytes()))
 
 
 def free_port():

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 
+from daemon import instrumented
 from waiting import came_true, wait_until
 from wire import Closed
 
@@ -47,8 +48,6 @@ class Process:
 
     def __init__(self, pid):
         self.proc = f"/proc/{pid}"
-        with open(f"{self.proc}/maps", encoding="utf-8") as maps:
-            self.instrumented = bool(re.search(r"lib(asan|tsan)|asan", maps.read()))
 
     def _status(self, name):
         with open(f"{self.proc}/status", encoding="utf-8") as status:
@@ -162,7 +161,7 @@ class World:
         self.stranger = stranger or server.client
         self.process = Process(server.process.pid)
         self.clients = []
-        self.patience = 10 if self.process.instrumented else 1
+        self.patience = 10 if instrumented() else 1
         self.observer = self.friend()
         self.bystander = Bystander(self.friend())
         self.put_sentinel()
@@ -229,7 +228,7 @@ class World:
         assert files <= self.files + FILES_SLACK, f"{files} files open, before {self.files}"
 
     def check_memory(self, kept=KEPT_BYTES):
-        if self.process.instrumented:
+        if instrumented():
             return  # its allocator keeps what was freed, and finds leaks by itself
         if not came_true(lambda: self.process.rss() <= self.rss + kept, SETTLE_SECONDS):
             now, before = self.process.rss(), self.rss
@@ -251,7 +250,7 @@ class World:
 
     def check_peak(self, bytes_max, what):
         """Since begin_peak() the daemon was never larger than then by more than so much."""
-        if self.process.instrumented:
+        if instrumented():
             return
         grown = self.process.rss_peak() - self.rss_begin
         assert grown <= bytes_max, f"{what}: {grown >> 10} kB, {bytes_max >> 10} kB are the limit"

@@ -5,7 +5,7 @@ import statistics
 import time
 
 import pytest
-from daemon import Server
+from daemon import Server, instrumented
 from hostile_flood import Waits, flood, percentile
 from hostile_rows import frame, set_frame
 from hostile_world import (MEGABYTE, Pusher, Process, World, exchange, raise_own_fd_limit, scaled,
@@ -94,7 +94,7 @@ def start_single(tmp_path_factory):
         with server.client() as client:
             Waits(client, "cmd_get")
             idle = Waits(client, "cmd_get")
-        yield server, idle, 10 if Process(server.process.pid).instrumented else 1
+        yield server, idle, 10 if instrumented() else 1
         assert server.stop() == 0, server.log_end()
     finally:
         if server.process:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import faults
+from daemon import instrumented
 from hostile_world import Process
 from waiting import wait_until
 
@@ -79,7 +80,7 @@ class Probe:
     def check(self, name):
         print(f"note: pressure on {name}: slowest answer {self.slowest * 1000:.0f} ms, "
               f"RSS {self.rss >> 20} MiB with -m {MEGABYTES}, bottleneck {sorted(self.seen)}")
-        if not self.process.instrumented:  # sanitizers have memory of their own
+        if not instrumented():  # sanitizers have memory of their own
             assert self.rss <= (MEGABYTES + BESIDE_MEGABYTES) << 20
         assert self.slowest < STALL_SECONDS
 

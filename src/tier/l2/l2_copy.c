@@ -3,6 +3,7 @@
 #include "tier/l2/l2_int.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 #define PART_BYTES   (1u << 20)
 #define BUFFER_BYTES (4u << 20)
@@ -15,23 +16,11 @@ struct l2_view {
     struct l2_view *prev, *next;        /* l2->views, as long as there is a snapshot */
 };
 
-static void link_view(struct l2 *l2, struct l2_view *view)
-{
-    lock_take(&l2->views_lock);
-    view->next = l2->views;
-    if (view->next)
-        view->next->prev = view;
-    l2->views = view;
-    lock_drop(&l2->views_lock);
-}
-
 /* Ends its snapshot, for which the database is still open. */
 static void end_view(struct l2 *l2, struct l2_view *view)
 {
     lock_take(&l2->views_lock);
-    *(view->prev ? &view->prev->next : &l2->views) = view->next;
-    if (view->next)
-        view->next->prev = view->prev;
+    DL_DELETE(l2->views, view);
     lock_drop(&l2->views_lock);
     leveldb_release_snapshot(l2->db, view->snapshot);
     view->snapshot = NULL;
@@ -53,7 +42,9 @@ int l2_view_take(struct l2 *l2, struct l2_view **view)
         return rc;
     }
     taken->snapshot = leveldb_create_snapshot(l2->db);
-    link_view(l2, taken);
+    lock_take(&l2->views_lock);
+    DL_APPEND(l2->views, taken);
+    lock_drop(&l2->views_lock);
     l2_leave(l2);
     *view = taken;
     return 0;
